@@ -1,0 +1,121 @@
+import { Disconnected, fromWire, thrownAt } from "./errors.js";
+
+/**
+ * @typedef {object} Call
+ * @property {number} id
+ * @property {string} text the request, a line of JSON
+ * @property {number} queuedAt
+ * @property {(result: any) => void} onResult called while the answer is read, before any later line is
+ * @property {(error: Error) => void} onError
+ * @property {boolean} [standing] made anew for each connection, so neither kept nor failed when one is lost
+ * @property {import("./errors.js").Site} [site]
+ */
+
+/**
+ * The requests without an answer. `queued` ones have not left this process and go out on the next connection;
+ * `pending` ones were written, and no one can tell whether they ran if the connection is lost.
+ */
+export class Calls {
+  #lastId = 0;
+  /** @type {Map<number, Call>} */
+  #queued = new Map();
+  /** @type {Map<number, Call>} */
+  #pending = new Map();
+
+  get size() {
+    return this.#queued.size + this.#pending.size;
+  }
+
+  get queued() {
+    return this.#queued.size;
+  }
+
+  /**
+   * Params are written down at once: what the caller does to the object later is no part of this call.
+   * @param {string} method
+   * @param {object | undefined} params
+   * @param {Pick<Call, "onResult" | "onError" | "standing" | "site">} rest
+   * @returns {Call}
+   */
+  make(method, params, rest) {
+    const id = ++this.#lastId;
+    const text = `${JSON.stringify({ jsonrpc: "2.0", id, method, params })}\n`;
+    return { id, text, queuedAt: Date.now(), ...rest };
+  }
+
+  /** @param {Call} call */
+  add(call) {
+    this.#queued.set(call.id, call);
+  }
+
+  /** @param {Call[]} calls to go out before all that wait */
+  addFirst(calls) {
+    this.#queued = new Map([...calls.map((call) => /** @type {const} */ ([call.id, call])), ...this.#queued]);
+  }
+
+  /**
+   * Takes the next lines to write, in order; from here on they count as sent.
+   * @param {number} limit stop when there is this much
+   * @returns {string}
+   */
+  take(limit) {
+    let text = "";
+    for (const [id, call] of this.#queued) {
+      text += call.text;
+      call.text = "";
+      this.#queued.delete(id);
+      this.#pending.set(id, call);
+      if (text.length >= limit) break;
+    }
+    return text;
+  }
+
+  /**
+   * @param {{ id?: unknown, result?: unknown, error?: any }} answer
+   * @returns {boolean} false where no call waits for it, as when it was aborted
+   */
+  answer(answer) {
+    const call = this.#pending.get(/** @type {number} */ (answer.id));
+    if (!call) return false;
+    this.#pending.delete(call.id);
+    if (answer.error) call.onError(thrownAt(fromWire(answer.error), call.site));
+    else call.onResult(answer.result);
+    return true;
+  }
+
+  /**
+   * Forgets a call.
+   * @param {Call} call
+   * @returns {"queued" | "pending" | "gone"} where it was
+   */
+  drop(call) {
+    if (this.#queued.delete(call.id)) return "queued";
+    return this.#pending.delete(call.id) ? "pending" : "gone";
+  }
+
+  /**
+   * The connection is lost.
+   * @param {Error | undefined} cause
+   */
+  failPending(cause) {
+    const lost = this.#pending;
+    this.#pending = new Map();
+    for (const [id, call] of this.#queued) if (call.standing) this.#queued.delete(id);
+    for (const call of lost.values()) {
+      if (!call.standing) call.onError(thrownAt(new Disconnected(cause), call.site));
+    }
+  }
+
+  /**
+   * There will be no connection for them.
+   * @param {(call: Call) => Error | undefined} errorFor nothing for a call that may go on waiting
+   */
+  failQueued(errorFor) {
+    for (const [id, call] of this.#queued) {
+      const error = errorFor(call);
+      if (!error) continue;
+      this.#queued.delete(id);
+      call.onError(error);
+    }
+  }
+}

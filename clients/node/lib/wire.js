@@ -1,0 +1,102 @@
+import { connect } from "node:net";
+import { NotReached } from "./errors.js";
+import { LineSplitter } from "./lines.js";
+import { checkFolder, START_ONE } from "./places.js";
+
+/** @typedef {import("node:net").Socket} Socket */
+
+/**
+ * A connected socket, or NotReached where nobody listens. The folder is looked at each time: it may have been replaced.
+ * @param {string} path
+ * @returns {Promise<Socket>}
+ */
+export async function dialSocket(path) {
+  checkFolder(path);
+  return await new Promise((resolve, reject) => {
+    const socket = connect({ path, allowHalfOpen: false });
+    socket.once("connect", () => {
+      socket.removeAllListeners("error");
+      resolve(socket);
+    });
+    socket.once("error", (error) => reject(new NotReached(`no baskd daemon answers at ${path}. ${START_ONE}`, error)));
+  });
+}
+
+/**
+ * @typedef {object} WireEvents
+ * @property {(message: any) => void} onMessage one JSON value
+ * @property {() => void} onDrain what was written has been taken, after `full` was true
+ * @property {(error: Error | undefined) => void} onClose exactly once, and nothing after it
+ */
+
+/** One connection: JSON values, a line each, over one socket. Knows nothing of calls. */
+export class Wire {
+  /** @type {Socket} */
+  #socket;
+  /** @type {Error | undefined} */
+  #error;
+  #closed = false;
+
+  /**
+   * @param {Socket} socket
+   * @param {WireEvents} events
+   */
+  constructor(socket, events) {
+    this.#socket = socket;
+    const lines = new LineSplitter((line) => {
+      if (!this.#closed && line.trim() !== "") this.#read(line, events);
+    });
+    socket.on("data", (chunk) => lines.push(/** @type {Buffer} */ (chunk)));
+    socket.on("drain", () => events.onDrain());
+    socket.on("error", (error) => {
+      this.#error ??= error;
+    });
+    socket.on("close", () => {
+      this.#closed = true;
+      events.onClose(this.#error);
+    });
+  }
+
+  /** Whether to hold back: what isn't written can still go elsewhere when the connection is lost. */
+  get full() {
+    return this.#socket.writableNeedDrain;
+  }
+
+  /** @param {string} text whole lines */
+  write(text) {
+    this.#socket.write(text);
+  }
+
+  /** @param {boolean} on whether this connection keeps the process alive */
+  keepAlive(on) {
+    if (on) this.#socket.ref();
+    else this.#socket.unref();
+  }
+
+  /** Closes once what was written has gone out. */
+  end() {
+    this.#socket.end();
+  }
+
+  /** @param {Error} [error] why, for `onClose` */
+  destroy(error) {
+    this.#error ??= error;
+    this.#closed = true;
+    this.#socket.destroy();
+  }
+
+  /**
+   * @param {string} line
+   * @param {WireEvents} events
+   */
+  #read(line, events) {
+    let message;
+    try {
+      message = JSON.parse(line);
+    } catch {
+      this.destroy(new Error(`the daemon sent a line that isn't JSON: ${line.slice(0, 80)}`));
+      return;
+    }
+    events.onMessage(message);
+  }
+}

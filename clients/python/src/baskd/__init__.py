@@ -1,0 +1,84 @@
+"""baskd keeps one Python warm and shares it.
+
+For a program that calls the daemon: `connect` and `connect_async`. For a controller that the daemon runs:
+`concurrent`, `idempotent`, `cancelled`, `Cancelled` and `BaseController`, so that it can also be imported and
+tested where no daemon is.
+"""
+
+from ._calls import CallHandle, Stream
+from ._controller import BaseController, Cancelled, cancelled, concurrent, idempotent
+from ._errors import (
+    BackendCrashed,
+    BackendUnavailable,
+    BaskdError,
+    BatchResponseTooLarge,
+    BatchTooLarge,
+    CallCancelled,
+    Disconnected,
+    Forbidden,
+    InternalError,
+    InvalidParams,
+    InvalidRequest,
+    LimitExceeded,
+    MethodError,
+    MethodNotFound,
+    NotRunning,
+    Overloaded,
+    ParseError,
+    PropertyRefused,
+    RequestTooLarge,
+    ResponseTooLarge,
+    ResultNotJson,
+    TimedOut,
+    TooManyConnections,
+    TooManySubscriptions,
+    UnsafeSocket,
+    UsageError,
+)
+from ._wire import Message
+from .aio import AsyncClient, AsyncStream, connect_async
+from .client import Client, connect
+
+__all__ = [
+    "AsyncClient",
+    "AsyncStream",
+    "BackendCrashed",
+    "BackendUnavailable",
+    "BaseController",
+    "BaskdError",
+    "BatchResponseTooLarge",
+    "BatchTooLarge",
+    "CallCancelled",
+    "CallHandle",
+    "Cancelled",
+    "Client",
+    "Disconnected",
+    "Forbidden",
+    "InternalError",
+    "InvalidParams",
+    "InvalidRequest",
+    "LimitExceeded",
+    "Message",
+    "MethodError",
+    "MethodNotFound",
+    "NotRunning",
+    "Overloaded",
+    "ParseError",
+    "PropertyRefused",
+    "RequestTooLarge",
+    "ResponseTooLarge",
+    "ResultNotJson",
+    "Stream",
+    "TimedOut",
+    "TooManyConnections",
+    "TooManySubscriptions",
+    "UnsafeSocket",
+    "UsageError",
+    "cancelled",
+    "concurrent",
+    "connect",
+    "connect_async",
+    "idempotent",
+]
+
+__version__ = "0.1.0"

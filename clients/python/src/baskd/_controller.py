@@ -1,0 +1,1 @@
+../../../../python/baskd/_controller.py

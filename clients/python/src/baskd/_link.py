@@ -1,0 +1,125 @@
+"""One connection: a non-blocking socket, what is still to be written to it, and its `Session`.
+
+Nothing here waits. `_threads.ThreadLink` and `aio.LoopLink` add when to read and write, and how to wait.
+"""
+
+from __future__ import annotations
+
+import socket
+
+from ._errors import BaskdError, Disconnected
+from ._wire import Params, Pending, Session, Sink, Waitable
+
+_CHUNK = 1 << 16  # below malloc's threshold for mmap, so that allocating it for each read is cheap
+_LARGE_CHUNK = 1 << 20
+
+
+class Outbox(Waitable):
+    """What did not fit into the socket's buffer. Ready when it is empty, or never will be."""
+
+    __slots__ = ("abandoned", "data")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.data = bytearray()
+        self.abandoned = False
+
+    def ready(self) -> bool:
+        return self.abandoned or not self.data
+
+
+class Link:
+    def __init__(self, sock: socket.socket) -> None:
+        sock.setblocking(False)
+        self.sock = sock
+        self.session = Session()
+        self.outbox = Outbox()
+        self.lost: BaskdError | None = None
+        self._written = 0  # bytes that ever went into the outbox
+
+    def request(self, method: str, params: Params = None, sink: Sink | None = None) -> Pending:
+        pending, line = self.session.request(method, params, sink)
+        pending.start = self._written
+        self.write(line)
+        if self.lost is not None:
+            self._forsake(self.lost)  # it came after the others had been told
+        return pending
+
+    def notify(self, method: str, params: Params) -> None:
+        self.write(self.session.notification(method, params))
+
+    def cancel(self, pending: Pending) -> None:
+        """Has a request ended that nobody waits for any more."""
+        self.write(self.session.cancellation(pending) or b"")
+
+    def end(self, sink: Sink, error: BaskdError | None = None) -> None:
+        """Ends a subscription from this side."""
+        sink.fail(error)
+        self.write(self.session.unsubscription(sink) or b"")
+
+    def write(self, line: bytes) -> None:
+        self._written += len(line)
+        self.outbox.data += line
+        self.flush()
+
+    def flush(self) -> None:
+        """Writes what the socket takes now."""
+        data = self.outbox.data
+        if not data or self.lost is not None:
+            return
+        try:
+            while data:
+                del data[: self.sock.send(data)]
+        except BlockingIOError:
+            return
+        except OSError as error:
+            # The daemon may have said why before it hung up.
+            while self.lost is None:
+                self.receive(hung_up=error)
+        except BaseException:
+            # An interrupt between a write and its bookkeeping would have bytes written twice.
+            self.lose(Disconnected("Interrupted while writing to the daemon."))
+            raise
+        else:
+            self.outbox.wake()
+
+    def receive(self, hung_up: OSError | None = None) -> None:
+        """Takes what has come. `hung_up` says that nothing will come but that."""
+        try:
+            data = self.sock.recv(_LARGE_CHUNK if self.session.amid_line else _CHUNK)
+            if not data:
+                raise Disconnected("The daemon closed the connection.")
+            self.session.feed(data)
+        except BlockingIOError:
+            if hung_up is not None:
+                self.lose(_disconnected(hung_up))
+        except BaskdError as error:
+            self.lose(error)
+        except OSError as error:
+            self.lose(_disconnected(error))
+        except BaseException:
+            self.lose(Disconnected("Interrupted while reading from the daemon."))
+            raise
+        outgoing, self.session.outgoing = self.session.outgoing, []
+        for line in outgoing:
+            self.write(line)
+
+    def lose(self, error: BaskdError) -> None:
+        if self.lost is None:
+            self._retire()
+            self._forsake(error)
+            # Last, for who sees it without a lock may rely on all the rest.
+            self.lost = error
+
+    def _forsake(self, error: BaskdError) -> None:
+        self.session.lose(error, sent=self._written - len(self.outbox.data))
+        self.outbox.abandoned = True
+        self.outbox.wake()
+
+    def _retire(self) -> None:
+        """Closes the socket."""
+        self.sock.close()
+
+
+def _disconnected(error: OSError) -> Disconnected:
+    return Disconnected(f"The connection to the daemon broke: {error.strerror}.")

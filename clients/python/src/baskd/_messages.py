@@ -1,0 +1,116 @@
+"""Messages and log lines, for threads: an iterator, or a callback in a thread of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Callable, Generic, TypeVar
+
+from ._wire import FeedSink, Message
+
+if TYPE_CHECKING:
+    from .client import Client
+
+T = TypeVar("T")
+
+_log = logging.getLogger("baskd")
+
+
+class Feed(Generic[T]):
+    """What comes by a subscription, as an iterator without an end but `close()`.
+
+    When the connection is lost it connects again, once, and goes on; if no daemon answers it raises.
+    """
+
+    def __init__(self, client: Client, sink: FeedSink) -> None:
+        self._client = client
+        self._sink = sink
+
+    def __iter__(self) -> Feed[T]:
+        return self
+
+    def __next__(self) -> T:
+        sink = self._sink
+        while True:
+            try:
+                item: T = sink.items.popleft()
+                return item
+            except IndexError:
+                pass
+            if not sink.over:
+                self._client._live().wait(sink)
+            elif not sink.items:
+                raise sink.error or StopIteration
+
+    def close(self) -> None:
+        self._client._unsubscribe(self._sink)
+
+    def __enter__(self) -> Feed[T]:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        # A loop that was left by `break` drops its iterator; nobody could read that subscription any more.
+        with contextlib.suppress(Exception):
+            self._client._abandon(self._sink)
+
+
+class Listener:
+    """Hands each message's data to a callback, in a thread of its own, until `close()`.
+
+    A call returns only after the callback was done with what that call had sent: who prints progress in the
+    callback and the result after the call sees them in this order.
+    """
+
+    def __init__(self, client: Client, sink: FeedSink, callback: Callable[[Any], object]) -> None:
+        self._client = client
+        self._sink = sink
+        self._callback = callback
+        self._handled = 0
+        self._progress = threading.Condition()
+        self._thread = threading.Thread(target=self._run, name="baskd messages", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Ends it, after what has come so far was handed over."""
+        self._client._unsubscribe(self._sink)
+        self._client._forget_listener(self)
+        if threading.current_thread() is not self._thread:
+            self._thread.join()
+
+    def settle(self) -> None:
+        """Waits until all that has come by now was handed over."""
+        due = self._sink.pushed
+        # What is dropped is never handed over. And the callback may make calls of its own.
+        if self._handled < due and not self._sink.lossy and threading.current_thread() is not self._thread:
+            with self._progress:
+                self._progress.wait_for(lambda: self._handled >= due or not self._thread.is_alive())
+
+    def _run(self) -> None:
+        sink = self._sink
+        while sink.items or not sink.over:
+            try:
+                message = sink.items.popleft()
+            except IndexError:
+                self._client._wait_connected(sink)
+                continue
+            try:
+                self._deliver(message)
+            except Exception:
+                _log.exception("The callback for messages raised")
+            finally:
+                with self._progress:
+                    self._handled += 1
+                    self._progress.notify_all()
+        if sink.error is not None:
+            _log.error("No more messages: %s", sink.error)
+
+    def _deliver(self, message: Message) -> None:
+        if message.dropped:
+            _log.warning("%d messages were dropped, because they came faster than they were taken", message.dropped)
+        else:
+            self._callback(message.data)

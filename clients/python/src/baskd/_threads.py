@@ -1,0 +1,201 @@
+"""A connection that threads share: several calls under way, and no thread of its own.
+
+Leader and followers. Somebody has to read the socket; a background thread for it would cost every call two
+switches between threads (and the GIL's hand-over, up to 5 ms when another thread computes). So the calling
+threads read: the first that has to wait becomes the leader and polls; what comes for others wakes them. When
+it has its own answer it leaves and one of the followers takes its place. A program with one thread thus pays
+for `poll`, `recv` and a few uncontended locks.
+
+- Nobody reads while nobody waits. That is sound: streams have windows, answers keep in the socket's buffer,
+  and who listens to messages waits for them in a thread (`_messages.Listener`).
+- Nobody blocks in a write either: what the socket does not take stays in the outbox, which the leader
+  empties while it reads. A daemon that waits for its answers to be taken can so never wait for us.
+- `_lock` guards everything but the poll itself. Sinks and pending requests are read without it: what they
+  say only ever goes from "not yet" to "ready".
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import select
+import socket
+import threading
+import time
+from collections import deque
+from functools import partial
+
+from ._errors import BaskdError, Disconnected
+from ._link import Link
+from ._wire import Params, Pending, Sink, Waitable
+
+
+class ThreadLink(Link):
+    def __init__(self, sock: socket.socket) -> None:
+        super().__init__(sock)
+        self._lock = threading.Lock()
+        self._leading = False
+        self._followers: list[threading.Lock] = []
+        self._abandoned: deque[Sink] = deque()
+        # Fetches the leader out of its poll when there is something to write that it does not know of.
+        self._nudged, self._nudge_end = os.pipe()
+        os.set_blocking(self._nudged, False)
+        os.set_blocking(self._nudge_end, False)
+        self._poll = select.poll()
+        self._poll.register(self.sock, select.POLLIN)
+        self._poll.register(self._nudged, select.POLLIN)
+
+    # --- writing ----------------------------------------------------------------------------------------------
+
+    def request(self, method: str, params: Params = None, sink: Sink | None = None) -> Pending:
+        with self._lock:
+            pending = super().request(method, params, sink)
+            self._nudge()
+        self._sweep()
+        return pending
+
+    def notify(self, method: str, params: Params) -> None:
+        with self._lock:
+            super().notify(method, params)
+            self._nudge()
+        self._sweep()
+
+    def cancel(self, pending: Pending) -> None:
+        with self._lock:
+            super().cancel(pending)
+            self._nudge()
+        self._sweep()
+
+    def end(self, sink: Sink, error: BaskdError | None = None) -> None:
+        with self._lock:
+            super().end(sink, error)
+            self._nudge()
+        self._sweep()
+
+    def abandon(self, sink: Sink) -> None:
+        """Ends a subscription from a finalizer. That may run anywhere, in a thread that holds the lock too."""
+        self._abandoned.append(sink)
+        self._sweep()
+
+    def _sweep(self) -> None:
+        # Whoever finds the lock taken may go: its holder looks here after letting it go.
+        while self._abandoned and self._lock.acquire(blocking=False):
+            try:
+                with contextlib.suppress(IndexError):
+                    super().end(self._abandoned.popleft())
+                self._nudge()
+            finally:
+                self._lock.release()
+
+    def _nudge(self) -> None:
+        if self._leading and self.outbox.data and self.lost is None:
+            with contextlib.suppress(BlockingIOError):  # full: it has been nudged
+                os.write(self._nudge_end, b"!")
+
+    def drain(self) -> None:
+        """Returns when all has been written, so that a thread that only writes is held up, not its memory filled."""
+        if self.outbox.data:
+            self.wait(self.outbox)
+
+    # --- waiting ----------------------------------------------------------------------------------------------
+
+    def wait(self, target: Waitable, deadline: float | None = None) -> bool:
+        """Returns whether `target` is ready; False when the deadline (of `time.monotonic`) has passed."""
+        try:
+            while not target.ready():
+                if self.lost is not None:
+                    return False
+                left = None if deadline is None else deadline - time.monotonic()
+                if left is not None and left <= 0:
+                    return False
+                if self._take_lead():
+                    self._lead(left)
+                else:
+                    self._follow(target, left)
+            return True
+        finally:
+            self._hand_over()
+
+    def _take_lead(self) -> bool:
+        with self._lock:
+            if self._leading or self.lost is not None:
+                return False
+            self._leading = True
+            self._poll.modify(self.sock, select.POLLIN | (select.POLLOUT if self.outbox.data else 0))
+            return True
+
+    def _lead(self, left: float | None) -> None:
+        """Reads, and writes, for everyone, once.
+
+        An interrupt (Ctrl-C) mostly finds a thread in `poll`, where nothing can be lost by it; that is why
+        there is a `poll` before each `recv`.
+        """
+        events: list[tuple[int, int]] = []
+        try:
+            events = self._poll.poll(None if left is None else math.ceil(left * 1000))
+        finally:
+            with self._lock:
+                self._leading = False
+                self._serve(events)
+        self._sweep()
+
+    def _serve(self, events: list[tuple[int, int]]) -> None:
+        if self.lost is not None:
+            self._retire()
+            return
+        for descriptor, event in events:
+            if descriptor == self._nudged:
+                os.read(self._nudged, 4096)
+            elif event & ~select.POLLOUT:
+                self.receive()
+        self.flush()
+
+    def _follow(self, target: Waitable, left: float | None) -> None:
+        """Waits until `target` may be ready or the lead is free."""
+        asleep = threading.Lock()
+        asleep.acquire()
+        waker = partial(_release, asleep)
+        with self._lock:
+            if target.ready() or not self._leading:
+                return
+            self._followers.append(asleep)
+            target.wakers.append(waker)
+        try:
+            asleep.acquire(timeout=-1 if left is None else min(left, threading.TIMEOUT_MAX))
+        finally:
+            with self._lock:
+                self._followers.remove(asleep)
+                target.wakers.remove(waker)
+
+    def _hand_over(self) -> None:
+        """Wakes a follower to lead. It does the same when it leaves, so one is enough."""
+        with self._lock:
+            if self._followers and not self._leading:
+                _release(self._followers[0])
+
+    # --- the end ----------------------------------------------------------------------------------------------
+
+    def close(self) -> None:
+        with self._lock:
+            self.lose(Disconnected("This client was closed."))
+
+    def _retire(self) -> None:
+        if self._leading:
+            # The leader polls these descriptors; closed, their numbers could be another file's at once.
+            with contextlib.suppress(OSError):
+                self.sock.shutdown(socket.SHUT_RDWR)
+        else:
+            self.forget()
+
+    def forget(self) -> None:
+        """Closes this process's descriptors, and nothing of a parent's that are the same sockets."""
+        if self.sock.fileno() >= 0:
+            self.sock.close()
+            os.close(self._nudged)
+            os.close(self._nudge_end)
+
+
+def _release(asleep: threading.Lock) -> None:
+    if asleep.locked():
+        asleep.release()

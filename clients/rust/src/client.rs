@@ -1,0 +1,295 @@
+//! The client: every method the daemon has, and a connection that is made again when it was lost.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use serde_json::json;
+use serde_json::value::{RawValue, to_raw_value};
+use tokio::sync::Mutex;
+
+use crate::connection::{Connection, Failure};
+use crate::socket::dial;
+use crate::stream::{Messages, Scope, Stream, StreamOptions};
+use crate::{Error, Status};
+
+/// How long a client whose daemon went away waits for the next one, unless told otherwise.
+const RECONNECT: Duration = Duration::from_secs(1);
+
+/// A handle to a daemon. Clones share one connection, which closes with the last of them and of their streams.
+#[derive(Debug, Clone)]
+pub struct Client(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    path: PathBuf,
+    reconnect: Duration,
+    current: Mutex<Arc<Connection>>,
+}
+
+/// How to connect. Made by [`Client::builder`].
+#[derive(Debug, Clone)]
+pub struct Builder {
+    wait: Duration,
+    reconnect: Duration,
+}
+
+/// What to ask for with a call.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct CallOptions {
+    /// After how long the daemon answers `TimedOut`; counted in whole milliseconds, the time in its queue included. None:
+    /// never.
+    pub timeout: Option<Duration>,
+}
+
+impl Builder {
+    /// For how long [`connect`](Builder::connect) tries again while nobody answers. Not at all by default.
+    #[must_use]
+    pub fn wait(mut self, wait: Duration) -> Self {
+        self.wait = wait;
+        self
+    }
+
+    /// For how long a call tries to connect again after the connection was lost, as when the daemon restarts. One second
+    /// by default.
+    #[must_use]
+    pub fn reconnect(mut self, reconnect: Duration) -> Self {
+        self.reconnect = reconnect;
+        self
+    }
+
+    /// Connects to the socket at `path`; see [`socket::resolve`](crate::socket::resolve) for where it is.
+    ///
+    /// # Errors
+    /// [`Error::NoDaemon`] if nobody answers, [`Error::Socket`] if the socket's folder can't be trusted.
+    pub async fn connect(self, path: impl AsRef<Path>) -> Result<Client, Error> {
+        let path = path.as_ref().to_owned();
+        let connection = Connection::new(dial(&path, self.wait).await?);
+        Ok(Client(Arc::new(Shared { path, reconnect: self.reconnect, current: Mutex::new(connection) })))
+    }
+}
+
+impl Client {
+    /// Connects to the socket at `path`, which must be answered at once. Must be called within a tokio runtime.
+    ///
+    /// # Errors
+    /// As [`Builder::connect`].
+    pub async fn connect(path: impl AsRef<Path>) -> Result<Client, Error> {
+        Client::builder().connect(path).await
+    }
+
+    #[must_use]
+    pub fn builder() -> Builder {
+        Builder { wait: Duration::ZERO, reconnect: RECONNECT }
+    }
+
+    /// The path of the daemon's socket.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.0.path
+    }
+
+    /// Calls a method of the controller, or one of the daemon's own, and decodes its result. `params` is an object, an
+    /// array, or `()` for none. To leave the result as it came, ask for a `Box<RawValue>`.
+    ///
+    /// Dropping the future cancels the call.
+    ///
+    /// # Errors
+    /// [`Error::Rpc`] with what the daemon or the method answered; [`Error::Disconnected`] if the daemon went away meanwhile;
+    /// [`Error::NoDaemon`] if it was away before; [`Error::Decode`] if the result is no `T`.
+    pub async fn call<T: DeserializeOwned>(&self, method: &str, params: impl Serialize) -> Result<T, Error> {
+        decode(&self.raw(method, raw_params(params)?.as_deref()).await?)
+    }
+
+    /// As [`call`](Client::call), with options.
+    ///
+    /// # Errors
+    /// As [`call`](Client::call).
+    pub async fn call_with<T: DeserializeOwned>(&self, method: &str, params: impl Serialize, options: CallOptions) -> Result<T, Error> {
+        let Some(timeout) = options.timeout else {
+            return self.call(method, params).await;
+        };
+        let wrapped = Wrapped { method, params: raw_params(params)?, timeout_ms: Some(milliseconds(timeout)), window: None };
+        self.call("rpc.call", wrapped).await
+    }
+
+    /// Calls a method for its partial results. Dropping the stream cancels the call.
+    ///
+    /// # Errors
+    /// As [`call`](Client::call), for what is known before the call begins: an unknown method, a full queue. What happens
+    /// later is an item of the stream.
+    pub async fn stream(&self, method: &str, params: impl Serialize, options: StreamOptions) -> Result<Stream, Error> {
+        let window = options.window();
+        let timeout_ms = options.timeout.map(milliseconds);
+        let params = encode(&Wrapped { method, params: raw_params(params)?, timeout_ms, window: Some(window) })?;
+        let connection = self.connection().await?;
+        let subscription = connection.subscribe("stream.call", params, "stream.cancel").await;
+        Ok(Stream::new(subscription.map_err(last)?, connection, window))
+    }
+
+    /// What calls `send()` or `yield` besides their results: those of this connection's plain calls, or everybody's; of one
+    /// method, or of all. Dropping it unsubscribes. Up to 65,536 messages are kept for a reader that falls behind.
+    ///
+    /// # Errors
+    /// As [`call`](Client::call).
+    pub async fn messages(&self, scope: Scope, method: Option<&str>) -> Result<Messages, Error> {
+        let params = match method {
+            Some(method) => json!({ "scope": scope.text(), "method": method }),
+            None => json!({ "scope": scope.text() }),
+        };
+        let connection = self.connection().await?;
+        let subscription = connection.subscribe("messages.subscribe", encode(&params)?, "messages.unsubscribe").await;
+        Ok(Messages::new(subscription.map_err(last)?, connection))
+    }
+
+    /// A property of the controller.
+    ///
+    /// # Errors
+    /// As [`call`](Client::call); a property that is not there is `InvalidParams`, with the nearest.
+    pub async fn get<T: DeserializeOwned>(&self, name: &str) -> Result<T, Error> {
+        self.call("getProperty", json!({ "name": name })).await
+    }
+
+    /// Sets a property of the controller, for every client and for every Python to come.
+    ///
+    /// # Errors
+    /// As [`call`](Client::call); a name that can't be set is `PropertyRefused`.
+    pub async fn set(&self, name: &str, value: impl Serialize) -> Result<(), Error> {
+        #[derive(Serialize)]
+        struct Property<'a, V> {
+            name: &'a str,
+            value: V,
+        }
+        self.call::<Box<RawValue>>("setProperty", Property { name, value }).await.map(drop)
+    }
+
+    /// What the daemon and its Python are doing.
+    ///
+    /// # Errors
+    /// As [`call`](Client::call).
+    pub async fn status(&self) -> Result<Status, Error> {
+        self.call("daemon.status", ()).await
+    }
+
+    /// The controller's methods, as an OpenRPC document.
+    ///
+    /// # Errors
+    /// As [`call`](Client::call).
+    pub async fn methods(&self) -> Result<Value, Error> {
+        self.call("rpc.discover", ()).await
+    }
+
+    /// Replaces Python by a new one, and returns when that is ready. The daemon and this connection stay.
+    ///
+    /// # Errors
+    /// As [`call`](Client::call); `BackendUnavailable` if the new one does not start.
+    pub async fn restart(&self) -> Result<(), Error> {
+        self.call::<Value>("daemon.restart", ()).await.map(drop)
+    }
+
+    /// Asks the daemon to stop, and returns when it has begun to.
+    ///
+    /// # Errors
+    /// As [`call`](Client::call).
+    pub async fn shutdown(&self) -> Result<(), Error> {
+        self.call::<Value>("daemon.shutdown", ()).await.map(drop)
+    }
+
+    /// Waits until the daemon has taken in all that was sent, the cancelling of dropped calls and streams among it.
+    /// Worth its while before a process ends; returns at once if the connection is lost.
+    pub async fn flush(&self) {
+        let current = self.0.current.lock().await.clone();
+        current.flush().await;
+    }
+
+    /// Waits until the connection is lost. The next call would make another.
+    pub async fn closed(&self) {
+        let current = self.0.current.lock().await.clone();
+        current.closed().await;
+    }
+
+    async fn raw(&self, method: &str, params: Option<&RawValue>) -> Result<Box<RawValue>, Error> {
+        loop {
+            // This ends: a request that never went out has a lost connection behind it, and another is only made by a
+            // daemon that accepts it.
+            match self.connection().await?.call(method, params).await {
+                Err(Failure::Unsent) => {}
+                Err(Failure::Final(error)) => return Err(error),
+                Ok(result) => return Ok(result),
+            }
+        }
+    }
+
+    async fn connection(&self) -> Result<Arc<Connection>, Error> {
+        let mut current = self.0.current.lock().await;
+        if !current.alive() {
+            *current = Connection::new(dial(&self.0.path, self.0.reconnect).await?);
+        }
+        Ok(current.clone())
+    }
+}
+
+/// The params of `rpc.call` and `stream.call`.
+#[derive(Serialize)]
+struct Wrapped<'a> {
+    method: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    params: Option<Box<RawValue>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    timeout_ms: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    window: Option<u32>,
+}
+
+/// Half a millisecond is not no time at all, so what is left of one counts whole.
+fn milliseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX)
+}
+
+fn raw_params(params: impl Serialize) -> Result<Option<Box<RawValue>>, Error> {
+    let raw = encode(&params)?;
+    match raw.get().as_bytes() {
+        b"null" => Ok(None),
+        [b'{' | b'[', ..] => Ok(Some(raw)),
+        _ => Err(Error::Params(raw.get().chars().take(40).collect())),
+    }
+}
+
+fn encode(value: &impl Serialize) -> Result<Box<RawValue>, Error> {
+    to_raw_value(value).map_err(Error::Encode)
+}
+
+fn decode<T: DeserializeOwned>(raw: &RawValue) -> Result<T, Error> {
+    serde_json::from_str(raw.get()).map_err(Error::Decode)
+}
+
+/// A subscription is not tried again: whether it went out is not known.
+fn last(failure: Failure) -> Error {
+    match failure {
+        Failure::Unsent => Error::Disconnected,
+        Failure::Final(error) => error,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn params_are_an_object_an_array_or_nothing() {
+        assert!(raw_params(()).unwrap().is_none());
+        assert!(raw_params(Value::Null).unwrap().is_none());
+        assert_eq!(raw_params(json!([1])).unwrap().unwrap().get(), "[1]");
+        assert_eq!(raw_params(json!({ "a": 1 })).unwrap().unwrap().get(), r#"{"a":1}"#);
+        assert!(matches!(raw_params(5), Err(Error::Params(got)) if got == "5"));
+    }
+
+    #[test]
+    fn a_timeout_is_never_rounded_to_none() {
+        assert_eq!(milliseconds(Duration::from_micros(1)), 1);
+        assert_eq!(milliseconds(Duration::from_millis(250)), 250);
+    }
+}

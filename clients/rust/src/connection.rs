@@ -1,0 +1,218 @@
+//! One connection, from the first byte to the last.
+//!
+//! jsonrpsee's client keeps the table of what is under way; this adds what it leaves out. It sends nothing when a call's
+//! future is dropped, and does not tell a caller its request's id, without which a call can't be cancelled. So calls don't
+//! go through its `request` but through the [`RpcService`] under it, which takes whole requests, with ids counted here.
+//! That also spares a timer for each call, which `request` would start in a thread of its own.
+
+use std::borrow::Cow;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
+
+use baskd_protocol::Error as RpcError;
+use jsonrpsee::core::client::async_client::RpcService;
+use jsonrpsee::core::client::{Client as Jsonrpsee, ClientBuilder, Error as JsonrpseeError, IdKind, Subscription, SubscriptionClientT};
+use jsonrpsee::core::middleware::{Notification, Request, RpcServiceBuilder, RpcServiceT};
+use jsonrpsee::core::traits::ToRpcParams;
+use serde::de::DeserializeOwned;
+use serde_json::value::{RawValue, to_raw_value};
+use tokio::net::UnixStream;
+use tokio::runtime::Handle;
+use tokio::sync::oneshot;
+use tokio::task::JoinSet;
+
+use crate::Error;
+use crate::transport::{Link, split};
+
+/// Subscriptions get their ids from jsonrpsee's client, which counts from 0; calls get theirs from here.
+const FIRST_ID: u64 = 1 << 32;
+
+/// How many messages of one subscription jsonrpsee keeps for its reader before it ends the subscription. Streams never
+/// come near it, for they have a window; it is the limit of `messages`.
+const BUFFERED_MESSAGES: usize = 1 << 16;
+
+/// jsonrpsee wants to know when to give up on a subscription's acknowledgement; the connection's end is when.
+const NEVER: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
+
+#[derive(Debug)]
+pub(crate) struct Connection {
+    jsonrpsee: Jsonrpsee<RpcService>,
+    service: RpcService,
+    ids: AtomicU64,
+    link: Arc<Link>,
+    runtime: Handle,
+    /// What was begun in a `drop`, where nothing can be awaited.
+    errands: Mutex<JoinSet<()>>,
+}
+
+/// Why a call came to nothing.
+pub(crate) enum Failure {
+    /// The connection was lost before the request went out, so that another may carry it.
+    Unsent,
+    Final(Error),
+}
+
+impl Connection {
+    /// Must be called within a tokio runtime.
+    pub(crate) fn new(stream: UnixStream) -> Arc<Connection> {
+        let (sender, receiver, link) = split(stream);
+        let service = Arc::new(OnceLock::new());
+        let keep = service.clone();
+        let jsonrpsee = ClientBuilder::new()
+            .id_format(IdKind::Number)
+            .request_timeout(NEVER)
+            .max_buffer_capacity_per_subscription(BUFFERED_MESSAGES)
+            .set_rpc_middleware(RpcServiceBuilder::new().layer_fn(move |service: RpcService| keep.get_or_init(|| service).clone()))
+            .build_with_tokio(sender, receiver);
+        Arc::new(Connection {
+            service: service.get().cloned().expect("building a client applies its layers"),
+            jsonrpsee,
+            ids: AtomicU64::new(FIRST_ID),
+            link,
+            runtime: Handle::current(),
+            errands: Mutex::default(),
+        })
+    }
+
+    /// Whether the connection was not lost yet, as far as is known.
+    pub(crate) fn alive(&self) -> bool {
+        self.jsonrpsee.is_connected()
+    }
+
+    /// Calls `method`, and cancels it if this future is dropped before it is answered.
+    pub(crate) async fn call(&self, method: &str, params: Option<&RawValue>) -> Result<Box<RawValue>, Failure> {
+        let id = self.ids.fetch_add(1, Ordering::Relaxed);
+        let mut guard = CancelOnDrop { connection: self, id: Some(id) };
+        let request = Request::borrowed(method, params, IdKind::Number.into_id(id));
+        let answer = self.service.call(request).await;
+        guard.id = None;
+        let answer = match answer {
+            Ok(answer) => answer.into_response(),
+            Err(error) => return Err(self.failure(Some(id), error).await),
+        };
+        match (answer.as_success(), answer.as_error()) {
+            (Some(result), _) => Ok(result.to_owned()),
+            (None, Some(error)) => Err(Failure::Final(rpc(error.code(), error.message(), error.data()))),
+            (None, None) => Err(Failure::Final(Error::Disconnected)),
+        }
+    }
+
+    /// Sends a notification, as soon as there is room for it.
+    pub(crate) fn notify(&self, method: &'static str, params: Box<RawValue>) {
+        let service = self.service.clone();
+        self.errand(async move {
+            // That it fails means the connection is lost, and whoever waits for an answer learns that by himself.
+            let _ = service.notification(Notification::new(method.into(), Some(Cow::Owned(params)))).await;
+        });
+    }
+
+    /// Subscribes. If this future is dropped before the subscription is acknowledged, it is ended when it is: jsonrpsee
+    /// would forget to, since it takes its own request for a duplicate.
+    pub(crate) async fn subscribe<T: DeserializeOwned + Send + 'static>(
+        self: &Arc<Self>,
+        method: &'static str,
+        params: Box<RawValue>,
+        unsubscribe: &'static str,
+    ) -> Result<Subscription<T>, Failure> {
+        let (hand_over, handed_over) = oneshot::channel();
+        let connection = self.clone();
+        self.runtime.spawn(async move {
+            let subscribed = connection.jsonrpsee.subscribe(method, Params(params), unsubscribe).await;
+            if let Err(Ok(abandoned)) = hand_over.send(subscribed) {
+                end(abandoned).await;
+            }
+        });
+        match handed_over.await {
+            Ok(Ok(subscription)) => Ok(subscription),
+            Ok(Err(error)) => Err(self.failure(None, error).await),
+            Err(_) => Err(Failure::Final(Error::Disconnected)),
+        }
+    }
+
+    /// Ends a subscription from within a `drop`. One that has ended already is read to its close, so that the daemon isn't
+    /// asked to end it once more.
+    pub(crate) fn abandon<T: DeserializeOwned + Send + 'static>(&self, mut subscription: Subscription<T>, ended: bool) {
+        self.errand(async move {
+            if ended {
+                while subscription.next().await.is_some() {}
+            } else {
+                end(subscription).await;
+            }
+        });
+    }
+
+    /// Waits until the daemon has taken in all that was sent so far, what was sent by dropping things among it.
+    pub(crate) async fn flush(&self) {
+        let mut errands = std::mem::take(&mut *self.errands.lock().unwrap_or_else(PoisonError::into_inner));
+        while errands.join_next().await.is_some() {}
+        // Requests take effect in the order of arrival, so the answer to any of them tells of all before. No call has a
+        // string for its id, so this cancels nothing.
+        if let Ok(params) = to_raw_value(&serde_json::json!({ "id": "none" })) {
+            let _ = self.call("rpc.cancel", Some(&params)).await;
+        }
+    }
+
+    pub(crate) async fn closed(&self) {
+        self.jsonrpsee.on_disconnect().await;
+    }
+
+    /// What the end of the connection means to those who were waiting on it.
+    pub(crate) fn disconnected(&self) -> Error {
+        self.link.farewell().map_or(Error::Disconnected, Error::Rpc)
+    }
+
+    async fn failure(&self, id: Option<u64>, error: JsonrpseeError) -> Failure {
+        Failure::Final(match error {
+            JsonrpseeError::Call(error) => rpc(error.code(), error.message(), error.data()),
+            JsonrpseeError::ParseError(error) => Error::Decode(error),
+            error => {
+                tracing::debug!(%error, "the connection was lost");
+                // Only when jsonrpsee has closed is it sure that nothing more is sent.
+                self.jsonrpsee.on_disconnect().await;
+                if id.is_some_and(|id| self.link.lost_before(id)) {
+                    return Failure::Unsent;
+                }
+                self.disconnected()
+            }
+        })
+    }
+
+    fn errand(&self, errand: impl Future<Output = ()> + Send + 'static) {
+        let mut errands = self.errands.lock().unwrap_or_else(PoisonError::into_inner);
+        while errands.try_join_next().is_some() {}
+        errands.spawn_on(errand, &self.runtime);
+    }
+}
+
+struct CancelOnDrop<'a> {
+    connection: &'a Connection,
+    id: Option<u64>,
+}
+
+impl Drop for CancelOnDrop<'_> {
+    fn drop(&mut self) {
+        if let Some(id) = self.id.take()
+            && let Ok(params) = to_raw_value(&serde_json::json!({ "id": id }))
+        {
+            // The notification rather than `rpc.cancel`, whose answer would come to nobody.
+            self.connection.notify("$/cancelRequest", params);
+        }
+    }
+}
+
+async fn end<T: DeserializeOwned>(subscription: Subscription<T>) {
+    let _ = subscription.unsubscribe().await;
+}
+
+fn rpc(code: i32, message: &str, data: Option<&RawValue>) -> Error {
+    Error::Rpc(RpcError { code, message: message.to_owned(), data: data.and_then(|data| serde_json::from_str(data.get()).ok()) })
+}
+
+struct Params(Box<RawValue>);
+
+impl ToRpcParams for Params {
+    fn to_rpc_params(self) -> Result<Option<Box<RawValue>>, serde_json::Error> {
+        Ok(Some(self.0))
+    }
+}

@@ -1,0 +1,105 @@
+//! What can go wrong, named by what a caller can do about it.
+
+use std::io;
+use std::path::PathBuf;
+
+use baskd_protocol::socket::SocketError;
+use baskd_protocol::{Error as RpcError, ErrorCode};
+use serde_json::Value;
+
+/// Why a call was not answered as it was meant to be.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// Nothing answers at `path`: start a daemon.
+    #[error("no daemon answers at {}: start one with `baskd serve`", .path.display())]
+    NoDaemon {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    /// The socket can't be used as it is: choose another, or mend its folder.
+    #[error(transparent)]
+    Socket(#[from] SocketError),
+    /// The connection was lost while the call was under way, so it may or may not have run. The next call connects again.
+    #[error("the daemon closed the connection before it answered, so the call may or may not have run: check `baskd status`")]
+    Disconnected,
+    /// The daemon or the method answered with an error.
+    #[error("{0}")]
+    Rpc(RpcError),
+    /// What was passed can't be sent: params are an object, an array, or nothing.
+    #[error("params must be an object, an array or nothing, not {0}")]
+    Params(String),
+    /// What was passed can't be written as JSON.
+    #[error("the params can't be written as JSON: {0}")]
+    Encode(#[source] serde_json::Error),
+    /// The answer is not of the type that was asked for.
+    #[error("the answer is not of the type that was asked for: {0}")]
+    Decode(#[source] serde_json::Error),
+    /// This subscription's messages were not taken fast enough, and some are lost: subscribe again, and take them sooner.
+    #[error("the messages of this subscription were not taken fast enough, and some are lost: take them sooner")]
+    Lagged,
+}
+
+impl Error {
+    /// The error object, where the daemon or the method answered with one.
+    #[must_use]
+    pub fn rpc(&self) -> Option<&RpcError> {
+        match self {
+            Error::Rpc(error) => Some(error),
+            _ => None,
+        }
+    }
+
+    /// Which row of the table of errors this is, if it is one of them.
+    #[must_use]
+    pub fn kind(&self) -> Option<ErrorCode> {
+        self.rpc().and_then(RpcError::kind)
+    }
+
+    /// The name of the method, parameter or property that was probably meant.
+    #[must_use]
+    pub fn nearest(&self) -> Option<&str> {
+        self.data("nearest")?.get(0)?.as_str()
+    }
+
+    /// Python's traceback, where the method raised.
+    #[must_use]
+    pub fn traceback(&self) -> Option<&str> {
+        self.data("traceback")?.as_str()
+    }
+
+    /// The last lines Python wrote to stderr, where it died or could not start; oldest first.
+    #[must_use]
+    pub fn stderr(&self) -> Vec<&str> {
+        match self.data("stderr") {
+            Some(Value::Array(lines)) => lines.iter().filter_map(Value::as_str).collect(),
+            Some(Value::String(text)) => text.lines().collect(),
+            _ => Vec::new(),
+        }
+    }
+
+    /// A member of the error's `data`.
+    #[must_use]
+    pub fn data(&self, member: &str) -> Option<&Value> {
+        self.rpc()?.data.as_ref()?.get(member)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn data_is_read_where_it_is_there() {
+        let error = Error::Rpc(RpcError::method_not_found("incr", &["increment".to_owned()]));
+        assert_eq!(error.kind(), Some(ErrorCode::MethodNotFound));
+        assert_eq!(error.nearest(), Some("increment"));
+        assert_eq!(error.traceback(), None);
+
+        let crashed = RpcError::backend_crashed(true, "died", json!({ "signal": 9 }), &["a".to_owned(), "b".to_owned()]);
+        assert_eq!(Error::Rpc(crashed).stderr(), ["a", "b"]);
+        assert_eq!(Error::Disconnected.nearest(), None);
+    }
+}

@@ -1,0 +1,234 @@
+//! Subscriptions: one call's partial results, and the messages of many.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use baskd_protocol::Error as RpcError;
+use futures_util::stream::{Stream as AnyStream, StreamExt};
+use jsonrpsee::core::client::{Subscription, SubscriptionCloseReason, SubscriptionKind};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::value::{RawValue, to_raw_value};
+
+use crate::Error;
+use crate::connection::Connection;
+
+/// What to ask for with a stream.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct StreamOptions {
+    /// After how long the call ends `TimedOut`, as in [`CallOptions`](crate::CallOptions).
+    pub timeout: Option<Duration>,
+    /// How many items may be under way before they are taken, from 1 to 512; 256 unless given. A generator pauses when its
+    /// reader is that far behind, so a small one suits large items.
+    pub window: Option<u32>,
+}
+
+impl StreamOptions {
+    /// jsonrpsee ends a subscription whose reader is too far behind, so there always is a window.
+    pub(crate) fn window(&self) -> u32 {
+        self.window.unwrap_or(256).clamp(1, 512)
+    }
+}
+
+/// What a stream has to say.
+#[derive(Debug, Clone)]
+pub enum Event {
+    /// A partial result.
+    Item(Box<RawValue>),
+    /// The return value; nothing comes after it.
+    End(Box<RawValue>),
+}
+
+/// One call's partial results, then its return value. Dropping it cancels the call.
+///
+/// It is a [`futures_util::Stream`](futures_util::stream::Stream) of `Result<Event, Error>` as well. An error is the last item.
+#[derive(Debug)]
+pub struct Stream {
+    events: Subscribed<Wire>,
+    /// Items that may be under way.
+    window: u32,
+    /// Items that were taken and not replaced yet.
+    taken: u32,
+}
+
+/// The event of a stream, as the daemon writes it.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Wire {
+    Item(Box<RawValue>),
+    End(Box<RawValue>),
+    Error(RpcError),
+}
+
+impl Stream {
+    pub(crate) fn new(subscription: Subscription<Wire>, connection: Arc<Connection>, window: u32) -> Stream {
+        Stream { events: Subscribed::new(subscription, connection), window, taken: 0 }
+    }
+
+    /// The next item, or the return value, or what went wrong; None after either of the latter.
+    pub async fn next(&mut self) -> Option<Result<Event, Error>> {
+        StreamExt::next(self).await
+    }
+
+    /// Allows the daemon as many items as were taken, once half the window is used up: late enough for few messages, and
+    /// early enough that a generator whose reader keeps up never pauses.
+    fn replenish(&mut self) {
+        self.taken += 1;
+        if self.taken >= self.window.div_ceil(2)
+            && let Some(SubscriptionKind::Subscription(id)) = self.events.kind()
+            && let Ok(params) = to_raw_value(&(id, self.taken))
+        {
+            self.events.connection.notify("stream.more", params);
+            self.taken = 0;
+        }
+    }
+}
+
+impl AnyStream for Stream {
+    type Item = Result<Event, Error>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let event = ready!(self.events.poll(cx));
+        Poll::Ready(event.map(|event| match event? {
+            Wire::Item(item) => {
+                self.replenish();
+                Ok(Event::Item(item))
+            }
+            Wire::End(value) => {
+                self.events.ended = true;
+                Ok(Event::End(value))
+            }
+            Wire::Error(error) => {
+                self.events.ended = true;
+                Err(Error::Rpc(error))
+            }
+        }))
+    }
+}
+
+/// Whose messages to listen to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scope {
+    /// Those of this connection's plain calls. None is lost: a call whose messages are not taken waits.
+    Own,
+    /// Those of everybody's calls. The oldest are dropped when they are not taken, and a [`Message::Dropped`] says so.
+    All,
+}
+
+impl Scope {
+    pub(crate) fn text(self) -> &'static str {
+        match self {
+            Scope::Own => "own",
+            Scope::All => "all",
+        }
+    }
+}
+
+/// What a call sent besides its result.
+#[derive(Debug, Clone)]
+pub enum Message {
+    Sent {
+        /// The daemon's number of the call.
+        call: u64,
+        /// The id of the request; only for [`Scope::Own`].
+        request: Option<Box<RawValue>>,
+        method: String,
+        data: Box<RawValue>,
+    },
+    /// So many were lost before the next one.
+    Dropped(u64),
+}
+
+/// A subscription to messages. Dropping it unsubscribes.
+///
+/// It is a [`futures_util::Stream`](futures_util::stream::Stream) of `Result<Message, Error>` as well. An error is the last item.
+#[derive(Debug)]
+pub struct Messages(Subscribed<WireMessage>);
+
+/// A message, as the daemon writes it.
+#[derive(Debug, Deserialize)]
+pub(crate) struct WireMessage {
+    dropped: Option<u64>,
+    call: Option<u64>,
+    request: Option<Box<RawValue>>,
+    method: Option<String>,
+    data: Option<Box<RawValue>>,
+}
+
+impl Messages {
+    pub(crate) fn new(subscription: Subscription<WireMessage>, connection: Arc<Connection>) -> Messages {
+        Messages(Subscribed::new(subscription, connection))
+    }
+
+    /// The next message; None when there will be no more.
+    pub async fn next(&mut self) -> Option<Result<Message, Error>> {
+        StreamExt::next(self).await
+    }
+}
+
+impl AnyStream for Messages {
+    type Item = Result<Message, Error>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let message = ready!(self.0.poll(cx));
+        Poll::Ready(message.map(|message| {
+            let message = message?;
+            Ok(match message.dropped {
+                Some(count) => Message::Dropped(count),
+                None => Message::Sent {
+                    call: message.call.unwrap_or_default(),
+                    request: message.request,
+                    method: message.method.unwrap_or_default(),
+                    // A null and nothing are one to serde.
+                    data: message.data.unwrap_or_else(|| RawValue::NULL.to_owned()),
+                },
+            })
+        }))
+    }
+}
+
+/// A subscription of jsonrpsee's that says why it ended, and is ended reliably.
+#[derive(Debug)]
+struct Subscribed<T: DeserializeOwned + Send + 'static> {
+    /// None only while it is being dropped.
+    subscription: Option<Subscription<T>>,
+    connection: Arc<Connection>,
+    /// Whether its last event was seen, be it that the connection was lost.
+    ended: bool,
+}
+
+impl<T: DeserializeOwned + Send + 'static> Subscribed<T> {
+    fn new(subscription: Subscription<T>, connection: Arc<Connection>) -> Self {
+        Subscribed { subscription: Some(subscription), connection, ended: false }
+    }
+
+    fn kind(&self) -> Option<&SubscriptionKind> {
+        self.subscription.as_ref().map(Subscription::kind)
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<T, Error>>> {
+        let Some(subscription) = self.subscription.as_mut().filter(|_| !self.ended) else {
+            return Poll::Ready(None);
+        };
+        Poll::Ready(Some(match ready!(subscription.poll_next_unpin(cx)) {
+            Some(event) => event.map_err(Error::Decode),
+            None => {
+                self.ended = true;
+                Err(match subscription.close_reason() {
+                    Some(SubscriptionCloseReason::Lagged) => Error::Lagged,
+                    _ => self.connection.disconnected(),
+                })
+            }
+        }))
+    }
+}
+
+impl<T: DeserializeOwned + Send + 'static> Drop for Subscribed<T> {
+    fn drop(&mut self) {
+        if let Some(subscription) = self.subscription.take() {
+            self.connection.abandon(subscription, self.ended);
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! A daemon that says what a test tells it to.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use baskd_client::Client;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::time::timeout;
+
+/// For what is about to happen; only a test that fails waits so long.
+const SOON: Duration = Duration::from_secs(10);
+
+pub(crate) struct Fake {
+    listener: UnixListener,
+    folder: TempDir,
+}
+
+pub(crate) struct Peer {
+    read: BufReader<OwnedReadHalf>,
+    write: OwnedWriteHalf,
+}
+
+pub(crate) async fn soon<T>(future: impl Future<Output = T>) -> T {
+    timeout(SOON, future).await.expect("it never happened")
+}
+
+impl Fake {
+    pub(crate) fn new() -> Fake {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o700)).unwrap();
+        Fake { listener: UnixListener::bind(folder.path().join("s")).unwrap(), folder }
+    }
+
+    pub(crate) fn path(&self) -> PathBuf {
+        self.folder.path().join("s")
+    }
+
+    pub(crate) async fn accept(&self) -> Peer {
+        let (stream, _) = soon(self.listener.accept()).await.unwrap();
+        Peer::new(stream)
+    }
+
+    pub(crate) async fn client(&self) -> (Client, Peer) {
+        let client = Client::connect(self.path()).await.unwrap();
+        (client, self.accept().await)
+    }
+}
+
+impl Peer {
+    fn new(stream: UnixStream) -> Peer {
+        let (read, write) = stream.into_split();
+        Peer { read: BufReader::new(read), write }
+    }
+
+    /// The next message, which must come.
+    pub(crate) async fn next(&mut self) -> Value {
+        let mut line = String::new();
+        soon(self.read.read_line(&mut line)).await.unwrap();
+        assert!(line.ends_with('\n'), "the client closed the connection after {line:?}");
+        serde_json::from_str(&line).unwrap()
+    }
+
+    /// The next message, which must call `method`.
+    pub(crate) async fn expect(&mut self, method: &str) -> Value {
+        let message = self.next().await;
+        assert_eq!(message["method"], method, "{message}");
+        message
+    }
+
+    pub(crate) async fn say(&mut self, message: Value) {
+        self.write.write_all(format!("{message}\n").as_bytes()).await.unwrap();
+    }
+
+    pub(crate) async fn write(&mut self, bytes: &[u8]) {
+        self.write.write_all(bytes).await.unwrap();
+    }
+
+    pub(crate) async fn answer(&mut self, request: &Value, result: Value) {
+        self.say(json!({ "jsonrpc": "2.0", "id": request["id"], "result": result })).await;
+    }
+
+    pub(crate) async fn refuse(&mut self, request: &Value, code: i32, message: &str, data: Value) {
+        self.say(json!({ "jsonrpc": "2.0", "id": request["id"], "error": { "code": code, "message": message, "data": data } })).await;
+    }
+
+    pub(crate) async fn event(&mut self, method: &str, subscription: u64, event: Value) {
+        self.say(json!({ "jsonrpc": "2.0", "method": method, "params": { "subscription": subscription, "result": event } })).await;
+    }
+
+    /// The closing notification.
+    pub(crate) async fn close_subscription(&mut self, subscription: u64) {
+        let params = json!({ "subscription": subscription, "error": { "code": 0, "message": "closed" } });
+        self.say(json!({ "jsonrpc": "2.0", "method": "stream.item", "params": params })).await;
+    }
+}

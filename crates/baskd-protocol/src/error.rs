@@ -1,0 +1,261 @@
+//! The errors a client can meet: one table of codes, and one constructor an error, so that each is always worded and filled in the same way.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+macro_rules! codes {
+    ($($name:ident = $code:literal $text:literal,)+) => {
+        /// Every code of the protocol. [`ErrorCode::name`] is what clients call it.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        pub enum ErrorCode { $($name,)+ }
+
+        impl ErrorCode {
+            pub const ALL: &'static [ErrorCode] = &[$(ErrorCode::$name,)+];
+
+            pub const fn code(self) -> i32 {
+                match self { $(ErrorCode::$name => $code,)+ }
+            }
+
+            pub const fn name(self) -> &'static str {
+                match self { $(ErrorCode::$name => $text,)+ }
+            }
+
+            pub const fn from_code(code: i32) -> Option<ErrorCode> {
+                match code { $($code => Some(ErrorCode::$name),)+ _ => None }
+            }
+        }
+    };
+}
+
+codes! {
+    ParseError = -32700 "ParseError",
+    InvalidRequest = -32600 "InvalidRequest",
+    MethodNotFound = -32601 "MethodNotFound",
+    InvalidParams = -32602 "InvalidParams",
+    InternalError = -32603 "InternalError",
+    TooManySubscriptions = -32006 "TooManySubscriptions",
+    RequestTooLarge = -32007 "RequestTooLarge",
+    ResponseTooLarge = -32008 "ResponseTooLarge",
+    TooManyConnections = -32009 "TooManyConnections",
+    BatchTooLarge = -32010 "BatchTooLarge",
+    BatchResponseTooLarge = -32011 "BatchResponseTooLarge",
+    MethodError = -32020 "MethodError",
+    BackendCrashed = -32021 "BackendCrashed",
+    BackendUnavailable = -32022 "BackendUnavailable",
+    TimedOut = -32023 "TimedOut",
+    Cancelled = -32024 "Cancelled",
+    Overloaded = -32025 "Overloaded",
+    ResultNotJson = -32026 "ResultNotJson",
+    Forbidden = -32027 "Forbidden",
+    PropertyRefused = -32028 "PropertyRefused",
+}
+
+/// A JSON-RPC error object.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, thiserror::Error)]
+#[error("{message}")]
+pub struct Error {
+    pub code: i32,
+    pub message: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data: Option<Value>,
+}
+
+/// Who or what cancelled a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CancelledBy {
+    Client,
+    Disconnect,
+    SlowReader,
+    Shutdown,
+}
+
+impl CancelledBy {
+    pub const fn text(self) -> &'static str {
+        match self {
+            CancelledBy::Client => "client",
+            CancelledBy::Disconnect => "disconnect",
+            CancelledBy::SlowReader => "slow reader",
+            CancelledBy::Shutdown => "shutdown",
+        }
+    }
+}
+
+/// Where a call was when its time was up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Where {
+    Starting,
+    Queued,
+    Running,
+}
+
+impl Where {
+    pub const fn text(self) -> &'static str {
+        match self {
+            Where::Starting => "starting",
+            Where::Queued => "queued",
+            Where::Running => "running",
+        }
+    }
+}
+
+impl Error {
+    pub fn new(code: ErrorCode, message: impl Into<String>, data: Option<Value>) -> Error {
+        Error { code: code.code(), message: message.into(), data }
+    }
+
+    /// Which row of the table this is; None for a code of somebody else's.
+    pub fn kind(&self) -> Option<ErrorCode> {
+        ErrorCode::from_code(self.code)
+    }
+
+    /// The error object as JSON.
+    pub fn to_json(&self) -> Vec<u8> {
+        // A string, a number and a `Value` always can be written.
+        serde_json::to_vec(self).unwrap_or_default()
+    }
+
+    pub fn parse(why: impl std::fmt::Display) -> Error {
+        Error::new(ErrorCode::ParseError, format!("Parse error: {why}."), None)
+    }
+
+    pub fn invalid_request(why: impl std::fmt::Display) -> Error {
+        Error::new(ErrorCode::InvalidRequest, format!("Invalid request: {why}."), None)
+    }
+
+    /// `nearest`: names that are there, nearest first.
+    pub fn method_not_found(method: &str, nearest: &[String]) -> Error {
+        let hint = match nearest.first() {
+            Some(name) => format!("did you mean `{name}`?"),
+            None => "`baskd methods` lists those there are.".to_owned(),
+        };
+        Error::new(ErrorCode::MethodNotFound, format!("There is no method `{method}`: {hint}"), Some(json!({ "nearest": nearest })))
+    }
+
+    /// `got` is the JSON that was given, or null where nothing was.
+    pub fn invalid_params(parameter: &str, wanted: &str, got: Value) -> Error {
+        let message = if got.is_null() {
+            format!("The parameter `{parameter}` must be {wanted}.")
+        } else {
+            format!("The parameter `{parameter}` must be {wanted}, not {got}.")
+        };
+        Error::new(ErrorCode::InvalidParams, message, Some(json!({ "parameter": parameter, "wanted": wanted, "got": got })))
+    }
+
+    pub fn internal(why: impl Into<String>) -> Error {
+        Error::new(ErrorCode::InternalError, why, None)
+    }
+
+    fn limited(code: ErrorCode, message: String, limit: usize) -> Error {
+        Error::new(code, message, Some(json!({ "limit": limit })))
+    }
+
+    pub fn too_many_subscriptions(limit: usize) -> Error {
+        Error::limited(ErrorCode::TooManySubscriptions, format!("This connection has {limit} subscriptions already: end one first."), limit)
+    }
+
+    pub fn request_too_large(limit: usize) -> Error {
+        Error::limited(ErrorCode::RequestTooLarge, format!("The request is larger than {limit} bytes: pass a file's path rather than its content."), limit)
+    }
+
+    pub fn response_too_large(limit: usize) -> Error {
+        Error::limited(ErrorCode::ResponseTooLarge, format!("The result is larger than {limit} bytes: stream it, or write it to a file."), limit)
+    }
+
+    pub fn too_many_connections(limit: usize) -> Error {
+        Error::limited(ErrorCode::TooManyConnections, format!("The daemon has {limit} connections already: share one, or close one."), limit)
+    }
+
+    pub fn batch_too_large(limit: usize) -> Error {
+        Error::limited(ErrorCode::BatchTooLarge, format!("The batch has more than {limit} entries: split it."), limit)
+    }
+
+    pub fn batch_response_too_large(limit: usize) -> Error {
+        Error::limited(ErrorCode::BatchResponseTooLarge, format!("The answers to the batch are larger than {limit} bytes: split it."), limit)
+    }
+
+    /// `ran`: whether the call had begun. `exit` is `{"code":N}` or `{"signal":N}`.
+    pub fn backend_crashed(ran: bool, how: &str, exit: Value, stderr: &[String]) -> Error {
+        let message = if ran {
+            format!("Python {how} while it ran this call; the next one is up for the next call.")
+        } else {
+            format!("Python {how} twice before this call began; it was not run.")
+        };
+        Error::new(ErrorCode::BackendCrashed, message, Some(json!({ "ran": if ran { "yes" } else { "no" }, "exit": exit, "stderr": stderr })))
+    }
+
+    /// `retry_ms`: when it is tried again by itself; None if only on `daemon.restart` or a changed file.
+    pub fn backend_unavailable(reason: &str, stderr: &[String], retry_ms: Option<u64>) -> Error {
+        Error::new(
+            ErrorCode::BackendUnavailable,
+            format!("Python is not available: {reason}"),
+            Some(json!({ "reason": reason, "stderr": stderr, "retry_ms": retry_ms })),
+        )
+    }
+
+    pub fn timed_out(place: Where) -> Error {
+        let message = match place {
+            Where::Starting => "The call timed out while Python was starting.",
+            Where::Queued => "The call timed out in the queue: other calls were before it.",
+            Where::Running => "The call timed out while it ran.",
+        };
+        Error::new(ErrorCode::TimedOut, message, Some(json!({ "where": place.text() })))
+    }
+
+    pub fn cancelled(by: CancelledBy) -> Error {
+        let message = match by {
+            CancelledBy::Client => "The call was cancelled by its client.",
+            CancelledBy::Disconnect => "The call was cancelled: its client is gone.",
+            CancelledBy::SlowReader => "The call was cancelled: its client did not read what it sent.",
+            CancelledBy::Shutdown => "The call was cancelled: the daemon is stopping.",
+        };
+        Error::new(ErrorCode::Cancelled, message, Some(json!({ "by": by.text() })))
+    }
+
+    pub fn overloaded(limit: usize) -> Error {
+        Error::limited(ErrorCode::Overloaded, format!("{limit} calls are waiting already: try again later."), limit)
+    }
+
+    pub fn forbidden(uid: u32) -> Error {
+        Error::new(ErrorCode::Forbidden, format!("The user {uid} may not use this daemon: it is another user's."), Some(json!({ "uid": uid })))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use jsonrpsee::types::error as theirs;
+
+    #[test]
+    fn codes_are_those_of_the_contract() {
+        let codes: Vec<_> = ErrorCode::ALL.iter().map(|code| code.code()).collect();
+        let contract = [-32700, -32600, -32601, -32602, -32603];
+        let contract = contract.into_iter().chain((-32011..=-32006).rev()).chain((-32028..=-32020).rev());
+        assert_eq!(codes, contract.collect::<Vec<_>>());
+        for code in ErrorCode::ALL {
+            assert_eq!(ErrorCode::from_code(code.code()), Some(*code));
+        }
+    }
+
+    #[test]
+    fn limits_have_jsonrpsees_codes() {
+        for (ours, theirs) in [
+            (ErrorCode::TooManySubscriptions, theirs::TOO_MANY_SUBSCRIPTIONS_CODE),
+            (ErrorCode::RequestTooLarge, theirs::OVERSIZED_REQUEST_CODE),
+            (ErrorCode::ResponseTooLarge, theirs::OVERSIZED_RESPONSE_CODE),
+            (ErrorCode::BatchTooLarge, theirs::TOO_BIG_BATCH_REQUEST_CODE),
+            (ErrorCode::BatchResponseTooLarge, theirs::TOO_BIG_BATCH_RESPONSE_CODE),
+        ] {
+            assert_eq!(ours.code(), theirs, "{}", ours.name());
+        }
+    }
+
+    #[test]
+    fn an_unknown_method_names_the_nearest() {
+        let error = Error::method_not_found("incremnt", &["increment".to_owned()]);
+        assert_eq!(error.message, "There is no method `incremnt`: did you mean `increment`?");
+        assert_eq!(
+            String::from_utf8(error.to_json()).unwrap(),
+            r#"{"code":-32601,"message":"There is no method `incremnt`: did you mean `increment`?","data":{"nearest":["increment"]}}"#
+        );
+    }
+}

@@ -1,0 +1,356 @@
+use super::*;
+use serde_json::json;
+use std::cell::RefCell;
+
+type Seen = Rc<RefCell<Vec<String>>>;
+
+struct Recorder {
+    tag: String,
+    seen: Seen,
+    taken: fn() -> Taken,
+}
+
+impl Sink for Recorder {
+    fn accepted(&mut self) {
+        self.seen.borrow_mut().push(format!("{} accepted", self.tag));
+    }
+
+    fn item(&mut self, item: Item<'_>) -> Taken {
+        self.seen.borrow_mut().push(format!("{} item {}", self.tag, String::from_utf8_lossy(item.data)));
+        (self.taken)()
+    }
+
+    fn end(self: Box<Self>, outcome: Outcome<'_>) {
+        let line = match outcome {
+            Outcome::Result(result) => format!("{} = {}", self.tag, String::from_utf8_lossy(result)),
+            Outcome::Error(error) => {
+                let error: serde_json::Value = serde_json::from_slice(error).unwrap();
+                let data = &error["data"];
+                let what = ["ran", "where", "by", "limit"].into_iter().find_map(|name| data.get(name)).unwrap_or(&serde_json::Value::Null);
+                format!("{} ! {} {what}", self.tag, error["code"])
+            }
+        };
+        self.seen.borrow_mut().push(line);
+    }
+
+    fn tag(&self) -> Option<&str> {
+        Some(&self.tag)
+    }
+}
+
+struct Table {
+    calls: Calls,
+    page: Page,
+    seen: Seen,
+}
+
+impl Table {
+    fn new() -> Table {
+        let mut table = Table::starting();
+        table.ready();
+        table
+    }
+
+    fn starting() -> Table {
+        Table { calls: Calls::new(1000), page: Page::new().unwrap(), seen: Seen::default() }
+    }
+
+    fn ready(&mut self) {
+        let method = |name: &str, kind: &str, idempotent: bool| json!({ "name": name, "kind": kind, "idempotent": idempotent, "params": [] });
+        let ready = json!({
+            "protocol": 1, "version": "0", "python": "3", "codec": "json", "controller": "C",
+            "methods": [method("f", "plain", false), method("safe", "plain", true), method("g", "generator", false), method("setProperty", "plain", false)],
+        });
+        self.calls.ready(Rc::new(Methods::new(serde_json::from_value(ready).unwrap())));
+    }
+
+    fn call(&mut self, owner: u64, tag: &str, method: &str) -> Option<CallId> {
+        self.call_with(owner, tag, method, None, || Taken::Now)
+    }
+
+    fn call_with(&mut self, owner: u64, tag: &str, method: &str, params: Option<&str>, taken: fn() -> Taken) -> Option<CallId> {
+        let sink = Box::new(Recorder { tag: tag.to_owned(), seen: self.seen.clone(), taken });
+        self.calls.submit(NewCall { owner, method, params, window: None, sink })
+    }
+
+    fn fill(&mut self) -> String {
+        let mut out = Vec::new();
+        self.calls.fill(&self.page, &mut out);
+        String::from_utf8(out).unwrap()
+    }
+
+    fn begin(&self, id: CallId) {
+        rustix::io::pwrite(self.page.fd(), &id.to_le_bytes(), (slot_of(id) * 8) as u64).unwrap();
+    }
+
+    fn die(&mut self) {
+        self.calls.died(&self.page, &Death { how: "died", exit: json!({ "code": 1 }), stderr: &[] });
+        self.page = Page::new().unwrap();
+        self.calls.set_gate(Gate::Hold { starting: true });
+    }
+
+    fn seen(&self) -> Vec<String> {
+        self.seen.borrow_mut().drain(..).filter(|line| !line.ends_with("accepted")).collect()
+    }
+}
+
+#[test]
+fn a_call_is_sent_and_answered_once() {
+    let mut table = Table::new();
+    let id = table.call_with(1, "a", "f", Some("{\"x\":1}"), || Taken::Now).unwrap();
+    assert_eq!(table.fill(), format!("{{\"id\":{id},\"method\":\"f\",\"params\":{{\"x\":1}}}}\n"));
+    assert!(table.calls.item(id, b"5", 30));
+    assert!(table.calls.reply(id, Outcome::Result(b"6")));
+    assert!(!table.calls.reply(id, Outcome::Result(b"7")));
+    assert_eq!(table.seen(), ["a item 5", "a = 6"]);
+    assert!(table.calls.is_idle());
+}
+
+#[test]
+fn a_reply_to_a_call_that_was_never_sent_is_nobodys() {
+    let mut table = Table::new();
+    let id = table.call(1, "a", "f").unwrap();
+    assert!(!table.calls.reply(id, Outcome::Result(b"1")));
+    assert!(!table.calls.reply(u64::MAX, Outcome::Result(b"1")));
+    assert!(!table.calls.item(12345, b"1", 1));
+    assert_eq!(table.seen(), [""; 0]);
+}
+
+#[test]
+fn an_unknown_method_is_refused_at_once_or_when_the_methods_are_known() {
+    let mut table = Table::starting();
+    assert!(table.call(1, "early", "nope").is_some());
+    assert!(table.call(1, "good", "f").is_some());
+    assert!(table.seen.borrow().is_empty());
+    table.ready();
+    assert_eq!(*table.seen.borrow(), ["early ! -32601 null", "good accepted"]);
+    table.seen();
+    assert!(table.call(1, "late", "nope").is_none());
+    assert_eq!(table.seen(), ["late ! -32601 null"]);
+    assert_eq!(table.calls.queued(), 1);
+}
+
+#[test]
+fn only_so_many_calls_are_ahead_of_python() {
+    let mut table = Table::new();
+    let ids: Vec<_> = (0..200).map(|n| table.call(1, &n.to_string(), "f").unwrap()).collect();
+    assert_eq!(table.fill().lines().count(), AHEAD);
+    assert_eq!(table.fill(), "");
+    for id in &ids[..10] {
+        table.begin(*id);
+    }
+    assert_eq!(table.fill().lines().count(), 10);
+    for id in &ids[10..20] {
+        table.calls.reply(*id, Outcome::Result(b"1"));
+    }
+    assert_eq!(table.fill().lines().count(), 10);
+}
+
+#[test]
+fn a_crash_costs_the_calls_that_had_begun_and_keeps_the_others_in_order() {
+    let mut table = Table::new();
+    let ids: Vec<_> = ["a", "b", "c"].iter().map(|tag| table.call(1, tag, "f").unwrap()).collect();
+    table.fill();
+    table.begin(ids[0]);
+    table.call(1, "d", "f");
+    table.die();
+    assert_eq!(table.seen(), ["a ! -32021 \"yes\""]);
+    assert_eq!(table.fill(), "");
+    table.ready();
+    let sent = table.fill();
+    let order: Vec<_> = sent.lines().map(|line| line.split([':', ',']).nth(1).unwrap().parse::<u64>().unwrap()).collect();
+    assert_eq!(order[..2], [ids[1], ids[2]]);
+    assert_eq!(order.len(), 3);
+    assert!(table.calls.reply(ids[1], Outcome::Result(b"1")));
+    assert_eq!(table.seen(), ["b = 1"]);
+}
+
+#[test]
+fn a_call_that_never_began_in_two_processes_is_given_up() {
+    let mut table = Table::new();
+    table.call(1, "a", "f");
+    table.fill();
+    table.die();
+    table.ready();
+    table.fill();
+    table.die();
+    assert_eq!(table.seen(), ["a ! -32021 \"no\""]);
+    assert!(table.calls.is_idle());
+}
+
+#[test]
+fn an_idempotent_call_runs_again_once_unless_it_has_sent_something() {
+    let mut table = Table::new();
+    let again = table.call(1, "again", "safe").unwrap();
+    let sender = table.call(1, "sender", "safe").unwrap();
+    table.fill();
+    table.begin(again);
+    table.begin(sender);
+    table.calls.item(sender, b"1", 10);
+    table.die();
+    assert_eq!(table.seen(), ["sender item 1", "sender ! -32021 \"yes\""]);
+    table.ready();
+    table.fill();
+    table.begin(again);
+    table.die();
+    assert_eq!(table.seen(), ["again ! -32021 \"yes\""]);
+}
+
+#[test]
+fn a_cancelled_call_in_the_queue_costs_nothing() {
+    let mut table = Table::new();
+    let a = table.call(1, "a", "f").unwrap();
+    let b = table.call(1, "b", "f").unwrap();
+    assert!(table.calls.cancel(a, CancelledBy::Client, Some(&table.page)));
+    assert!(!table.calls.cancel(a, CancelledBy::Client, Some(&table.page)));
+    assert_eq!(table.seen(), ["a ! -32024 \"client\""]);
+    assert_eq!(table.fill(), format!("{{\"id\":{b},\"method\":\"f\"}}\n"));
+    assert!(!table.calls.take_interrupt());
+}
+
+#[test]
+fn a_cancelled_call_that_runs_is_answered_at_once_and_keeps_its_slot() {
+    let mut table = Table::new();
+    let a = table.call(1, "a", "f").unwrap();
+    table.fill();
+    table.begin(a);
+    assert_eq!(table.calls.find(1, "a"), Some(a));
+    assert_eq!(table.calls.find(2, "a"), None);
+    assert!(table.calls.cancel(a, CancelledBy::Client, Some(&table.page)));
+    assert_eq!(table.seen(), ["a ! -32024 \"client\""]);
+    assert!(table.calls.take_interrupt());
+    assert_eq!(table.fill(), format!("{{\"cancel\":{a}}}\n"));
+    let b = table.call(1, "b", "f").unwrap();
+    assert_ne!(slot_of(a), slot_of(b));
+    assert!(table.calls.item(a, b"late", 10));
+    assert!(table.calls.reply(a, Outcome::Result(b"late")));
+    assert_eq!(table.seen(), [""; 0]);
+    let c = table.call(1, "c", "f").unwrap();
+    assert_eq!(slot_of(a), slot_of(c));
+    assert!(!table.calls.reply(a, Outcome::Result(b"again")));
+}
+
+#[test]
+fn a_timeout_says_where_the_call_was() {
+    let mut table = Table::starting();
+    let starting = table.call(1, "starting", "f").unwrap();
+    table.calls.expire(starting, None);
+    table.ready();
+    let running = table.call(1, "running", "f").unwrap();
+    let ahead = table.call(1, "ahead", "f").unwrap();
+    table.fill();
+    table.begin(running);
+    let queued = table.call(1, "queued", "f").unwrap();
+    for id in [running, ahead, queued] {
+        table.calls.expire(id, Some(&table.page));
+    }
+    assert_eq!(
+        table.seen(),
+        ["starting ! -32023 \"starting\"", "running ! -32023 \"running\"", "ahead ! -32023 \"queued\"", "queued ! -32023 \"queued\""]
+    );
+}
+
+#[test]
+fn credit_is_returned_when_half_a_window_was_taken() {
+    let mut table = Table::new();
+    let id = table.call_with(1, "a", "g", None, || Taken::Later).unwrap();
+    table.fill();
+    let half = WINDOW_BYTES / 2;
+    table.calls.item(id, b"1", half - 1);
+    assert_eq!(table.fill(), "");
+    table.calls.credit(id, 0, half - 1);
+    assert_eq!(table.fill(), "");
+    table.calls.item(id, b"2", 1);
+    table.calls.credit(id, 0, 1);
+    assert_eq!(table.fill(), format!("{{\"more\":[{id},0,{half}]}}\n"));
+    table.calls.credit(id, 3, 0);
+    assert_eq!(table.fill(), format!("{{\"more\":[{id},3,0]}}\n"));
+}
+
+#[test]
+fn a_plain_method_may_wait_only_so_long_for_its_reader_and_a_generator_for_ever() {
+    let mut table = Table::new();
+    let plain = table.call_with(1, "plain", "f", None, || Taken::Later).unwrap();
+    let generator = table.call_with(1, "generator", "g", None, || Taken::Later).unwrap();
+    table.fill();
+    for id in [plain, generator] {
+        table.calls.item(id, b"1", WINDOW_BYTES);
+    }
+    assert!(table.calls.needs_tending());
+    table.seen();
+    table.calls.tend(&table.page, Duration::from_secs(60), Duration::ZERO);
+    assert_eq!(table.seen(), [""; 0]);
+    table.calls.tend(&table.page, Duration::ZERO, Duration::from_secs(60));
+    assert_eq!(table.seen(), ["plain ! -32024 \"slow reader\""]);
+}
+
+#[test]
+fn python_is_killed_for_a_cancelled_call_only_when_others_wait() {
+    let mut table = Table::new();
+    let id = table.call(1, "a", "f").unwrap();
+    table.fill();
+    table.begin(id);
+    table.calls.cancel(id, CancelledBy::Client, Some(&table.page));
+    let tend = |table: &mut Table, grace| table.calls.tend(&table.page, Duration::from_secs(60), grace);
+    assert!(!tend(&mut table, Duration::ZERO));
+    table.call(2, "b", "f");
+    assert!(!tend(&mut table, Duration::from_secs(60)));
+    assert!(tend(&mut table, Duration::ZERO));
+}
+
+#[test]
+fn a_full_table_answers_overloaded() {
+    let mut table = Table::new();
+    for n in 0..1000 {
+        table.call(n % 7, &n.to_string(), "f").unwrap();
+    }
+    table.seen();
+    assert!(table.call(1, "more", "f").is_none());
+    assert_eq!(table.seen(), ["more ! -32025 1000"]);
+}
+
+#[test]
+fn an_owner_that_is_gone_takes_its_calls_along() {
+    let mut table = Table::new();
+    let a = table.call(1, "a", "f").unwrap();
+    table.fill();
+    table.begin(a);
+    table.call(1, "b", "f");
+    table.call(2, "c", "f");
+    table.calls.owner_gone(1, Some(&table.page));
+    let mut seen = table.seen();
+    seen.sort();
+    assert_eq!(seen, ["a ! -32024 \"disconnect\"", "b ! -32024 \"disconnect\""]);
+    assert_eq!(table.calls.queued(), 1);
+}
+
+#[test]
+fn a_closed_gate_answers_what_waits_and_what_comes() {
+    let mut table = Table::new();
+    table.calls.set_gate(Gate::Hold { starting: true });
+    table.call(1, "a", "f");
+    table.calls.set_gate(Gate::Closed(Error::overloaded(1)));
+    assert!(table.call(1, "b", "f").is_none());
+    assert_eq!(table.seen(), ["a ! -32025 1", "b ! -32025 1"]);
+}
+
+#[test]
+fn a_property_that_was_set_is_held_for_the_journal() {
+    let mut table = Table::new();
+    for (tag, params) in [("a", r#"{"name":"model","value": {"x":1}}"#), ("b", r#"["model",2]"#)] {
+        let id = table.call_with(1, tag, "setProperty", Some(params), || Taken::Now).unwrap();
+        table.fill();
+        table.calls.reply(id, Outcome::Result(b"1"));
+    }
+    let refused = table.call_with(1, "c", "setProperty", Some(r#"["_x",2]"#), || Taken::Now).unwrap();
+    table.fill();
+    table.calls.reply(refused, Outcome::Error(&Error::overloaded(1).to_json()));
+    assert_eq!(table.seen(), ["c ! -32025 1"]);
+    let held = table.calls.take_held();
+    let properties: Vec<_> = held.iter().map(|held| (held.property.name.as_str(), held.property.value.get())).collect();
+    assert_eq!(properties, [("model", r#"{"x":1}"#), ("model", "2")]);
+    for held in held {
+        held.sink.end(Outcome::Result(&held.result));
+    }
+    assert_eq!(table.seen(), ["a = 1", "b = 1"]);
+}

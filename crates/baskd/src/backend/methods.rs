@@ -1,0 +1,68 @@
+//! The methods of the live controller, as its router told them.
+
+use std::collections::HashMap;
+use std::rc::Rc;
+
+use baskd_protocol::error::Error;
+
+use super::wire::{Method, Ready};
+
+pub struct Methods {
+    pub(crate) ready: Ready,
+    index: HashMap<Rc<str>, usize>,
+}
+
+impl Methods {
+    pub(crate) fn new(ready: Ready) -> Methods {
+        let index = ready.methods.iter().enumerate().map(|(at, method)| (method.name.as_str().into(), at)).collect();
+        Methods { ready, index }
+    }
+
+    /// The method's name, to be kept without a copy.
+    pub(crate) fn find(&self, name: &str) -> Result<Rc<str>, Error> {
+        match self.index.get_key_value(name) {
+            Some((name, _)) => Ok(name.clone()),
+            None => Err(Error::method_not_found(name, &nearest(name, self.ready.methods.iter().map(|method| method.name.as_str())))),
+        }
+    }
+
+    fn get(&self, name: &str) -> Option<&Method> {
+        self.index.get(name).map(|at| &self.ready.methods[*at])
+    }
+
+    /// Whether the method may be run again after a crash.
+    pub(crate) fn is_idempotent(&self, name: &str) -> bool {
+        self.get(name).is_some_and(|method| method.idempotent)
+    }
+
+    /// Whether the method blocks Python while it waits for its reader.
+    pub(crate) fn is_plain(&self, name: &str) -> bool {
+        self.get(name).is_some_and(|method| method.kind == "plain")
+    }
+}
+
+/// Up to three names that somebody who wrote `name` may have meant, nearest first.
+pub(crate) fn nearest<'a>(name: &str, names: impl Iterator<Item = &'a str>) -> Vec<String> {
+    let wanted = name.to_lowercase();
+    let mut near: Vec<_> = names
+        .map(|candidate| (strsim::jaro_winkler(&wanted, &candidate.to_lowercase()), candidate))
+        .filter(|(likeness, _)| *likeness > 0.75)
+        .collect();
+    near.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(b.1)));
+    near.into_iter().take(3).map(|(_, candidate)| candidate.to_owned()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_nearest_names_come_first() {
+        let names = ["increment", "reset", "getModelPath", "getTokenizer", "setProperty", "getProperty"];
+        let near = |name| nearest(name, names.into_iter());
+        assert_eq!(near("incremnt")[0], "increment");
+        assert_eq!(near("getmodelpath")[0], "getModelPath");
+        assert_eq!(near("get_property")[0], "getProperty");
+        assert!(near("xyzzy").is_empty());
+    }
+}

@@ -1,0 +1,253 @@
+//! The backend: one Python, kept alive, and the calls it is given.
+//!
+//! [`Backend`] is the handle through which everything is asked for. Behind it, [`calls::Calls`] owns the calls, [`supervisor`] owns the life of the Python process, and [`worker`] is that process: its pipes, its
+//! page, its death. The backend knows nothing of sockets: whoever submits a call gives it a [`Sink`] for what comes back.
+//!
+//! Everything runs on one thread, so a call costs no lock, no task and no wake-up of its own: it is written into a buffer, and one wake-up sends all that has come in.
+
+mod calls;
+mod deadlines;
+mod journal;
+mod log_pipe;
+pub(crate) mod methods;
+mod page;
+pub mod python;
+mod queue;
+mod restart;
+mod router_files;
+mod spawn;
+mod status;
+mod supervisor;
+pub(crate) mod wire;
+mod worker;
+
+use std::cell::RefCell;
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use baskd_protocol::error::CancelledBy;
+use serde_json::Value;
+use tokio::sync::{Notify, mpsc, oneshot};
+
+use crate::limits::Limits;
+use crate::logs::Logs;
+use calls::Calls;
+use methods::Methods;
+use page::Page;
+
+pub use journal::Journal;
+pub use status::State;
+
+/// A call's id on the router's wire: its number, then its slot.
+pub type CallId = u64;
+
+/// A call to be made.
+pub struct NewCall<'a> {
+    /// Who asks: the unit of fairness, and of cancelling when it is gone.
+    pub owner: u64,
+    pub method: &'a str,
+    /// A JSON object or array.
+    pub params: Option<&'a str>,
+    /// How many items may be under way before the client allows more; None: as many as its connection takes.
+    pub window: Option<u64>,
+    pub sink: Box<dyn Sink>,
+}
+
+/// Where what comes of a call goes. All of it is called while the table of calls is borrowed: a sink writes into a buffer of its own, and asks nothing of the backend.
+pub trait Sink {
+    /// The method exists, and the call waits its turn. Comes before everything else; not at all for a call that is refused.
+    fn accepted(&mut self) {}
+
+    /// A partial result.
+    fn item(&mut self, item: Item<'_>) -> Taken;
+
+    /// The one and last answer.
+    fn end(self: Box<Self>, outcome: Outcome<'_>);
+
+    /// The client's own id of the call, as JSON.
+    fn tag(&self) -> Option<&str> {
+        None
+    }
+
+    /// Whether the call is of no use once its owner is gone.
+    fn ends_with_its_owner(&self) -> bool {
+        true
+    }
+}
+
+/// A partial result, and the call it is of.
+pub struct Item<'a> {
+    pub call: CallId,
+    pub number: u64,
+    pub method: &'a str,
+    /// JSON.
+    pub data: &'a [u8],
+    /// What it takes of the call's window; to be given back by [`Backend::credit`] if [`Taken::Later`].
+    pub cost: u64,
+}
+
+/// Whether an item has left the daemon.
+pub enum Taken {
+    /// It takes no room any more.
+    Now,
+    /// It waits for its reader.
+    Later,
+}
+
+/// What a call came to, as JSON: a result, or an error object.
+pub enum Outcome<'a> {
+    Result(&'a [u8]),
+    Error(&'a [u8]),
+}
+
+/// Which class to serve.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Controller {
+    /// The example that the binary carries.
+    Embedded,
+    File {
+        /// Absolute.
+        path: PathBuf,
+        class: String,
+    },
+    Module {
+        module: String,
+        class: String,
+    },
+}
+
+/// What a backend is started with.
+#[derive(Debug, Clone)]
+pub struct Options {
+    pub controller: Controller,
+    pub python: python::Interpreter,
+    /// The instance's own folder, in which the router is laid.
+    pub state_dir: PathBuf,
+    pub limits: Limits,
+}
+
+/// The handle. Clones are the same backend.
+#[derive(Clone)]
+pub struct Backend {
+    shared: Rc<Shared>,
+}
+
+struct Shared {
+    options: Options,
+    logs: Rc<Logs>,
+    calls: RefCell<Calls>,
+    /// The page of the process there is.
+    page: RefCell<Option<Rc<Page>>>,
+    deadlines: deadlines::Deadlines,
+    /// Something is there to be written to Python.
+    work: Notify,
+    /// The last waiting call was answered, or Python has nothing to do.
+    rest: Notify,
+    journal: Journal,
+    status: RefCell<status::Status>,
+    orders: mpsc::Sender<supervisor::Order>,
+}
+
+impl Backend {
+    /// Starts the supervisor, and by it Python, on the current [`tokio::task::LocalSet`].
+    pub fn start(options: Options, journal: Journal, logs: Rc<Logs>) -> Backend {
+        let (orders, inbox) = mpsc::channel(16);
+        let shared = Rc::new(Shared {
+            calls: RefCell::new(Calls::new(options.limits.max_calls)),
+            options,
+            logs,
+            page: RefCell::new(None),
+            deadlines: deadlines::Deadlines::default(),
+            work: Notify::new(),
+            rest: Notify::new(),
+            journal,
+            status: RefCell::default(),
+            orders,
+        });
+        tokio::task::spawn_local(supervisor::run(shared.clone(), inbox));
+        tokio::task::spawn_local(deadlines::run(shared.clone()));
+        Backend { shared }
+    }
+
+    /// Makes a call. The sink is told everything else, also why the call could not be taken; then there is no id.
+    pub fn call(&self, call: NewCall<'_>, timeout: Option<Duration>) -> Option<CallId> {
+        let id = self.shared.calls.borrow_mut().submit(call)?;
+        self.shared.work.notify_one();
+        if let Some(at) = timeout.and_then(|timeout| Instant::now().checked_add(timeout)) {
+            let calls = self.shared.calls.borrow();
+            self.shared.deadlines.add(id, at, |id| calls.is_live(id), calls.live());
+        }
+        Some(id)
+    }
+
+    /// Cancels a call. False if it has ended.
+    pub fn cancel(&self, id: CallId, by: CancelledBy) -> bool {
+        self.shared.with_page(|calls, page| calls.cancel(id, by, page))
+    }
+
+    /// Cancels the owner's call that the client calls `tag` (a JSON value). False if there is none.
+    pub fn cancel_tagged(&self, owner: u64, tag: &str) -> bool {
+        let found = self.shared.calls.borrow().find(owner, tag);
+        found.is_some_and(|id| self.cancel(id, CancelledBy::Client))
+    }
+
+    /// Cancels what an owner that is gone has asked for.
+    pub fn owner_gone(&self, owner: u64) {
+        self.shared.with_page(|calls, page| calls.owner_gone(owner, page));
+    }
+
+    /// An item that was [`Taken::Later`] has left, or the client allows more.
+    pub fn credit(&self, call: CallId, items: u64, bytes: u64) {
+        self.shared.with_page(|calls, _| calls.credit(call, items, bytes));
+    }
+
+    /// An owner does not read its answers: nothing more is begun for it until [`Backend::resume`].
+    pub fn pause(&self, owner: u64) {
+        self.shared.calls.borrow_mut().pause(owner);
+    }
+
+    pub fn resume(&self, owner: u64) {
+        self.shared.with_page(|calls, _| calls.resume(owner));
+    }
+
+    /// The live controller's methods, once there was one.
+    pub fn methods(&self) -> Option<Rc<Methods>> {
+        self.shared.calls.borrow().methods.clone()
+    }
+
+    /// Lets running calls end, then starts Python anew. An error says why the new one is not ready.
+    pub async fn restart(&self) -> Result<(), String> {
+        let (done, ready) = oneshot::channel();
+        let gone = || "the daemon is stopping".to_owned();
+        self.shared.orders.send(supervisor::Order::Restart(done)).await.map_err(|_| gone())?;
+        ready.await.map_err(|_| gone())?
+    }
+
+    /// Takes no more calls, answers those there are within `grace`, cancels the rest, and ends Python.
+    pub async fn stop(&self, grace: Duration) {
+        let (done, stopped) = oneshot::channel();
+        if self.shared.orders.send(supervisor::Order::Stop { grace, done }).await.is_ok() {
+            let _ = stopped.await;
+        }
+    }
+
+    /// The backend's part of `daemon.status`.
+    pub fn status(&self) -> serde_json::Map<String, Value> {
+        self.shared.describe()
+    }
+}
+
+impl Shared {
+    /// Changes the table of calls, then has the worker look at what there is to write.
+    fn with_page<T>(&self, change: impl FnOnce(&mut Calls, Option<&Page>) -> T) -> T {
+        let page = self.page.borrow().clone();
+        let mut calls = self.calls.borrow_mut();
+        let result = change(&mut calls, page.as_deref());
+        if calls.is_idle() {
+            self.rest.notify_waiters();
+        }
+        self.work.notify_one();
+        result
+    }
+}

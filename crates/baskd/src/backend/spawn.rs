@@ -1,0 +1,79 @@
+//! How Python is started: its descriptors, its group, its death with ours.
+
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use rustix::io::{FdFlags, fcntl_setfd};
+use rustix::pipe::{PipeFlags, pipe_with};
+use rustix::process::{Pid, PidfdFlags, Signal, getpid, getppid, pidfd_open, set_parent_process_death_signal};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use tokio::net::unix::pipe;
+
+use super::page::Page;
+
+/// A Python that was started, and our ends of its pipes.
+pub(crate) struct Process {
+    pub(crate) child: Child,
+    pub(crate) pid: Pid,
+    /// Readable once the process is dead.
+    pub(crate) pidfd: AsyncFd<OwnedFd>,
+    pub(crate) page: Page,
+    pub(crate) wire_in: pipe::Sender,
+    pub(crate) wire_out: pipe::Receiver,
+    pub(crate) stdout: pipe::Receiver,
+    pub(crate) stderr: pipe::Receiver,
+}
+
+/// Starts `python router/index.py` as PROTOCOL.md says. To be called from the thread that lives as long as the daemon: the death signal is sent when the *thread* that forked ends.
+pub(crate) fn spawn(python: &Path, router: &Path) -> io::Result<Process> {
+    let page = Page::new()?;
+    let (theirs_in, wire_in) = pipe_with(PipeFlags::CLOEXEC)?;
+    let (wire_out, theirs_out) = pipe_with(PipeFlags::CLOEXEC)?;
+    let (stdout, theirs_stdout) = pipe_with(PipeFlags::CLOEXEC)?;
+    let (stderr, theirs_stderr) = pipe_with(PipeFlags::CLOEXEC)?;
+
+    let daemon = getpid();
+    let inherited = [page.fd().try_clone_to_owned()?, theirs_stdout];
+    let mut command = Command::new(python);
+    command
+        .arg(router.join("index.py"))
+        .env("BASKD_PAGE_FD", inherited[0].as_raw_fd().to_string())
+        .env("BASKD_STDOUT_FD", inherited[1].as_raw_fd().to_string())
+        .stdin(Stdio::from(theirs_in))
+        .stdout(Stdio::from(theirs_out))
+        .stderr(Stdio::from(theirs_stderr))
+        .process_group(0);
+    let before_exec = move || {
+        for fd in &inherited {
+            fcntl_setfd(fd, FdFlags::empty())?;
+        }
+        set_parent_process_death_signal(Some(Signal::KILL))?;
+        // The daemon may have died before the line above: then nobody would send the signal any more.
+        if getppid() != Some(daemon) {
+            return Err(io::Error::from(io::ErrorKind::BrokenPipe));
+        }
+        Ok(())
+    };
+    // SAFETY: between fork and exec it makes four system calls and neither allocates nor locks.
+    unsafe { command.pre_exec(before_exec) };
+
+    let child = command.spawn()?;
+    let pid = Pid::from_child(&child);
+    let pidfd = pidfd_open(pid, PidfdFlags::NONBLOCK)?;
+    // SAFETY: an owned descriptor, closed by nobody but this AsyncFd.
+    let pidfd = unsafe { AsyncFd::register_with_interest(pidfd, Interest::READABLE) }?;
+    Ok(Process {
+        child,
+        pid,
+        pidfd,
+        page,
+        wire_in: pipe::Sender::from_owned_fd(wire_in)?,
+        wire_out: pipe::Receiver::from_owned_fd(wire_out)?,
+        stdout: pipe::Receiver::from_owned_fd(stdout)?,
+        stderr: pipe::Receiver::from_owned_fd(stderr)?,
+    })
+}

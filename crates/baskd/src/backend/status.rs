@@ -1,0 +1,134 @@
+//! What `daemon.status` tells of the backend.
+
+use std::os::unix::process::ExitStatusExt;
+use std::process::ExitStatus;
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+use serde_json::{Value, json};
+
+use super::{Controller, Shared};
+
+/// What the supervisor is at.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    #[default]
+    Starting,
+    Ready,
+    BackingOff,
+    Unavailable,
+    Stopping,
+}
+
+impl State {
+    pub const fn text(self) -> &'static str {
+        match self {
+            State::Starting => "starting",
+            State::Ready => "ready",
+            State::BackingOff => "backing off",
+            State::Unavailable => "unavailable",
+            State::Stopping => "stopping",
+        }
+    }
+}
+
+/// What [`Shared::describe`] tells beyond the calls.
+#[derive(Default)]
+pub(crate) struct Status {
+    pub(crate) state: State,
+    pub(crate) reason: Option<String>,
+    pub(crate) process: Option<ProcessStatus>,
+    pub(crate) restarts: u64,
+    pub(crate) last_exit: Option<Value>,
+}
+
+pub(crate) struct ProcessStatus {
+    pub(crate) pid: i32,
+    pub(crate) started: Instant,
+    pub(crate) ready_after: Option<Duration>,
+}
+
+impl Shared {
+    pub(crate) fn describe(&self) -> serde_json::Map<String, Value> {
+        let status = self.status.borrow();
+        let calls = self.calls.borrow();
+        let running: Vec<_> = self.page.borrow().as_ref().map(|page| calls.running(page)).unwrap_or_default();
+        let running: Vec<_> =
+            running.iter().map(|call| json!({ "call": call.number, "method": &*call.method, "age_ms": call.age.as_millis() as u64 })).collect();
+        let workers: Vec<_> = status
+            .process
+            .iter()
+            .map(|process| {
+                json!({
+                    "pid": process.pid,
+                    "uptime_ms": process.started.elapsed().as_millis() as u64,
+                    "ready_ms": process.ready_after.map(|after| after.as_millis() as u64),
+                    "calls": calls.answered(),
+                    "rss_bytes": resident_bytes(process.pid),
+                    "running": running,
+                })
+            })
+            .collect();
+        let python = &self.options.python;
+        let ready = calls.methods.as_ref().map(|methods| &methods.ready);
+        let controller = match &self.options.controller {
+            Controller::Embedded => json!({ "spec": null, "file": null, "class": "Controller", "embedded": true }),
+            Controller::File { path, class } => {
+                json!({ "spec": format!("{}:{class}", path.display()), "file": path, "class": class, "embedded": false })
+            }
+            Controller::Module { module, class } => json!({ "spec": format!("{module}:{class}"), "file": null, "class": class, "embedded": false }),
+        };
+        let described = json!({
+            "controller": controller,
+            "python": {
+                "executable": python.path,
+                "found": python.found,
+                "version": ready.map(|ready| &ready.python),
+                "codec": ready.map(|ready| &ready.codec),
+            },
+            "state": status.state.text(),
+            "reason": status.reason,
+            "workers": workers,
+            "queued": calls.queued(),
+            "in_flight": calls.in_flight(),
+            "calls": calls.total(),
+            "restarts": status.restarts,
+            "last_exit": status.last_exit,
+            "properties": self.journal.names(),
+        });
+        match described {
+            Value::Object(described) => described,
+            _ => serde_json::Map::new(),
+        }
+    }
+}
+
+fn resident_bytes(pid: i32) -> Option<u64> {
+    let statm = std::fs::read_to_string(format!("/proc/{pid}/statm")).ok()?;
+    let pages: u64 = statm.split(' ').nth(1)?.parse().ok()?;
+    Some(pages * rustix::param::page_size() as u64)
+}
+
+/// As in "Python was killed by SIGKILL".
+pub(crate) fn describe(status: ExitStatus) -> String {
+    match (status.signal(), status.code()) {
+        (Some(signal), _) => match Signal::from_named_raw(signal) {
+            Some(name) => format!("was killed by {}", signal_name(name)),
+            None => format!("was killed by signal {signal}"),
+        },
+        (None, Some(code)) => format!("exited with code {code}"),
+        (None, None) => "ended".to_owned(),
+    }
+}
+
+fn signal_name(signal: Signal) -> String {
+    format!("SIG{}", format!("{signal:?}").trim_start_matches("Signal::").to_uppercase())
+}
+
+/// As `exit` in an error's data.
+pub(crate) fn exit_json(status: ExitStatus) -> Value {
+    match status.signal() {
+        Some(signal) => json!({ "signal": signal }),
+        None => json!({ "code": status.code() }),
+    }
+}

@@ -1,0 +1,417 @@
+//! The life of Python: start, serve, die, start again.
+//!
+//! # Theory of operation
+//!
+//! One task runs [`run`], and it alone starts and ends processes. Each turn of its loop is one process's life ([`Supervisor::live`]), and ends in a [`Next`]: what happens now. While a process lives, the task waits for
+//! whichever comes first of the worker's [`Event`]s, an [`Order`], or a time limit.
+//!
+//! Calls are steered by the gate of the table: held while Python starts, closed with the reason while it can't be had. A process that could not start is told apart from one that crashed: the calls that wait are
+//! answered at once, with what Python said, since the next attempt would most likely end alike.
+//!
+//! To be asked to end and to have ended are two things: `TERM, grace, KILL` stands in [`Supervisor::end`], and nowhere else.
+
+use std::rc::Rc;
+use std::time::{Duration, Instant, SystemTime};
+
+use baskd_protocol::error::{CancelledBy, Error};
+use rustix::process::Signal;
+use serde_json::{Value, json};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{sleep, timeout};
+
+use super::calls::{Death, Gate, WINDOW_BYTES, WINDOW_ITEMS};
+use super::methods::Methods;
+use super::restart::{Decision, History, Life};
+use super::status::{ProcessStatus, State, describe, exit_json};
+use super::worker::{Event, Exit, Worker};
+use super::{Controller, Shared, router_files, spawn};
+
+/// How long a process may take from the end of its input to its exit, `on_stop` included; and then from SIGTERM to SIGKILL.
+const END_GRACE: Duration = Duration::from_secs(10);
+const TERM_GRACE: Duration = Duration::from_secs(2);
+/// How often the controller's file is looked at while Python can't be had.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+
+pub(crate) enum Order {
+    Restart(Ready),
+    Stop { grace: Duration, done: oneshot::Sender<()> },
+}
+
+/// Told when a new process is ready, or why it is not.
+type Ready = oneshot::Sender<Result<(), String>>;
+
+pub(crate) async fn run(shared: Rc<Shared>, orders: mpsc::Receiver<Order>) {
+    let mut supervisor = Supervisor { shared, orders, history: History::default(), askers: Vec::new(), failures: 0 };
+    loop {
+        let next = match supervisor.live().await {
+            Next::Pause { pause, exit } if pause > Duration::ZERO => supervisor.pause(pause, exit).await,
+            next => next,
+        };
+        match next {
+            Next::Start | Next::Pause { .. } => {}
+            Next::Wait(unavailable) => {
+                if let Some(stop) = supervisor.wait(unavailable).await {
+                    return supervisor.stopped(stop);
+                }
+            }
+            Next::Stop(stop) => return supervisor.stopped(stop),
+        }
+        supervisor.shared.status.borrow_mut().restarts += 1;
+    }
+}
+
+struct Supervisor {
+    shared: Rc<Shared>,
+    orders: mpsc::Receiver<Order>,
+    history: History,
+    /// Who waits for the next process to be ready.
+    askers: Vec<Ready>,
+    failures: u32,
+}
+
+/// What comes after a process.
+enum Next {
+    Start,
+    Pause { pause: Duration, exit: Failure },
+    /// It is not started again by itself.
+    Wait(Failure),
+    Stop(oneshot::Sender<()>),
+}
+
+/// Why Python could not be had.
+struct Failure {
+    reason: String,
+    stderr: Vec<String>,
+    was_ready: bool,
+}
+
+/// What ends the serving of a process.
+enum Turn {
+    Died(Exit),
+    Restart(Ready),
+    Stop { grace: Duration, done: oneshot::Sender<()> },
+}
+
+impl Supervisor {
+    /// Starts a process and stays with it to its end.
+    async fn live(&mut self) -> Next {
+        self.set(State::Starting, None);
+        self.shared.calls.borrow_mut().set_gate(Gate::Hold { starting: true });
+        let mut worker = match self.start() {
+            Ok(worker) => worker,
+            Err(reason) => return self.failed(Life::NeverReady, Failure { reason, stderr: Vec::new(), was_ready: false }),
+        };
+        match self.boot(&mut worker).await {
+            Ok(()) => {}
+            Err(Boot::Failed(failure)) => return self.failed(Life::NeverReady, failure),
+            Err(Boot::Stop(done)) => {
+                self.set(State::Stopping, None);
+                self.shared.calls.borrow_mut().end_all(CancelledBy::Shutdown, None);
+                self.end(&mut worker).await;
+                return Next::Stop(done);
+            }
+        }
+        match self.serve(&mut worker).await {
+            Turn::Died(exit) => self.died(exit),
+            Turn::Restart(asker) => {
+                self.askers.push(asker);
+                self.drain(&mut worker).await
+            }
+            Turn::Stop { grace, done } => {
+                self.finish(&mut worker, grace).await;
+                Next::Stop(done)
+            }
+        }
+    }
+
+    fn start(&mut self) -> Result<Worker, String> {
+        let options = &self.shared.options;
+        let router = router_files::lay(&options.state_dir).map_err(|error| format!("its router can't be written to {}: {error}", options.state_dir.display()))?;
+        let process = spawn::spawn(&options.python.path, &router).map_err(|error| format!("{} can't be started: {error}", options.python.path.display()))?;
+        let pid = process.pid.as_raw_nonzero().get();
+        self.shared.status.borrow_mut().process = Some(ProcessStatus { pid, started: Instant::now(), ready_after: None });
+        tracing::debug!(pid, "Python started");
+        Ok(Worker::new(self.shared.clone(), process, self.hello()))
+    }
+
+    /// The first line a process is sent.
+    fn hello(&self) -> Vec<u8> {
+        let controller = match &self.shared.options.controller {
+            Controller::Embedded => Value::Null,
+            Controller::File { path, class } => json!({ "file": path, "class": class }),
+            Controller::Module { module, class } => json!({ "module": module, "class": class }),
+        };
+        let version = env!("CARGO_PKG_VERSION");
+        let mut hello = format!(r#"{{"hello":{{"protocol":1,"version":"{version}","controller":{controller},"properties":"#).into_bytes();
+        hello.extend(self.shared.journal.to_json());
+        hello.extend(format!(",\"window\":[{WINDOW_ITEMS},{WINDOW_BYTES}]}}}}\n").into_bytes());
+        hello
+    }
+
+    /// Waits until the process is ready.
+    async fn boot(&mut self, worker: &mut Worker) -> Result<(), Boot> {
+        let limit = self.shared.options.limits.startup_timeout;
+        let deadline = sleep(limit);
+        tokio::pin!(deadline);
+        let mut told = None;
+        loop {
+            tokio::select! {
+                event = worker.next() => match event {
+                    Event::Ready(ready) if ready.protocol == 1 => {
+                        self.ready(*ready);
+                        return Ok(());
+                    }
+                    Event::Ready(ready) => {
+                        told = Some(format!("its router speaks protocol {}, this daemon 1", ready.protocol));
+                        worker.signal(Signal::KILL);
+                    }
+                    Event::Failed(failed) => {
+                        let doing = match failed.stage.as_str() {
+                            "import" => "the controller can't be imported",
+                            "construct" => "the controller can't be constructed",
+                            _ => "the controller's on_start failed",
+                        };
+                        told = Some(format!("{doing}: {}: {}", failed.kind, failed.message));
+                    }
+                    Event::Died(exit) => {
+                        let reason = told.unwrap_or_else(|| format!("it {} before it was ready", describe(exit.status)));
+                        self.note_exit(&exit);
+                        return Err(Boot::Failed(Failure { reason, stderr: exit.stderr, was_ready: false }));
+                    }
+                },
+                () = &mut deadline => {
+                    told = Some(format!("it was not ready after {limit:?}"));
+                    worker.signal(Signal::KILL);
+                    // From now on only its death is waited for.
+                    deadline.as_mut().reset(tokio::time::Instant::now() + Duration::from_secs(86_400));
+                },
+                order = self.orders.recv() => match order {
+                    Some(Order::Restart(asker)) => self.askers.push(asker),
+                    Some(Order::Stop { done, .. }) => return Err(Boot::Stop(done)),
+                    None => return Err(Boot::Stop(oneshot::channel().0)),
+                },
+            }
+        }
+    }
+
+    fn ready(&mut self, ready: super::wire::Ready) {
+        self.failures = 0;
+        let took = {
+            let mut status = self.shared.status.borrow_mut();
+            let process = status.process.as_mut();
+            process.map(|process| *process.ready_after.insert(process.started.elapsed())).unwrap_or_default()
+        };
+        self.set(State::Ready, None);
+        let count = ready.methods.len();
+        self.shared.logs.info(&format!("{} is ready after {took:.0?}: {count} methods, Python {}, {}", ready.controller, ready.python, ready.codec));
+        self.shared.calls.borrow_mut().ready(Rc::new(Methods::new(ready)));
+        self.shared.work.notify_one();
+        for asker in self.askers.drain(..) {
+            // Whoever asked may be gone.
+            let _ = asker.send(Ok(()));
+        }
+    }
+
+    async fn serve(&mut self, worker: &mut Worker) -> Turn {
+        loop {
+            tokio::select! {
+                event = worker.next() => {
+                    if let Event::Died(exit) = event {
+                        return Turn::Died(exit);
+                    }
+                },
+                order = self.orders.recv() => return match order {
+                    Some(Order::Restart(asker)) => Turn::Restart(asker),
+                    Some(Order::Stop { grace, done }) => Turn::Stop { grace, done },
+                    None => Turn::Stop { grace: Duration::ZERO, done: oneshot::channel().0 },
+                },
+            }
+        }
+    }
+
+    /// Lets what Python was sent end, within the drain's limit, and then Python. What is queued waits for the next one.
+    async fn drain(&mut self, worker: &mut Worker) -> Next {
+        self.set(State::Starting, None);
+        self.shared.logs.info("restart: running calls are ended first");
+        self.shared.calls.borrow_mut().set_gate(Gate::Hold { starting: false });
+        let limit = self.shared.options.limits.drain_timeout;
+        match timeout(limit, self.until(worker, |shared| shared.calls.borrow().nothing_sent())).await {
+            Ok(Some(exit)) => return self.died(exit),
+            Ok(None) => {}
+            Err(_) => {
+                self.shared.logs.warn(&format!("restart: calls that still run after {limit:?} are cancelled"));
+                self.shared.calls.borrow_mut().cancel_sent(CancelledBy::Shutdown, worker.page());
+            }
+        }
+        let exit = self.end(worker).await;
+        self.bury(&exit);
+        Next::Start
+    }
+
+    /// Answers what there is within `grace`, cancels the rest, and ends Python.
+    async fn finish(&mut self, worker: &mut Worker, grace: Duration) {
+        self.set(State::Stopping, None);
+        self.shared.calls.borrow_mut().set_gate(Gate::Finishing(Error::cancelled(CancelledBy::Shutdown)));
+        let answered = timeout(grace, self.until(worker, |shared| shared.calls.borrow().is_idle())).await;
+        self.shared.with_page(|calls, page| calls.end_all(CancelledBy::Shutdown, page));
+        match answered {
+            Ok(Some(exit)) => self.bury(&exit),
+            Ok(None) | Err(_) => {
+                let exit = self.end(worker).await;
+                self.bury(&exit);
+            }
+        }
+    }
+
+    /// Serves until `enough`, or until the process dies. Orders wait.
+    async fn until(&self, worker: &mut Worker, enough: impl Fn(&Shared) -> bool) -> Option<Exit> {
+        loop {
+            let rest = self.shared.rest.notified();
+            if enough(&self.shared) {
+                return None;
+            }
+            tokio::select! {
+                event = worker.next() => {
+                    if let Event::Died(exit) = event {
+                        return Some(exit);
+                    }
+                },
+                () = rest => {}
+            }
+        }
+    }
+
+    /// End of input, grace, TERM, grace, KILL.
+    async fn end(&self, worker: &mut Worker) -> Exit {
+        let died = async |worker: &mut Worker| loop {
+            if let Event::Died(exit) = worker.next().await {
+                return exit;
+            }
+        };
+        worker.close_input();
+        if let Ok(exit) = timeout(END_GRACE, died(worker)).await {
+            return exit;
+        }
+        self.shared.logs.warn(&format!("Python has not ended {END_GRACE:?} after its input: SIGTERM"));
+        worker.signal(Signal::TERM);
+        if let Ok(exit) = timeout(TERM_GRACE, died(worker)).await {
+            return exit;
+        }
+        worker.signal(Signal::KILL);
+        died(worker).await
+    }
+
+    /// Python died while it served.
+    fn died(&mut self, exit: Exit) -> Next {
+        self.note_exit(&exit);
+        self.bury(&exit);
+        let reason = format!("it {}", describe(exit.status));
+        self.shared.logs.warn(&format!("Python {}", describe(exit.status)));
+        self.failed(exit.life, Failure { reason, stderr: exit.stderr, was_ready: true })
+    }
+
+    /// Answers or keeps the calls that a dead process had.
+    fn bury(&self, exit: &Exit) {
+        let how = describe(exit.status);
+        let death = Death { how: &how, exit: exit_json(exit.status), stderr: &exit.stderr };
+        self.shared.calls.borrow_mut().died(&exit.page, &death);
+        self.shared.rest.notify_waiters();
+    }
+
+    fn failed(&mut self, life: Life, failure: Failure) -> Next {
+        if life == Life::NeverReady {
+            self.failures += 1;
+            self.shared.logs.warn(&format!("Python did not start: {}", failure.reason));
+            for asker in self.askers.drain(..) {
+                let _ = asker.send(Err(failure.reason.clone()));
+            }
+        }
+        match self.history.died(life, Instant::now()) {
+            Decision::After(pause) => Next::Pause { pause, exit: failure },
+            Decision::GiveUp => Next::Wait(failure),
+        }
+    }
+
+    /// Waits before the next start.
+    async fn pause(&mut self, pause: Duration, failure: Failure) -> Next {
+        self.set(State::BackingOff, Some(failure.reason.clone()));
+        if !failure.was_ready {
+            let retry_ms = u64::try_from(pause.as_millis()).ok();
+            self.shared.calls.borrow_mut().set_gate(Gate::Closed(Error::backend_unavailable(&failure.reason, &failure.stderr, retry_ms)));
+        } else {
+            self.shared.calls.borrow_mut().set_gate(Gate::Hold { starting: true });
+        }
+        tokio::select! {
+            () = sleep(pause) => Next::Start,
+            order = self.orders.recv() => match order {
+                Some(Order::Restart(asker)) => {
+                    self.askers.push(asker);
+                    Next::Start
+                }
+                Some(Order::Stop { done, .. }) => Next::Stop(done),
+                None => Next::Stop(oneshot::channel().0),
+            },
+        }
+    }
+
+    /// Waits until somebody asks for a restart, or the controller's file has changed. Returns whom to tell if it is to stop instead.
+    async fn wait(&mut self, failure: Failure) -> Option<oneshot::Sender<()>> {
+        let reason = if failure.was_ready { format!("{} five times in a row before it had answered a call", failure.reason) } else { failure.reason };
+        self.shared.logs.warn("Python is not started again until its controller changes or `baskd restart` is called");
+        self.set(State::Unavailable, Some(reason.clone()));
+        self.shared.calls.borrow_mut().set_gate(Gate::Closed(Error::backend_unavailable(&reason, &failure.stderr, None)));
+        let file = match &self.shared.options.controller {
+            Controller::File { path, .. } => Some(path.clone()),
+            _ => None,
+        };
+        let changed_at = || file.as_ref().and_then(|file| std::fs::metadata(file).ok()?.modified().ok());
+        let before: Option<SystemTime> = changed_at();
+        loop {
+            tokio::select! {
+                () = sleep(LOOK_EVERY), if file.is_some() => {
+                    if changed_at() != before {
+                        self.shared.logs.info("the controller's file has changed: Python is tried again");
+                        break;
+                    }
+                },
+                order = self.orders.recv() => match order {
+                    Some(Order::Restart(asker)) => {
+                        self.askers.push(asker);
+                        break;
+                    }
+                    Some(Order::Stop { done, .. }) => return Some(done),
+                    None => return Some(oneshot::channel().0),
+                },
+            }
+        }
+        self.history = History::default();
+        None
+    }
+
+    fn stopped(&self, done: oneshot::Sender<()>) {
+        self.set(State::Stopping, None);
+        let mut calls = self.shared.calls.borrow_mut();
+        calls.set_gate(Gate::Closed(Error::cancelled(CancelledBy::Shutdown)));
+        calls.end_all(CancelledBy::Shutdown, None);
+        // Nobody may be waiting any more.
+        let _ = done.send(());
+    }
+
+    fn set(&self, state: State, reason: Option<String>) {
+        let mut status = self.shared.status.borrow_mut();
+        status.state = state;
+        status.reason = reason;
+    }
+
+    fn note_exit(&self, exit: &Exit) {
+        let mut status = self.shared.status.borrow_mut();
+        status.process = None;
+        status.last_exit = Some(json!({ "exit": exit_json(exit.status), "ran_ms": exit.ran.as_millis() as u64, "stderr": exit.stderr }));
+    }
+}
+
+/// Why a process did not become ready.
+enum Boot {
+    Failed(Failure),
+    Stop(oneshot::Sender<()>),
+}

@@ -1,0 +1,200 @@
+//! The lines between the daemon and the router, as PROTOCOL.md has them.
+//!
+//! The router writes an envelope's bytes always in the same way, so a reply is told by its prefix and its value is carried without a look. Whatever does not have that form is [`Line::Garbage`]: the
+//! child is the user's program, and may be as broken as it likes.
+
+use baskd_protocol::reply::push_number;
+use serde::Deserialize;
+use serde_json::Value;
+
+#[derive(Debug, PartialEq)]
+pub(crate) enum Line<'a> {
+    Result { id: u64, value: &'a [u8] },
+    Error { id: u64, value: &'a [u8] },
+    Item { id: u64, data: &'a [u8] },
+    Begun,
+    Ready(Box<Ready>),
+    Failed(Failed),
+    Garbage,
+}
+
+/// What a router says of its controller when it is ready.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub(crate) struct Ready {
+    pub(crate) protocol: u32,
+    pub(crate) version: String,
+    pub(crate) python: String,
+    pub(crate) codec: String,
+    pub(crate) controller: String,
+    #[serde(default)]
+    pub(crate) doc: Option<String>,
+    pub(crate) methods: Vec<Method>,
+}
+
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub(crate) struct Method {
+    pub(crate) name: String,
+    #[serde(default)]
+    pub(crate) doc: Option<String>,
+    pub(crate) kind: String,
+    #[serde(default)]
+    pub(crate) concurrent: bool,
+    #[serde(default)]
+    pub(crate) idempotent: bool,
+    pub(crate) params: Vec<Parameter>,
+    #[serde(default)]
+    pub(crate) whole: bool,
+    #[serde(default)]
+    pub(crate) extra: bool,
+    #[serde(default)]
+    pub(crate) result: Value,
+}
+
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub(crate) struct Parameter {
+    pub(crate) name: String,
+    pub(crate) required: bool,
+    #[serde(default)]
+    pub(crate) schema: Value,
+}
+
+/// Why a router could not start.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub(crate) struct Failed {
+    pub(crate) stage: String,
+    #[serde(rename = "type")]
+    pub(crate) kind: String,
+    pub(crate) message: String,
+    #[serde(default)]
+    pub(crate) traceback: String,
+}
+
+#[derive(Deserialize)]
+struct Start {
+    ready: Option<Box<Ready>>,
+    failed: Option<Failed>,
+}
+
+impl Line<'_> {
+    /// Reads a line, given without its newline.
+    pub(crate) fn parse(line: &[u8]) -> Line<'_> {
+        if let Some(rest) = line.strip_prefix(b"{\"id\":")
+            && let Some((id, rest)) = number(rest)
+            && let Some(rest) = rest.strip_suffix(b"}")
+        {
+            if let Some(value) = rest.strip_prefix(b",\"result\":") {
+                return Line::Result { id, value };
+            }
+            if let Some(value) = rest.strip_prefix(b",\"error\":") {
+                return Line::Error { id, value };
+            }
+        } else if let Some(rest) = line.strip_prefix(b"__STREAM__{\"id\":")
+            && let Some((id, rest)) = number(rest)
+            && let Some(data) = rest.strip_prefix(b",\"data\":").and_then(|rest| rest.strip_suffix(b"}"))
+        {
+            return Line::Item { id, data };
+        } else if line.starts_with(b"{\"begun\":") {
+            return Line::Begun;
+        } else if line.starts_with(b"{") {
+            return match serde_json::from_slice(line) {
+                Ok(Start { ready: Some(ready), .. }) => Line::Ready(ready),
+                Ok(Start { failed: Some(failed), .. }) => Line::Failed(failed),
+                _ => Line::Garbage,
+            };
+        }
+        Line::Garbage
+    }
+}
+
+fn number(bytes: &[u8]) -> Option<(u64, &[u8])> {
+    let digits = bytes.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    if digits == 0 || digits > 19 {
+        return None;
+    }
+    let number = bytes[..digits].iter().fold(0u64, |number, digit| number.wrapping_mul(10).wrapping_add(u64::from(digit - b'0')));
+    Some((number, &bytes[digits..]))
+}
+
+/// `method` is one of the controller's own names, which are Python identifiers: they need no escapes.
+pub(crate) fn push_call(out: &mut Vec<u8>, id: u64, method: &str, params: Option<&str>, window: Option<(u64, u64)>) {
+    out.extend_from_slice(b"{\"id\":");
+    push_number(out, id);
+    out.extend_from_slice(b",\"method\":\"");
+    out.extend_from_slice(method.as_bytes());
+    out.push(b'"');
+    if let Some(params) = params {
+        out.extend_from_slice(b",\"params\":");
+        push_on_one_line(out, params.as_bytes());
+    }
+    if let Some((items, bytes)) = window {
+        out.extend_from_slice(b",\"window\":[");
+        push_number(out, items);
+        out.push(b',');
+        push_number(out, bytes);
+        out.push(b']');
+    }
+    out.extend_from_slice(b"}\n");
+}
+
+/// Copies JSON, a pretty-printed one's newlines as spaces: outside of strings they mean nothing, and inside there are none.
+fn push_on_one_line(out: &mut Vec<u8>, json: &[u8]) {
+    let start = out.len();
+    out.extend_from_slice(json);
+    let mut at = start;
+    while let Some(found) = memchr::memchr2(b'\n', b'\r', &out[at..]) {
+        out[at + found] = b' ';
+        at += found + 1;
+    }
+}
+
+pub(crate) fn push_cancel(out: &mut Vec<u8>, id: u64) {
+    out.extend_from_slice(b"{\"cancel\":");
+    push_number(out, id);
+    out.extend_from_slice(b"}\n");
+}
+
+pub(crate) fn push_more(out: &mut Vec<u8>, id: u64, items: u64, bytes: u64) {
+    out.extend_from_slice(b"{\"more\":[");
+    push_number(out, id);
+    out.push(b',');
+    push_number(out, items);
+    out.push(b',');
+    push_number(out, bytes);
+    out.extend_from_slice(b"]}\n");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn replies_are_told_by_their_prefix() {
+        assert_eq!(Line::parse(br#"{"id":7,"result":{"a":1}}"#), Line::Result { id: 7, value: br#"{"a":1}"# });
+        assert_eq!(Line::parse(br#"{"id":7,"error":{}}"#), Line::Error { id: 7, value: b"{}" });
+        assert_eq!(Line::parse(br#"__STREAM__{"id":70,"data":null}"#), Line::Item { id: 70, data: b"null" });
+        assert_eq!(Line::parse(br#"{"begun":70}"#), Line::Begun);
+    }
+
+    #[test]
+    fn anything_else_is_garbage() {
+        for line in [
+            &b""[..], b"x", b"{", b"{}", b"[]", b"__STREAM__", b"__STREAM__{\"id\":1}", b"{\"id\":}", b"{\"id\":1,\"result\":", b"{\"id\":1",
+            b"{\"id\":99999999999999999999,\"result\":1}", b"{\"ready\":1}", b"\xff\xfe",
+        ] {
+            assert_eq!(Line::parse(line), Line::Garbage, "{}", String::from_utf8_lossy(line));
+        }
+    }
+
+    #[test]
+    fn a_call_is_one_line_however_its_params_were_printed() {
+        let mut out = Vec::new();
+        push_call(&mut out, 9, "f", Some("{\n  \"a\": \"x\\ny\"\r\n}"), Some((5, 100)));
+        push_call(&mut out, 10, "g", None, None);
+        push_cancel(&mut out, 9);
+        push_more(&mut out, 9, 0, 512);
+        assert_eq!(
+            String::from_utf8(out).unwrap(),
+            "{\"id\":9,\"method\":\"f\",\"params\":{   \"a\": \"x\\ny\"  },\"window\":[5,100]}\n{\"id\":10,\"method\":\"g\"}\n{\"cancel\":9}\n{\"more\":[9,0,512]}\n"
+        );
+    }
+}

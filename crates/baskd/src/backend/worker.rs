@@ -1,0 +1,324 @@
+//! One Python process: its pipes, its page, its death. Only this file and [`super::spawn`] touch a child's descriptors.
+//!
+//! # Theory of operation
+//!
+//! [`Worker::next`] moves bytes until something happens that the supervisor has to know. It reads big and handles every whole line of a chunk, then takes all calls that may be sent and writes them at once. All of
+//! its state is in the [`Worker`], so that it can be dropped at any await and called again.
+//!
+//! Death is the process's exit (its pidfd becomes readable), never the end of a pipe: a forked grandchild can hold a pipe open for long. At that moment the pid is a zombie's, and so is nobody else's: the wire is
+//! read until it is empty, then the process group is killed, and only then is the zombie reaped. No pid is signalled after that.
+
+use std::io;
+use std::os::fd::AsFd;
+use std::process::{Child, ExitStatus};
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use baskd_protocol::error::Error;
+use rustix::process::{Pid, Signal, kill_process_group, pidfd_send_signal};
+use tokio::io::unix::AsyncFd;
+use tokio::net::unix::pipe;
+use tokio::time::{Interval, MissedTickBehavior, interval};
+
+use super::log_pipe::LogPipe;
+use super::page::Page;
+use super::restart::Life;
+use super::spawn::Process;
+use super::wire::{Failed, Line, Ready};
+use super::{Outcome, Shared};
+
+const CHUNK: usize = 64 << 10;
+/// A buffer that grew beyond this for one large message is given back.
+const KEEP: usize = 1 << 20;
+/// What is read at most from a dead process's wire, which a grandchild may still be filling.
+const MAX_DRAIN: usize = 64 << 20;
+
+/// What the supervisor has to know.
+pub(crate) enum Event {
+    Ready(Box<Ready>),
+    Failed(Failed),
+    Died(Exit),
+}
+
+/// How a process ended.
+pub(crate) struct Exit {
+    pub(crate) life: Life,
+    pub(crate) status: ExitStatus,
+    pub(crate) ran: Duration,
+    /// Its last lines on stderr.
+    pub(crate) stderr: Vec<String>,
+    /// What it said of the calls it had begun.
+    pub(crate) page: Rc<Page>,
+}
+
+pub(crate) struct Worker {
+    shared: Rc<Shared>,
+    child: Child,
+    pid: Pid,
+    pidfd: AsyncFd<std::os::fd::OwnedFd>,
+    page: Rc<Page>,
+    /// None once it was closed.
+    wire_in: Option<pipe::Sender>,
+    wire_out: pipe::Receiver,
+    wire_ended: bool,
+    out: Vec<u8>,
+    written: usize,
+    inbox: Vec<u8>,
+    /// How much of `inbox` was searched for a newline.
+    searched: usize,
+    /// A line that was too long is being skipped to its end.
+    skipping: bool,
+    stdout: LogPipe,
+    stderr: LogPipe,
+    tick: Interval,
+    started: Instant,
+    life: Life,
+    news: Option<Event>,
+}
+
+impl Worker {
+    /// Takes over a process that was just spawned, and greets it: `hello` is the first line it is sent.
+    pub(crate) fn new(shared: Rc<Shared>, process: Process, hello: Vec<u8>) -> Worker {
+        let mut tick = interval(Duration::from_secs(1));
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let page = Rc::new(process.page);
+        *shared.page.borrow_mut() = Some(page.clone());
+        Worker {
+            stdout: LogPipe::new(process.stdout, "stdout", shared.logs.clone()),
+            stderr: LogPipe::new(process.stderr, "stderr", shared.logs.clone()),
+            shared,
+            child: process.child,
+            pid: process.pid,
+            pidfd: process.pidfd,
+            page,
+            wire_in: Some(process.wire_in),
+            wire_out: process.wire_out,
+            wire_ended: false,
+            out: hello,
+            written: 0,
+            inbox: Vec::new(),
+            searched: 0,
+            skipping: false,
+            tick,
+            started: Instant::now(),
+            life: Life::NeverReady,
+            news: None,
+        }
+    }
+
+    /// Ends its input: the router finishes what it has read and exits.
+    pub(crate) fn close_input(&mut self) {
+        self.wire_in = None;
+    }
+
+    /// Sends a signal, by the pidfd: it reaches this process or nobody.
+    pub(crate) fn signal(&self, signal: Signal) {
+        // The only failure is that it has ended, which is what its pidfd tells anyway.
+        let _ = pidfd_send_signal(&self.pidfd, signal);
+    }
+
+    /// Serves calls until there is something to tell.
+    pub(crate) async fn next(&mut self) -> Event {
+        loop {
+            if let Some(event) = self.news.take() {
+                return event;
+            }
+            self.send();
+            let unwritten = self.written < self.out.len();
+            let tend = self.wire_ended || self.shared.calls.borrow().needs_tending();
+            tokio::select! {
+                biased;
+                ready = self.wire_out.readable(), if !self.wire_ended => {
+                    if ready.is_err() || self.receive().is_err() {
+                        self.lose_wire();
+                    }
+                }
+                _ = writable(self.wire_in.as_ref()), if unwritten => {}
+                () = self.shared.work.notified() => {}
+                dead = self.pidfd.readable() => {
+                    drop(dead);
+                    return Event::Died(self.bury());
+                }
+                _ = self.tick.tick(), if tend => self.tend(),
+            }
+        }
+    }
+
+    /// Writes what there is to write, as far as the pipe takes it.
+    fn send(&mut self) {
+        let mut calls = self.shared.calls.borrow_mut();
+        let Some(wire) = &self.wire_in else { return };
+        loop {
+            // Nothing but the greeting until that is answered.
+            if self.life != Life::NeverReady && self.out.len() - self.written < CHUNK {
+                calls.fill(&self.page, &mut self.out);
+            }
+            if self.written == self.out.len() {
+                break;
+            }
+            match wire.try_write(&self.out[self.written..]) {
+                Ok(wrote) => self.written += wrote,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(_) => {
+                    // It does not read any more: its death will be told by its pidfd.
+                    self.written = self.out.len();
+                    break;
+                }
+            }
+            if self.written == self.out.len() {
+                self.out.clear();
+                self.out.shrink_to(KEEP);
+                self.written = 0;
+            }
+        }
+        if calls.take_interrupt() {
+            self.signal(Signal::URG);
+        }
+    }
+
+    /// Reads a chunk, and handles the lines it ends.
+    fn receive(&mut self) -> io::Result<()> {
+        self.inbox.reserve(CHUNK);
+        match self.wire_out.try_read_buf(&mut self.inbox) {
+            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(_) => self.handle_lines(),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+
+    fn handle_lines(&mut self) {
+        let inbox = std::mem::take(&mut self.inbox);
+        let mut start = 0;
+        while let Some(found) = memchr::memchr(b'\n', &inbox[self.searched..]) {
+            let end = self.searched + found;
+            if !std::mem::take(&mut self.skipping) {
+                self.handle(&inbox[start..end]);
+            }
+            start = end + 1;
+            self.searched = start;
+        }
+        self.inbox = inbox;
+        if start > 0 {
+            self.inbox.drain(..start);
+            self.inbox.shrink_to(KEEP);
+        }
+        if self.skipping {
+            self.inbox.clear();
+        } else if self.inbox.len() > self.shared.options.limits.max_response + 64 {
+            self.refuse_too_large();
+        }
+        self.searched = self.inbox.len();
+        let held = self.shared.calls.borrow_mut().take_held();
+        self.shared.journal.record(held);
+        if self.shared.calls.borrow().is_idle() {
+            self.shared.rest.notify_waiters();
+        }
+    }
+
+    fn handle(&mut self, line: &[u8]) {
+        let mut calls = self.shared.calls.borrow_mut();
+        let known = match Line::parse(line) {
+            Line::Result { id, value } => {
+                self.life = Life::Answered;
+                calls.reply(id, Outcome::Result(value))
+            }
+            Line::Error { id, value } => {
+                self.life = Life::Answered;
+                calls.reply(id, Outcome::Error(value))
+            }
+            Line::Item { id, data } => calls.item(id, data, line.len() as u64 + 1),
+            Line::Begun => true,
+            Line::Ready(ready) if self.life == Life::NeverReady => {
+                self.life = Life::Ready;
+                self.news = Some(Event::Ready(ready));
+                true
+            }
+            Line::Failed(failed) if self.life == Life::NeverReady => {
+                self.news = Some(Event::Failed(failed));
+                true
+            }
+            Line::Ready(_) | Line::Failed(_) | Line::Garbage => false,
+        };
+        if !known {
+            drop(calls);
+            let start = String::from_utf8_lossy(&line[..line.len().min(60)]);
+            self.shared.logs.warn(&format!("Python's router wrote a line of {} bytes that is no answer: {start:?}", line.len()));
+        }
+    }
+
+    /// The line under way is longer than any answer may be: its call is answered so, and the rest of it skipped.
+    fn refuse_too_large(&mut self) {
+        self.skipping = true;
+        let mut whole = std::mem::take(&mut self.inbox);
+        let limit = self.shared.options.limits.max_response;
+        let error = Error::response_too_large(limit).to_json();
+        // The prefix tells the call; the brace makes it look whole.
+        whole.truncate(100);
+        whole.push(b'}');
+        let mut calls = self.shared.calls.borrow_mut();
+        match Line::parse(&whole) {
+            Line::Result { id, .. } | Line::Error { id, .. } => {
+                calls.reply(id, Outcome::Error(&error));
+            }
+            Line::Item { id, .. } => {
+                calls.end_with(id, &error, Some(&self.page));
+            }
+            _ => {}
+        }
+    }
+
+    /// The wire is broken though the process may live: it is of no use any more.
+    fn lose_wire(&mut self) {
+        self.wire_ended = true;
+        self.wire_in = None;
+        self.tick.reset();
+    }
+
+    fn tend(&mut self) {
+        let limits = &self.shared.options.limits;
+        let overdue = self.shared.calls.borrow_mut().tend(&self.page, limits.stall_timeout, limits.kill_grace);
+        if overdue {
+            self.shared.logs.warn("a cancelled call still runs and others wait: its Python is killed");
+        }
+        if overdue || self.wire_ended {
+            self.signal(Signal::KILL);
+        }
+    }
+
+    /// What is left to do for a process that is dead but not reaped.
+    fn bury(&mut self) -> Exit {
+        let mut drained = 0;
+        while !self.wire_ended && drained < MAX_DRAIN {
+            self.inbox.reserve(CHUNK);
+            // Past tokio, which may not have heard yet of what came last.
+            match rustix::io::read(self.wire_out.as_fd(), rustix::buffer::spare_capacity(&mut self.inbox)) {
+                Ok(0) | Err(_) => break,
+                Ok(read) => {
+                    drained += read;
+                    self.handle_lines();
+                }
+            }
+        }
+        // While the zombie is there, its pid can be no other process's, and so its group's neither.
+        let _ = kill_process_group(self.pid, Signal::KILL);
+        self.stdout.drain();
+        self.stderr.drain();
+        let status = self.child.wait().unwrap_or_default();
+        *self.shared.page.borrow_mut() = None;
+        Exit { life: self.life, status, ran: self.started.elapsed(), stderr: self.stderr.recent(), page: self.page.clone() }
+    }
+
+    pub(crate) fn page(&self) -> &Page {
+        &self.page
+    }
+}
+
+async fn writable(wire: Option<&pipe::Sender>) {
+    match wire {
+        // An error is met again, and handled, by the write that follows.
+        Some(wire) => drop(wire.writable().await),
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,81 @@
+//! `socket`, `restart` and `stop`.
+
+use std::time::Duration;
+
+use baskd_client::Client;
+use clap::Args;
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use tokio::time::timeout;
+
+use super::duration::spoken;
+use super::exit::Failure;
+use super::{Instance, Target, output, runtime};
+
+/// Print the path of the instance's socket, whether or not a daemon is there
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Example:
+  printf '{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"increment\"}' | socat -t 600 - UNIX-CONNECT:$(baskd socket)")]
+pub(crate) struct Socket {
+    #[command(flatten)]
+    instance: Instance,
+}
+
+impl Socket {
+    pub(crate) fn run(&self) -> Result<(), Failure> {
+        let path = self.instance.socket()?;
+        runtime()?.block_on(output::line(path.to_string_lossy()))
+    }
+}
+
+/// Replace Python by a new one, and wait until that is ready; the daemon and its clients stay
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Calls under way may finish first. Properties are set again in the new Python.
+
+Example:
+  baskd restart && baskd call warmup")]
+pub(crate) struct Restart {
+    #[command(flatten)]
+    pub(crate) target: Target,
+}
+
+impl Restart {
+    pub(crate) async fn run(&self, client: &Client) -> Result<(), Failure> {
+        client.restart().await?;
+        let status = client.status().await?;
+        let worker = status.workers.first();
+        let pid = worker.and_then(|worker| worker.pid).map(|pid| format!(" (process {pid})")).unwrap_or_default();
+        let took = worker.and_then(|worker| worker.ready_ms).map(|ms| format!(" in {}", spoken(ms))).unwrap_or_default();
+        output::line(format!("{}: the new Python{pid} was ready{took}", status.name)).await
+    }
+}
+
+/// Stop the daemon and its Python, and wait until they have
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Example:
+  baskd stop --name search")]
+pub(crate) struct Stop {
+    #[command(flatten)]
+    pub(crate) target: Target,
+}
+
+/// A daemon that has let go of its connections is as good as gone; what is left is its exit.
+const EXIT: Duration = Duration::from_secs(5);
+
+impl Stop {
+    pub(crate) async fn run(&self, client: &Client) -> Result<(), Failure> {
+        let pid = client.status().await?.pid;
+        // Opened while the daemon answers, so that it is the daemon's even if another process gets the number later.
+        let process = i32::try_from(pid).ok().and_then(Pid::from_raw).and_then(|pid| pidfd_open(pid, PidfdFlags::NONBLOCK).ok());
+        client.shutdown().await?;
+        client.closed().await;
+        if let Some(Ok(process)) = process.map(|process| AsyncFd::register_with_interest(process, Interest::READABLE)) {
+            let _ = timeout(EXIT, process.readable()).await;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,194 @@
+//! The command line: one file a command family, and here what they have in common.
+//!
+//! A command either needs no daemon (`serve`, `demo`, `socket`), or is a client's: it gets a [`Client`] that is connected,
+//! prints to stdout what was asked for and nothing else, and returns a [`Failure`] for [`exit`] to word and number.
+
+mod call;
+mod control;
+mod demo;
+mod duration;
+mod exit;
+mod interrupt;
+mod methods;
+mod output;
+mod params;
+mod progress;
+mod property;
+mod serve;
+mod status;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use baskd_client::{Client, socket};
+use clap::{Args, Parser, Subcommand};
+use tokio::runtime::{Builder, Runtime};
+use tokio::time::timeout;
+
+use exit::{Exit, Failure};
+use interrupt::Interrupts;
+
+/// How long the daemon gets to take in that what was under way is cancelled, before this process ends anyway.
+const FAREWELL: Duration = Duration::from_secs(1);
+
+/// Keeps one Python warm and shares it: loads your Controller class once, and lets Node, Rust, Python and shell programs
+/// call its methods over a Unix socket.
+#[derive(Debug, Parser)]
+#[command(name = "baskd", version, max_term_width = 100, disable_help_subcommand = true)]
+#[command(after_help = "\
+Examples:
+  baskd demo                              see what it does, in two seconds
+  baskd serve python/controller.py        serve a controller of your own
+  baskd call increment by=5               call one of its methods
+
+Exit status:
+  0 done   1 the method raised, or was cancelled   2 usage, or an unknown method or parameter
+  3 no daemon reached   4 Python crashed or is unavailable   5 timed out")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Demo(demo::Demo),
+    Serve(serve::Serve),
+    Call(call::Call),
+    Get(property::Get),
+    Set(property::Set),
+    Methods(methods::Methods),
+    Status(status::Status),
+    Socket(control::Socket),
+    Restart(control::Restart),
+    Stop(control::Stop),
+}
+
+/// Which daemon is meant.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Which instance")]
+struct Instance {
+    /// Its name [default: $BASKD_NAME, else `default`]
+    #[arg(long, value_name = "NAME")]
+    name: Option<String>,
+    /// Its socket, whatever its name [default: $BASKD_SOCKET, else where the name says]
+    #[arg(long, value_name = "PATH")]
+    socket: Option<PathBuf>,
+}
+
+/// What every command that talks to a daemon takes.
+#[derive(Debug, Clone, Args)]
+struct Target {
+    /// Print JSON for programs: what there is to say, and to stderr the whole error object
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    instance: Instance,
+}
+
+impl Instance {
+    fn socket(&self) -> Result<PathBuf, Failure> {
+        Ok(socket::resolve(self.name.as_deref(), self.socket.as_deref())?)
+    }
+}
+
+pub(crate) fn main() -> ExitCode {
+    let command = Cli::parse().command;
+    let json = command.target().is_some_and(|target| target.json);
+    match command.run() {
+        Ok(()) => Exit::Done.into(),
+        Err(failure) => failure.report(json),
+    }
+}
+
+impl Command {
+    fn run(&self) -> Result<(), Failure> {
+        match self {
+            Command::Demo(demo) => demo.run(),
+            Command::Serve(serve) => serve.run(),
+            Command::Socket(socket) => socket.run(),
+            Command::Call(call) => {
+                // What is wrong with the parameters is said before a daemon is looked for.
+                let params = call.params()?;
+                with_client(&call.target, async |client| call.run(client, params).await)
+            }
+            Command::Get(get) => with_client(&get.target, async |client| get.run(client).await),
+            Command::Set(set) => {
+                let (name, value) = set.property()?;
+                with_client(&set.target, async |client| set.run(client, &name, value).await)
+            }
+            Command::Methods(methods) => with_client(&methods.target, async |client| methods.run(client).await),
+            Command::Status(status) => with_client(&status.target, async |client| status.run(client).await),
+            Command::Restart(restart) => with_client(&restart.target, async |client| restart.run(client).await),
+            Command::Stop(stop) => with_client(&stop.target, async |client| stop.run(client).await),
+        }
+    }
+
+    /// None for what needs no daemon.
+    fn target(&self) -> Option<&Target> {
+        match self {
+            Command::Demo(_) | Command::Serve(_) | Command::Socket(_) => None,
+            Command::Call(call) => Some(&call.target),
+            Command::Get(get) => Some(&get.target),
+            Command::Set(set) => Some(&set.target),
+            Command::Methods(methods) => Some(&methods.target),
+            Command::Status(status) => Some(&status.target),
+            Command::Restart(restart) => Some(&restart.target),
+            Command::Stop(stop) => Some(&stop.target),
+        }
+    }
+}
+
+/// Connects and does `work`, unless it is interrupted: then what is under way is cancelled.
+fn with_client(target: &Target, work: impl AsyncFnOnce(&Client) -> Result<(), Failure>) -> Result<(), Failure> {
+    let socket = target.instance.socket()?;
+    let runtime = runtime()?;
+    let outcome = runtime.block_on(async {
+        let client = Client::connect(socket).await?;
+        let mut interrupts = Interrupts::new()?;
+        let outcome = tokio::select! {
+            outcome = work(&client) => outcome,
+            () = interrupts.next() => Err(Failure::Interrupted),
+        };
+        if matches!(outcome, Err(Failure::Interrupted | Failure::ReaderGone)) {
+            let _ = timeout(FAREWELL, client.flush()).await;
+        }
+        outcome
+    });
+    // A thread may be stuck in a write that nobody reads; it must not keep the process.
+    runtime.shutdown_background();
+    outcome
+}
+
+fn runtime() -> Result<Runtime, Failure> {
+    Builder::new_current_thread().enable_all().build().map_err(|error| Failure::Failed(format!("can't start: {error}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_definition_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_has_an_example() {
+        for command in Cli::command().get_subcommands() {
+            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            assert!(help.contains(&format!("baskd {}", command.get_name())), "{}: {help}", command.get_name());
+            assert!(command.get_about().is_some(), "{}", command.get_name());
+        }
+    }
+
+    #[test]
+    fn every_command_but_demo_takes_a_name_and_a_socket() {
+        for command in Cli::command().get_subcommands().filter(|command| command.get_name() != "demo") {
+            for flag in ["name", "socket"] {
+                assert!(command.get_arguments().any(|argument| argument.get_id() == flag), "{} --{flag}", command.get_name());
+            }
+        }
+    }
+}

@@ -1,0 +1,8 @@
+//! The daemon of baskd. A request meets the modules in this order: [`net`] → [`rpc`] → [`backend`]; [`serve`] puts them together.
+
+pub mod backend;
+pub mod limits;
+pub mod logs;
+pub mod net;
+pub mod rpc;
+pub mod serve;

@@ -1,0 +1,48 @@
+//! What bounds the daemon's memory. Meeting a limit is an answer, never a crash; PROTOCOL.md lists them all.
+
+use std::time::Duration;
+
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// Bytes of one request or batch.
+    pub max_request: usize,
+    /// Bytes of one result.
+    pub max_response: usize,
+    /// Brackets open at once in a request.
+    pub max_nesting: usize,
+    pub max_connections: usize,
+    /// Calls waiting or running.
+    pub max_calls: usize,
+    /// Entries of a batch, and bytes of its answers.
+    pub max_batch: usize,
+    pub max_batch_response: usize,
+    /// Subscriptions and streams of one connection.
+    pub max_subscriptions: usize,
+    /// How long Python may take from its start to ready.
+    pub startup_timeout: Duration,
+    /// How long running calls may take to end at a restart.
+    pub drain_timeout: Duration,
+    /// How long a plain method's `send()` may wait for its reader.
+    pub stall_timeout: Duration,
+    /// How long Python may run on after a call was cancelled, while others wait.
+    pub kill_grace: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits {
+            max_request: 32 << 20,
+            max_response: 64 << 20,
+            max_nesting: 128,
+            max_connections: 1024,
+            max_calls: 16_384,
+            max_batch: 1024,
+            max_batch_response: 64 << 20,
+            max_subscriptions: 1024,
+            startup_timeout: Duration::from_secs(600),
+            drain_timeout: Duration::from_secs(30),
+            stall_timeout: Duration::from_secs(10),
+            kill_grace: Duration::from_secs(30),
+        }
+    }
+}

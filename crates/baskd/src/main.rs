@@ -1,0 +1,9 @@
+//! The `baskd` binary.
+
+mod cli;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    cli::main()
+}

@@ -1,0 +1,231 @@
+//! The framing of the socket: JSON values one after another, with newlines, without, or pretty-printed.
+//!
+//! Holds what a connection has sent and was not handled yet, and hands each whole value to [`dispatch`]. Does no I/O, so that any split of the bytes can be tried by a test.
+
+use std::rc::Rc;
+
+use baskd_protocol::error::Error;
+use baskd_protocol::request::is_id;
+use baskd_protocol::scan::{Scan, Scanner};
+
+use crate::rpc::dispatch;
+use crate::rpc::peer::Peer;
+
+/// A buffer that grew beyond this for one large message is given back.
+const KEEP: usize = 1 << 20;
+
+pub struct JsonValues {
+    pub(crate) buf: Vec<u8>,
+    /// Where the value under way, or the next one, begins.
+    at: usize,
+    scanner: Scanner,
+    state: State,
+    /// No value was met yet: a byte that can't begin one tells another framing.
+    is_first: bool,
+    /// The answer to the first request of a connection too many.
+    refusal: Option<Error>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
+    Between,
+    Inside,
+    /// A value that is too large.
+    SkippingValue,
+    /// What follows a parse error.
+    SkippingLine,
+}
+
+/// Whether the connection goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Then {
+    GoOn,
+    /// Once the outbox is written.
+    Close,
+}
+
+impl JsonValues {
+    /// With a `refusal`, the first request is answered by it and nothing is run.
+    pub fn new(peer: &Peer, refusal: Option<Error>) -> JsonValues {
+        let limits = &peer.service.limits;
+        JsonValues {
+            buf: Vec::new(),
+            at: 0,
+            scanner: Scanner::new(limits.max_nesting, limits.max_batch),
+            state: State::Between,
+            is_first: true,
+            refusal,
+        }
+    }
+
+    /// Adds what was read; for tests, and for those who do not read into `buf` themselves.
+    pub fn push(&mut self, bytes: &[u8]) {
+        self.buf.extend_from_slice(bytes);
+    }
+
+    /// Whether there are bytes that [`JsonValues::handle`] has left because the peer was stalled.
+    pub(crate) fn has_more(&self) -> bool {
+        self.at < self.buf.len()
+    }
+
+    /// Handles every whole value, until the peer is stalled.
+    pub fn handle(&mut self, peer: &Rc<Peer>) -> Then {
+        while !peer.is_stalled() {
+            let more = match self.state {
+                State::Between => self.between(peer),
+                State::Inside => self.inside(peer),
+                State::SkippingValue => self.skip_value(),
+                State::SkippingLine => self.skip_line(),
+            };
+            match more {
+                Some(Then::GoOn) => {}
+                Some(Then::Close) => return Then::Close,
+                None => {
+                    self.buf.drain(..self.at);
+                    self.at = 0;
+                    self.buf.shrink_to(KEEP);
+                    break;
+                }
+            }
+        }
+        Then::GoOn
+    }
+
+    /// The peer sends nothing more.
+    pub fn end(&mut self, peer: &Peer) {
+        if self.state == State::Inside {
+            dispatch::refuse(peer, &Error::parse("the last message is not complete"));
+        }
+        self.state = State::Between;
+        self.buf = Vec::new();
+        self.at = 0;
+    }
+
+    /// None: more bytes are needed.
+    fn between(&mut self, peer: &Peer) -> Option<Then> {
+        let rest = &self.buf[self.at..];
+        let Some(spaces) = rest.iter().position(|byte| !matches!(byte, b' ' | b'\t' | b'\n' | b'\r')) else {
+            self.at = self.buf.len();
+            return None;
+        };
+        self.at += spaces;
+        let byte = self.buf[self.at];
+        if matches!(byte, b'{' | b'[') {
+            self.scanner.reset();
+            self.state = State::Inside;
+            return Some(Then::GoOn);
+        }
+        dispatch::refuse(peer, &Error::parse(format!("a message can't begin with {}", show(byte))));
+        self.state = State::SkippingLine;
+        Some(if self.is_first { Then::Close } else { Then::GoOn })
+    }
+
+    fn inside(&mut self, peer: &Rc<Peer>) -> Option<Then> {
+        let limits = &peer.service.limits;
+        let value = &self.buf[self.at..];
+        self.is_first = false;
+        match self.scanner.scan(value) {
+            Scan::Incomplete if value.len() <= limits.max_request => return None,
+            Scan::Incomplete => {
+                self.refuse_too_large(peer);
+                self.scanner.skip_rest();
+                self.at = self.buf.len();
+                self.state = State::SkippingValue;
+                return None;
+            }
+            Scan::Complete(end) if end > limits.max_request => {
+                self.refuse_too_large(peer);
+                self.finish(end);
+            }
+            Scan::Complete(end) => {
+                self.dispatch(peer, end);
+                self.finish(end);
+                if self.refusal.is_some() {
+                    return Some(Then::Close);
+                }
+            }
+            Scan::Invalid(at) => {
+                let why = format!("{} can't stand at byte {at} of the message", show(value[at]));
+                dispatch::refuse(peer, &Error::parse(why));
+                self.at += at;
+                self.state = State::SkippingLine;
+            }
+            Scan::TooDeep(at) => {
+                dispatch::refuse(peer, &Error::invalid_request(format!("it is nested deeper than {} levels", limits.max_nesting)));
+                self.at += at;
+                self.state = State::SkippingLine;
+            }
+        }
+        Some(Then::GoOn)
+    }
+
+    fn finish(&mut self, end: usize) {
+        self.at += end;
+        self.state = State::Between;
+    }
+
+    fn dispatch(&self, peer: &Rc<Peer>, end: usize) {
+        let Ok(text) = std::str::from_utf8(&self.buf[self.at..self.at + end]) else {
+            return dispatch::refuse(peer, &Error::parse("the message is not UTF-8"));
+        };
+        if let Some(refusal) = &self.refusal {
+            dispatch::refuse_as(peer, self.id(), refusal);
+        } else if text.starts_with('{') {
+            dispatch::object(peer, text, self.scanner.members());
+        } else {
+            dispatch::batch(peer, text, self.scanner.entries(), self.scanner.entry_count());
+        }
+    }
+
+    fn refuse_too_large(&self, peer: &Peer) {
+        dispatch::refuse_as(peer, self.id(), &Error::request_too_large(peer.service.limits.max_request));
+    }
+
+    /// The id of the message under way, as far as it was read.
+    fn id(&self) -> &str {
+        let span = self.scanner.members().id.clone();
+        let text = span.and_then(|span| std::str::from_utf8(&self.buf[self.at..][span]).ok());
+        text.filter(|text| is_id(text)).unwrap_or("null")
+    }
+
+    fn skip_value(&mut self) -> Option<Then> {
+        match self.scanner.scan(&self.buf[self.at..]) {
+            Scan::Incomplete => {
+                self.scanner.skip_rest();
+                self.at = self.buf.len();
+                None
+            }
+            Scan::Complete(end) => {
+                self.finish(end);
+                Some(Then::GoOn)
+            }
+            Scan::Invalid(at) | Scan::TooDeep(at) => {
+                self.at += at;
+                self.state = State::SkippingLine;
+                Some(Then::GoOn)
+            }
+        }
+    }
+
+    fn skip_line(&mut self) -> Option<Then> {
+        match memchr::memchr(b'\n', &self.buf[self.at..]) {
+            Some(newline) => {
+                self.at += newline + 1;
+                self.state = State::Between;
+                Some(Then::GoOn)
+            }
+            None => {
+                self.at = self.buf.len();
+                None
+            }
+        }
+    }
+}
+
+fn show(byte: u8) -> String {
+    match byte {
+        b'\n' => "a newline".to_owned(),
+        0x21..=0x7e => format!("`{}`", byte as char),
+        _ => format!("the byte 0x{byte:02x}"),
+    }
+}

@@ -1,0 +1,197 @@
+//! The socket's path, made so that nobody else can reach it and no living daemon loses it.
+//!
+//! # Theory of operation
+//!
+//! Whoever holds the lock on `SOCKET.lock` owns the path. The lock file is never unlinked: two daemons could otherwise hold locks on two files of one name. With the lock held, a socket that is there is stale, unless
+//! some other program listens on it; that one is asked, and left alone. The new socket is bound under a temporary name with a mode of 0600 from birth, and renamed over the path, so that at no time the path is
+//! missing, open to others, or not listened on.
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, Read, Seek, Write};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+
+use baskd_protocol::socket::{SocketError, check_folder, folder_of};
+use rustix::fs::{FlockOperation, Mode, OFlags, flock};
+use rustix::process::umask;
+
+/// As many as a burst of clients may be waiting to be accepted.
+const BACKLOG: i32 = 1024;
+
+#[derive(Debug, thiserror::Error)]
+pub enum ListenError {
+    #[error(transparent)]
+    Socket(#[from] SocketError),
+    #[error("a daemon runs on {} already ({who}): stop it with `baskd stop --socket {}`, or choose another --name", .path.display(), .path.display())]
+    Runs { path: PathBuf, who: String },
+    #[error("some other program listens on {}: choose another --socket", .0.display())]
+    Foreign(PathBuf),
+    #[error("{} is there and is no socket: move it away, or choose another --socket", .0.display())]
+    NotASocket(PathBuf),
+    #[error("the socket {} can't be made: {source}", .path.display())]
+    Io { path: PathBuf, source: io::Error },
+}
+
+/// A bound socket. Dropping it unlinks the path, if it still is ours, then gives the lock back.
+pub struct Listener {
+    pub socket: UnixListener,
+    path: PathBuf,
+    inode: (u64, u64),
+    _lock: File,
+}
+
+/// Makes `path` a socket of this process. `about` is told to a second daemon that wants it too.
+pub fn listen(path: &Path, about: &str) -> Result<Listener, ListenError> {
+    let io = |source| ListenError::Io { path: path.to_owned(), source };
+    let folder = folder_of(path);
+    if fs::symlink_metadata(folder).is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
+        DirBuilder::new().mode(0o700).create(folder).or_else(|error| if error.kind() == io::ErrorKind::AlreadyExists { Ok(()) } else { Err(error) }).map_err(io)?;
+    }
+    check_folder(folder)?;
+    let lock = lock(path, about)?;
+
+    match fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(io(error)),
+        Ok(there) if !there.file_type().is_socket() => return Err(ListenError::NotASocket(path.to_owned())),
+        Ok(_) => match UnixStream::connect(path) {
+            Ok(_) => return Err(ListenError::Foreign(path.to_owned())),
+            // Nobody listens: it was left behind.
+            Err(_) => tracing::debug!(path = %path.display(), "a stale socket is replaced"),
+        },
+    }
+
+    let (socket, inode) = bind(path, folder).map_err(io)?;
+    Ok(Listener { socket, path: path.to_owned(), inode, _lock: lock })
+}
+
+/// Takes the lock, or says who has it.
+fn lock(path: &Path, about: &str) -> Result<File, ListenError> {
+    let io = |source| ListenError::Io { path: path.to_owned(), source };
+    let mut name = path.as_os_str().to_owned();
+    name.push(".lock");
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false).mode(0o600).custom_flags(OFlags::NOFOLLOW.bits() as i32);
+    let mut lock = options.open(name).map_err(io)?;
+    if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
+        let mut who = String::new();
+        // What the other daemon wrote; it helps, and is not needed.
+        let _ = lock.take(1024).read_to_string(&mut who);
+        let who = if who.trim().is_empty() { "it is just starting".to_owned() } else { who.trim().to_owned() };
+        return Err(ListenError::Runs { path: path.to_owned(), who });
+    }
+    lock.set_len(0).and_then(|()| lock.rewind()).and_then(|()| writeln!(lock, "{about}")).map_err(io)?;
+    Ok(lock)
+}
+
+fn bind(path: &Path, folder: &Path) -> io::Result<(UnixListener, (u64, u64))> {
+    // By the folder's descriptor, so that the temporary name may be longer than a socket's path can be.
+    let folder = rustix::fs::open(folder, OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?;
+    let temporary = format!(".baskd-{}", std::process::id());
+    let in_proc = PathBuf::from(format!("/proc/self/fd/{}/{temporary}", folder.as_raw_fd()));
+    // Left by a daemon of the same pid that was killed between bind and rename.
+    let _ = rustix::fs::unlinkat(&folder, &temporary, rustix::fs::AtFlags::empty());
+    let before = umask(Mode::from_raw_mode(0o177));
+    let bound = UnixListener::bind(&in_proc);
+    umask(before);
+    let socket = bound?;
+    rustix::net::listen(&socket, BACKLOG)?;
+    socket.set_nonblocking(true)?;
+    let there = rustix::fs::statat(&folder, &temporary, rustix::fs::AtFlags::SYMLINK_NOFOLLOW)?;
+    let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?;
+    rustix::fs::renameat(&folder, &temporary, &folder, name)?;
+    Ok((socket, (there.st_dev, there.st_ino)))
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        let is_ours = fs::symlink_metadata(&self.path).is_ok_and(|there| (there.dev(), there.ino()) == self.inode);
+        if is_ours {
+            // If it can't be unlinked, the next daemon will find it stale.
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    fn folder() -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o700)).unwrap();
+        folder
+    }
+
+    #[test]
+    fn a_socket_is_its_owners_only_and_goes_with_its_daemon() {
+        let folder = folder();
+        let path = folder.path().join("new/a.sock");
+        let listener = listen(&path, "me").unwrap();
+        assert_eq!(fs::metadata(path.parent().unwrap()).unwrap().mode() & 0o777, 0o700);
+        assert_eq!(fs::symlink_metadata(&path).unwrap().mode() & 0o777, 0o600);
+        UnixStream::connect(&path).unwrap();
+        drop(listener);
+        let left: Vec<_> = fs::read_dir(path.parent().unwrap()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(left, ["a.sock.lock"]);
+    }
+
+    #[test]
+    fn a_living_owner_is_named_and_keeps_its_socket() {
+        let folder = folder();
+        let path = folder.path().join("a.sock");
+        let listener = listen(&path, "pid 7, /x/controller.py").unwrap();
+        let refusal = listen(&path, "other").err().unwrap().to_string();
+        assert!(refusal.contains("pid 7, /x/controller.py"), "{refusal}");
+        UnixStream::connect(&path).unwrap();
+        listener.socket.set_nonblocking(false).unwrap();
+        listener.socket.accept().unwrap();
+    }
+
+    #[test]
+    fn a_stale_socket_is_replaced() {
+        let folder = folder();
+        let path = folder.path().join("a.sock");
+        drop(UnixListener::bind(&path).unwrap());
+        assert!(path.exists());
+        let _listener = listen(&path, "me").unwrap();
+        UnixStream::connect(&path).unwrap();
+    }
+
+    #[test]
+    fn what_is_not_ours_is_left_alone() {
+        let folder = folder();
+        let path = folder.path().join("a.sock");
+        let foreign = UnixListener::bind(&path).unwrap();
+        assert!(matches!(listen(&path, "me"), Err(ListenError::Foreign(_))));
+        drop(foreign);
+        fs::remove_file(&path).unwrap();
+        fs::write(&path, "precious").unwrap();
+        assert!(matches!(listen(&path, "me"), Err(ListenError::NotASocket(_))));
+        assert_eq!(fs::read_to_string(&path).unwrap(), "precious");
+        fs::remove_file(&path).unwrap();
+        std::os::unix::fs::symlink("/etc/passwd", &path).unwrap();
+        assert!(matches!(listen(&path, "me"), Err(ListenError::NotASocket(_))));
+        std::os::unix::fs::symlink("elsewhere", folder.path().join("b.sock.lock")).unwrap();
+        assert!(listen(&folder.path().join("b.sock"), "me").is_err());
+    }
+
+    #[test]
+    fn an_open_folder_is_refused() {
+        let folder = folder();
+        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        assert!(matches!(listen(&folder.path().join("a.sock"), "me"), Err(ListenError::Socket(SocketError::FolderOpen { .. }))));
+    }
+
+    #[test]
+    fn the_longest_path_can_be_bound() {
+        let folder = folder();
+        let room = 107 - folder.path().as_os_str().len() - 1;
+        let path = folder.path().join("n".repeat(room));
+        let _listener = listen(&path, "me").unwrap();
+        UnixStream::connect(&path).unwrap();
+    }
+}

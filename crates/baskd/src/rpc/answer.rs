@@ -1,0 +1,137 @@
+//! The duty to answer one request, exactly once: alone, within a batch, or, for a notification, not at all.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use baskd_protocol::error::Error;
+use baskd_protocol::reply;
+
+use super::peer::Peer;
+
+/// Consumed by answering. The peer counts those that are still owed.
+pub(crate) struct Answer {
+    pub(crate) peer: Rc<Peer>,
+    /// The client's id, as JSON; None for a notification.
+    id: Option<Box<str>>,
+    batch: Option<(Rc<Batch>, usize)>,
+}
+
+/// A batch whose answers are put together.
+pub(crate) struct Batch {
+    parts: RefCell<Parts>,
+}
+
+struct Parts {
+    /// By place in the array; empty while not answered, or for a notification.
+    texts: Vec<Vec<u8>>,
+    owed: usize,
+    bytes: usize,
+}
+
+impl Batch {
+    pub(crate) fn new(entries: usize) -> Rc<Batch> {
+        // One more than the entries is owed, so that it is not sent before all of them were begun.
+        Rc::new(Batch { parts: RefCell::new(Parts { texts: vec![Vec::new(); entries], owed: 1, bytes: 0 }) })
+    }
+
+    /// All entries were begun.
+    pub(crate) fn begun(self: &Rc<Batch>, peer: &Rc<Peer>) {
+        peer.owe();
+        self.settle(peer, None);
+    }
+
+    fn settle(&self, peer: &Rc<Peer>, part: Option<(usize, Vec<u8>)>) {
+        let mut parts = self.parts.borrow_mut();
+        if let Some((at, text)) = part {
+            let limit = peer.service.limits.max_batch_response;
+            if parts.bytes <= limit {
+                parts.bytes += text.len();
+                parts.texts[at] = text;
+            }
+            if parts.bytes > limit {
+                parts.texts.clear();
+            }
+        }
+        parts.owed -= 1;
+        if parts.owed == 0 {
+            let limit = peer.service.limits.max_batch_response;
+            if parts.bytes > limit {
+                let error = Error::batch_response_too_large(limit).to_json();
+                peer.outbox.push(|out| {
+                    reply::error(out, "null", &error);
+                    out.push(b'\n');
+                });
+            } else if parts.bytes > 0 {
+                let answered: Vec<&[u8]> = parts.texts.iter().filter(|text| !text.is_empty()).map(Vec::as_slice).collect();
+                peer.outbox.push(|out| {
+                    out.push(b'[');
+                    out.extend_from_slice(&answered.join(&b','));
+                    out.extend_from_slice(b"]\n");
+                });
+            }
+        }
+        peer.paid();
+    }
+}
+
+impl Answer {
+    /// `id`: None for a notification.
+    pub(crate) fn alone(peer: &Rc<Peer>, id: Option<&str>) -> Answer {
+        if id.is_some() {
+            peer.owe();
+        }
+        Answer { peer: peer.clone(), id: id.map(Into::into), batch: None }
+    }
+
+    pub(crate) fn in_batch(peer: &Rc<Peer>, id: Option<&str>, batch: &Rc<Batch>, place: usize) -> Answer {
+        if id.is_some() {
+            peer.owe();
+            batch.parts.borrow_mut().owed += 1;
+        }
+        Answer { peer: peer.clone(), id: id.map(Into::into), batch: Some((batch.clone(), place)) }
+    }
+
+    pub(crate) fn id(&self) -> Option<&str> {
+        self.id.as_deref()
+    }
+
+    pub(crate) fn is_in_batch(&self) -> bool {
+        self.batch.is_some()
+    }
+
+    /// `result` is JSON.
+    pub(crate) fn result(self, result: &[u8]) {
+        let limit = self.peer.service.limits.max_response;
+        if result.len() > limit {
+            return self.error(&Error::response_too_large(limit));
+        }
+        self.send(result, reply::result);
+    }
+
+    pub(crate) fn error(self, error: &Error) {
+        self.error_json(&error.to_json());
+    }
+
+    /// `error` is a whole error object.
+    pub(crate) fn error_json(self, error: &[u8]) {
+        self.send(error, reply::error);
+    }
+
+    fn send(self, value: &[u8], write: fn(&mut Vec<u8>, &str, &[u8])) {
+        let Some(id) = &self.id else { return };
+        match &self.batch {
+            None => {
+                self.peer.outbox.push(|out| {
+                    write(out, id, value);
+                    out.push(b'\n');
+                });
+                self.peer.paid();
+            }
+            Some((batch, place)) => {
+                let mut text = Vec::new();
+                write(&mut text, id, value);
+                batch.settle(&self.peer, Some((*place, text)));
+            }
+        }
+    }
+}

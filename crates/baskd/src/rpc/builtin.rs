@@ -1,0 +1,144 @@
+//! The daemon's own methods, one arm each.
+
+use std::rc::Rc;
+
+use baskd_protocol::error::{CancelledBy, Error};
+
+use super::answer::Answer;
+use super::discover;
+use super::params::Params;
+use super::peer::{Own, Peer};
+use crate::backend::methods::nearest;
+
+/// All names there are, for those who mistype one.
+const NAMES: &[&str] = &[
+    "rpc.discover",
+    "rpc.call",
+    "rpc.cancel",
+    "$/cancelRequest",
+    "stream.call",
+    "stream.more",
+    "stream.cancel",
+    "messages.subscribe",
+    "messages.unsubscribe",
+    "logs.subscribe",
+    "logs.unsubscribe",
+    "daemon.status",
+    "daemon.restart",
+    "daemon.shutdown",
+];
+
+pub(crate) fn run(peer: &Rc<Peer>, method: &str, params: Option<&str>, answer: Answer) {
+    let result = match method {
+        "rpc.discover" => discover::document(peer, params),
+        "rpc.cancel" | "$/cancelRequest" => rpc_cancel(peer, params),
+        "stream.more" => stream_more(peer, params),
+        "stream.cancel" => stream_cancel(peer, params),
+        "messages.subscribe" => refuse_in_batch(&answer, method).and_then(|()| messages_subscribe(peer, params)),
+        "messages.unsubscribe" | "logs.unsubscribe" => unsubscribe(peer, params),
+        "logs.subscribe" => refuse_in_batch(&answer, method).and_then(|()| logs_subscribe(peer, params)),
+        "daemon.status" => no_params(params).map(|()| peer.service.status().to_string()),
+        "daemon.restart" => return daemon_restart(peer, params, answer),
+        "daemon.shutdown" => no_params(params).map(|()| {
+            peer.service.logs.info("stopping: a client asked for it");
+            peer.service.stop.cancel();
+            "true".to_owned()
+        }),
+        _ => Err(Error::method_not_found(method, &nearest(method, NAMES.iter().copied()))),
+    };
+    match result {
+        Ok(result) => answer.result(result.as_bytes()),
+        Err(error) => answer.error(&error),
+    }
+}
+
+fn no_params(params: Option<&str>) -> Result<(), Error> {
+    Params::read(params, &[]).map(drop)
+}
+
+/// A subscription's answer must come before its items, and a batch's answers come last.
+fn refuse_in_batch(answer: &Answer, method: &str) -> Result<(), Error> {
+    if answer.is_in_batch() { Err(Error::invalid_request(format!("`{method}` can't be part of a batch"))) } else { Ok(()) }
+}
+
+fn rpc_cancel(peer: &Peer, params: Option<&str>) -> Result<String, Error> {
+    let params = Params::read(params, &["id"])?;
+    let id = params.required(0, params.raw(0), "the id of a request")?;
+    Ok(peer.service.backend.cancel_tagged(peer.id, id).to_string())
+}
+
+fn stream_id(params: Option<&str>) -> Result<u64, Error> {
+    let params = Params::read(params, &["id"])?;
+    params.required(0, params.number(0)?, "a subscription id")
+}
+
+fn stream_more(peer: &Peer, params: Option<&str>) -> Result<String, Error> {
+    let params = Params::read(params, &["id", "n"])?;
+    let id = params.required(0, params.number(0)?, "a subscription id")?;
+    let items = params.required(1, params.number(1)?, "a number of items")?;
+    let call = peer.streams.borrow().get(&id).filter(|stream| stream.windowed).and_then(|stream| stream.call);
+    if let Some(call) = call {
+        peer.service.backend.credit(call, items, 0);
+    }
+    Ok(call.is_some().to_string())
+}
+
+fn stream_cancel(peer: &Peer, params: Option<&str>) -> Result<String, Error> {
+    let id = stream_id(params)?;
+    let call = peer.streams.borrow().get(&id).and_then(|stream| stream.call);
+    Ok(call.is_some_and(|call| peer.service.backend.cancel(call, CancelledBy::Client)).to_string())
+}
+
+fn messages_subscribe(peer: &Rc<Peer>, params: Option<&str>) -> Result<String, Error> {
+    let params = Params::read(params, &["scope", "method"])?;
+    let scope = params.string(0)?;
+    let method = params.string(1)?;
+    match scope.as_deref() {
+        Some("own") => {
+            let id = peer.subscribe()?;
+            peer.own.borrow_mut().push(Own { id, method });
+            Ok(id.to_string())
+        }
+        Some("all") => {
+            let id = peer.subscribe()?;
+            peer.service.hub.subscribe_messages(peer, id, method);
+            Ok(id.to_string())
+        }
+        _ => Err(params.wrong(0, "\"own\" or \"all\"")),
+    }
+}
+
+fn logs_subscribe(peer: &Rc<Peer>, params: Option<&str>) -> Result<String, Error> {
+    no_params(params)?;
+    let id = peer.subscribe()?;
+    peer.service.hub.subscribe_logs(peer, id);
+    Ok(id.to_string())
+}
+
+fn unsubscribe(peer: &Peer, params: Option<&str>) -> Result<String, Error> {
+    let id = stream_id(params)?;
+    let mut own = peer.own.borrow_mut();
+    let mut lossy = peer.lossy.borrow_mut();
+    let before = own.len() + lossy.len();
+    own.retain(|own| own.id != id);
+    lossy.retain(|lossy| {
+        if lossy.id == id {
+            lossy.end();
+        }
+        lossy.id != id
+    });
+    Ok((own.len() + lossy.len() < before).to_string())
+}
+
+fn daemon_restart(peer: &Peer, params: Option<&str>, answer: Answer) {
+    if let Err(error) = no_params(params) {
+        return answer.error(&error);
+    }
+    let backend = peer.service.backend.clone();
+    tokio::task::spawn_local(async move {
+        match backend.restart().await {
+            Ok(()) => answer.result(b"true"),
+            Err(reason) => answer.error(&Error::backend_unavailable(&reason, &[], None)),
+        }
+    });
+}

@@ -1,0 +1,43 @@
+//! A plain call: its result is its answer, and what it sends meanwhile are messages.
+
+use super::answer::Answer;
+use super::hub::push_message;
+use crate::backend::{Item, Outcome, Sink, Taken};
+
+pub(crate) struct PlainCall {
+    pub(crate) answer: Answer,
+}
+
+impl Sink for PlainCall {
+    fn item(&mut self, item: Item<'_>) -> Taken {
+        let peer = &self.answer.peer;
+        peer.service.hub.message(&item);
+        let own = peer.own.borrow();
+        let request = self.answer.id().unwrap_or("null");
+        let mut waits = false;
+        for own in own.iter().filter(|own| own.method.as_deref().is_none_or(|method| method == item.method)) {
+            peer.outbox.push(|out| push_message(out, &item, Some(request), own.id));
+            waits = !peer.outbox.is_closed();
+        }
+        if !waits {
+            return Taken::Now;
+        }
+        peer.sent_item(item.call, item.cost);
+        Taken::Later
+    }
+
+    fn end(self: Box<Self>, outcome: Outcome<'_>) {
+        match outcome {
+            Outcome::Result(result) => self.answer.result(result),
+            Outcome::Error(error) => self.answer.error_json(error),
+        }
+    }
+
+    fn tag(&self) -> Option<&str> {
+        self.answer.id()
+    }
+
+    fn ends_with_its_owner(&self) -> bool {
+        self.answer.id().is_some()
+    }
+}

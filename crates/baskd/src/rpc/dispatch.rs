@@ -1,0 +1,132 @@
+//! From a message's text to what it asks for. Every method the daemon has is in [`builtin`]'s match; every other name is the controller's.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use baskd_protocol::error::Error;
+use baskd_protocol::reply;
+use baskd_protocol::request::Request;
+use baskd_protocol::scan::{Members, Scan, Scanner, Span};
+
+use super::answer::{Answer, Batch};
+use super::builtin;
+use super::call::PlainCall;
+use super::params::Params;
+use super::peer::Peer;
+use super::stream::StreamCall;
+use crate::backend::NewCall;
+
+/// A whole JSON object.
+pub fn object(peer: &Rc<Peer>, text: &str, members: &Members) {
+    match Request::read(text, members) {
+        Ok(request) => {
+            let answer = Answer::alone(peer, request.id);
+            dispatch(peer, &request, answer);
+        }
+        Err(invalid) => Answer::alone(peer, Some(invalid.id)).error(&invalid.error),
+    }
+}
+
+/// A whole JSON array, of `count` entries, where `entries` tells where those within the limit are.
+pub fn batch(peer: &Rc<Peer>, text: &str, entries: &[Span], count: usize) {
+    let limits = &peer.service.limits;
+    if count == 0 {
+        return refuse(peer, &Error::invalid_request("a batch must have an entry"));
+    }
+    if count > limits.max_batch {
+        return refuse(peer, &Error::batch_too_large(limits.max_batch));
+    }
+    let batch = Batch::new(count);
+    let mut scanner = Scanner::new(limits.max_nesting, 0);
+    for (place, span) in entries.iter().enumerate() {
+        let entry = &text[span.clone()];
+        scanner.reset();
+        let is_object = entry.starts_with('{') && matches!(scanner.scan(entry.as_bytes()), Scan::Complete(_));
+        if !is_object {
+            Answer::in_batch(peer, Some("null"), &batch, place).error(&Error::invalid_request("an entry of a batch must be an object"));
+            continue;
+        }
+        match Request::read(entry, scanner.members()) {
+            Ok(request) => {
+                let answer = Answer::in_batch(peer, request.id, &batch, place);
+                dispatch(peer, &request, answer);
+            }
+            Err(invalid) => Answer::in_batch(peer, Some(invalid.id), &batch, place).error(&invalid.error),
+        }
+    }
+    batch.begun(peer);
+}
+
+/// Answers what was no message at all.
+pub fn refuse(peer: &Peer, error: &Error) {
+    refuse_as(peer, "null", error);
+}
+
+/// Answers a message of which no more than the id is known.
+pub fn refuse_as(peer: &Peer, id: &str, error: &Error) {
+    peer.outbox.push(|out| {
+        reply::error(out, id, &error.to_json());
+        out.push(b'\n');
+    });
+}
+
+fn dispatch(peer: &Rc<Peer>, request: &Request<'_>, answer: Answer) {
+    // No Python identifier holds one of these, so most calls are told by one look.
+    if !request.method.contains(['.', '/']) {
+        return call(peer, &request.method, request.params, None, answer);
+    }
+    let params = request.params;
+    match request.method.as_ref() {
+        "rpc.call" => rpc_call(peer, params, answer),
+        "stream.call" => stream_call(peer, params, answer),
+        method => builtin::run(peer, method, params, answer),
+    }
+}
+
+fn call(peer: &Peer, method: &str, params: Option<&str>, timeout: Option<Duration>, answer: Answer) {
+    let sink = Box::new(PlainCall { answer });
+    peer.service.backend.call(NewCall { owner: peer.id, method, params, window: None, sink }, timeout);
+}
+
+/// `rpc.call {method, params?, timeout_ms?}`
+fn rpc_call(peer: &Peer, params: Option<&str>, answer: Answer) {
+    let read = || {
+        let params = Params::read(params, &["method", "params", "timeout_ms"])?;
+        let method = params.required(0, params.string(0)?, "a string")?;
+        Ok((method, params.structured(1)?, params.number(2)?))
+    };
+    match read() {
+        Ok((method, params, timeout)) => call(peer, &method, params, timeout.map(Duration::from_millis), answer),
+        Err(error) => answer.error(&error),
+    }
+}
+
+/// `stream.call {method, params?, timeout_ms?, window?}`
+fn stream_call(peer: &Rc<Peer>, params: Option<&str>, answer: Answer) {
+    if answer.is_in_batch() {
+        return answer.error(&Error::invalid_request("`stream.call` can't be part of a batch"));
+    }
+    if answer.id().is_none() {
+        // Nobody could be told the subscription.
+        return;
+    }
+    let read = || {
+        let params = Params::read(params, &["method", "params", "timeout_ms", "window"])?;
+        let method = params.required(0, params.string(0)?, "a string")?;
+        let window = params.number(3)?;
+        if window == Some(0) {
+            return Err(params.wrong(3, "1 or more"));
+        }
+        Ok((method, params.structured(1)?, params.number(2)?, window, peer.subscribe()?))
+    };
+    let (method, params, timeout, window, subscription) = match read() {
+        Ok(read) => read,
+        Err(error) => return answer.error(&error),
+    };
+    let sink = Box::new(StreamCall::new(subscription, window.is_some(), answer));
+    let new = NewCall { owner: peer.id, method: &method, params, window, sink };
+    let call = peer.service.backend.call(new, timeout.map(Duration::from_millis));
+    if let Some(stream) = peer.streams.borrow_mut().get_mut(&subscription) {
+        stream.call = call;
+    }
+}

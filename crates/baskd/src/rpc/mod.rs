@@ -1,0 +1,77 @@
+//! What JSON-RPC means here: from a message's text to the backend, and back into a connection's outbox.
+//!
+//! - [`dispatch`] reads a message and sends it where it belongs: every method the daemon has is named there.
+//! - [`peer`] is one connection, seen from here: its outbox, its subscriptions, what it still waits for.
+//! - [`answer`] is the duty to answer one request, alone or within a batch.
+//! - [`call`] and [`stream`] are the two ways in which a call's results come back.
+//! - [`hub`] is where messages and log lines go to those who subscribed.
+//! - [`builtin`] are the daemon's own methods, [`discover`] the OpenRPC document.
+//!
+//! This layer knows no sockets: a test drives a [`peer::Peer`] without any.
+
+pub(crate) mod answer;
+pub(crate) mod builtin;
+pub(crate) mod call;
+pub(crate) mod discover;
+pub mod dispatch;
+pub(crate) mod hub;
+pub mod outbox;
+pub(crate) mod params;
+pub mod peer;
+pub(crate) mod stream;
+
+use std::cell::Cell;
+use std::rc::Rc;
+
+use serde_json::{Map, Value};
+use tokio_util::sync::CancellationToken;
+
+use crate::backend::Backend;
+use crate::limits::Limits;
+use crate::logs::Logs;
+use hub::Hub;
+
+/// What all connections share.
+pub struct Service {
+    pub(crate) backend: Backend,
+    pub(crate) limits: Limits,
+    pub(crate) logs: Rc<Logs>,
+    pub(crate) hub: Rc<Hub>,
+    /// What `daemon.status` says of the daemon itself.
+    pub(crate) about: About,
+    pub(crate) connections: Cell<usize>,
+    next_id: Cell<u64>,
+    /// Asked to stop.
+    pub(crate) stop: CancellationToken,
+}
+
+/// The daemon's own part of `daemon.status`.
+pub struct About {
+    pub name: String,
+    pub socket: String,
+    pub started: std::time::Instant,
+}
+
+impl Service {
+    pub fn new(backend: Backend, limits: Limits, logs: Rc<Logs>, about: About, stop: CancellationToken) -> Rc<Service> {
+        let hub = Hub::new(&logs);
+        Rc::new(Service { backend, limits, logs, hub, about, connections: Cell::new(0), next_id: Cell::new(1), stop })
+    }
+
+    /// A number that nothing else of this daemon has: for connections and subscriptions.
+    pub(crate) fn next_id(&self) -> u64 {
+        self.next_id.replace(self.next_id.get() + 1)
+    }
+
+    pub(crate) fn status(&self) -> Value {
+        let mut status = Map::new();
+        status.insert("name".into(), self.about.name.clone().into());
+        status.insert("version".into(), env!("CARGO_PKG_VERSION").into());
+        status.insert("pid".into(), std::process::id().into());
+        status.insert("socket".into(), self.about.socket.clone().into());
+        status.insert("uptime_ms".into(), (self.about.started.elapsed().as_millis() as u64).into());
+        status.extend(self.backend.status());
+        status.insert("connections".into(), self.connections.get().into());
+        status.into()
+    }
+}

@@ -1,0 +1,142 @@
+//! One connection, as the methods see it.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::rc::Rc;
+
+use baskd_protocol::error::Error;
+
+use super::Service;
+use super::hub::Lossy;
+use super::outbox::{HIGH, LOW, Outbox};
+use crate::backend::CallId;
+
+/// What a connection has asked for and is owed. Its socket belongs to [`crate::net`], which writes what the outbox holds.
+pub struct Peer {
+    pub(crate) service: Rc<Service>,
+    /// Who it is to the backend.
+    pub(crate) id: u64,
+    pub outbox: Outbox,
+    /// Requests and streams that have not had their last line.
+    owed: Cell<usize>,
+    /// Streams under way, by subscription id.
+    pub(crate) streams: RefCell<HashMap<u64, Stream>>,
+    /// `messages.subscribe` of scope `own`.
+    pub(crate) own: RefCell<Vec<Own>>,
+    /// Subscriptions that may lose items.
+    pub(crate) lossy: RefCell<Vec<Rc<Lossy>>>,
+    /// Items in the outbox, by call: what their calls get back when it has been written.
+    unread: RefCell<Vec<(CallId, u64)>>,
+    paused: Cell<bool>,
+}
+
+pub(crate) struct Stream {
+    /// None until the call was taken.
+    pub(crate) call: Option<CallId>,
+    /// Whether `stream.more` means anything to it.
+    pub(crate) windowed: bool,
+}
+
+pub(crate) struct Own {
+    pub(crate) id: u64,
+    pub(crate) method: Option<String>,
+}
+
+impl Peer {
+    pub fn new(service: &Rc<Service>) -> Rc<Peer> {
+        service.connections.set(service.connections.get() + 1);
+        Rc::new(Peer {
+            service: service.clone(),
+            id: service.next_id(),
+            outbox: Outbox::default(),
+            owed: Cell::new(0),
+            streams: RefCell::default(),
+            own: RefCell::default(),
+            lossy: RefCell::default(),
+            unread: RefCell::default(),
+            paused: Cell::new(false),
+        })
+    }
+
+    pub(crate) fn owe(&self) {
+        self.owed.set(self.owed.get() + 1);
+    }
+
+    pub(crate) fn paid(&self) {
+        self.owed.set(self.owed.get() - 1);
+        if self.owed.get() == 0 {
+            self.outbox.wake();
+        }
+    }
+
+    /// Whether a connection that asks nothing more can be closed: all is answered, and no subscription is left.
+    pub fn is_done(&self) -> bool {
+        self.owed.get() == 0 && self.own.borrow().is_empty() && self.lossy.borrow().is_empty()
+    }
+
+    /// Whether all is answered, whatever is subscribed to.
+    pub fn is_answered(&self) -> bool {
+        self.owed.get() == 0
+    }
+
+    /// Whether nothing more is to be read from it now: it does not read its answers.
+    pub fn is_stalled(&self) -> bool {
+        self.outbox.len() >= HIGH
+    }
+
+    /// Refuses one subscription too many.
+    pub(crate) fn subscribe(&self) -> Result<u64, Error> {
+        let count = self.streams.borrow().len() + self.own.borrow().len() + self.lossy.borrow().len();
+        let limit = self.service.limits.max_subscriptions;
+        if count >= limit { Err(Error::too_many_subscriptions(limit)) } else { Ok(self.service.next_id()) }
+    }
+
+    /// An item of this call was put into the outbox.
+    pub(crate) fn sent_item(&self, call: CallId, cost: u64) {
+        let mut unread = self.unread.borrow_mut();
+        match unread.last_mut() {
+            Some((last, sum)) if *last == call => *sum += cost,
+            _ => unread.push((call, cost)),
+        }
+    }
+
+    /// To be called whenever something of the outbox has been written: what waits for room gets it.
+    pub fn written(&self) {
+        let waiting = self.outbox.len();
+        if waiting >= HIGH {
+            if !self.paused.replace(true) {
+                self.service.backend.pause(self.id);
+            }
+            return;
+        }
+        if waiting > LOW {
+            return;
+        }
+        if self.paused.replace(false) {
+            self.service.backend.resume(self.id);
+        }
+        for (call, cost) in self.unread.take() {
+            self.service.backend.credit(call, 0, cost);
+        }
+        for lossy in self.lossy.borrow().iter() {
+            lossy.flush(&self.outbox);
+        }
+    }
+
+    /// The connection is gone: nothing it asked for is of use any more.
+    pub fn gone(&self) {
+        if self.outbox.is_closed() {
+            return;
+        }
+        self.outbox.close();
+        self.own.borrow_mut().clear();
+        for lossy in self.lossy.take() {
+            lossy.end();
+        }
+        self.service.backend.owner_gone(self.id);
+        for (call, cost) in self.unread.take() {
+            self.service.backend.credit(call, 0, cost);
+        }
+        self.service.connections.set(self.service.connections.get() - 1);
+    }
+}

@@ -1,0 +1,69 @@
+//! `stream.call`: one call's partial results as a subscription's events.
+
+use std::rc::Rc;
+
+use baskd_protocol::reply;
+
+use super::answer::Answer;
+use super::peer::{Peer, Stream};
+use crate::backend::{Item, Outcome, Sink, Taken};
+
+const NOTIFICATION: &str = "stream.item";
+
+pub(crate) struct StreamCall {
+    peer: Rc<Peer>,
+    subscription: u64,
+    /// The acknowledgement; None once it was given.
+    answer: Option<Answer>,
+    /// The client's id, by which it may cancel.
+    id: Option<Box<str>>,
+}
+
+impl StreamCall {
+    pub(crate) fn new(subscription: u64, windowed: bool, answer: Answer) -> StreamCall {
+        let peer = answer.peer.clone();
+        peer.streams.borrow_mut().insert(subscription, Stream { call: None, windowed });
+        StreamCall { peer, subscription, id: answer.id().map(Into::into), answer: Some(answer) }
+    }
+
+    fn event(&self, parts: &[&[u8]]) {
+        self.peer.outbox.push(|out| reply::event(out, NOTIFICATION, self.subscription, parts));
+    }
+}
+
+impl Sink for StreamCall {
+    fn accepted(&mut self) {
+        if let Some(answer) = self.answer.take() {
+            // Its last event is owed from now on.
+            self.peer.owe();
+            answer.result(self.subscription.to_string().as_bytes());
+        }
+    }
+
+    fn item(&mut self, item: Item<'_>) -> Taken {
+        self.peer.service.hub.message(&item);
+        if self.peer.outbox.is_closed() {
+            return Taken::Now;
+        }
+        self.event(&[b"{\"item\":", item.data, b"}"]);
+        self.peer.sent_item(item.call, item.cost);
+        Taken::Later
+    }
+
+    fn end(mut self: Box<Self>, outcome: Outcome<'_>) {
+        self.peer.streams.borrow_mut().remove(&self.subscription);
+        match (self.answer.take(), outcome) {
+            // It was never taken: the request itself is answered.
+            (Some(answer), Outcome::Error(error)) => return answer.error_json(error),
+            (Some(answer), Outcome::Result(result)) => return answer.result(result),
+            (None, Outcome::Result(result)) => self.event(&[b"{\"end\":", result, b"}"]),
+            (None, Outcome::Error(error)) => self.event(&[b"{\"error\":", error, b"}"]),
+        }
+        self.peer.outbox.push(|out| reply::closed(out, NOTIFICATION, self.subscription));
+        self.peer.paid();
+    }
+
+    fn tag(&self) -> Option<&str> {
+        self.id.as_deref()
+    }
+}

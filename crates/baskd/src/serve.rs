@@ -1,0 +1,255 @@
+//! `baskd serve`: startup, main loop, shutdown.
+
+use std::env;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::str::FromStr;
+use std::time::{Duration, Instant};
+
+use baskd_protocol::socket::{SocketError, valid_name};
+use directories::BaseDirs;
+use tokio::net::UnixListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::{JoinSet, LocalSet};
+use tokio_util::sync::CancellationToken;
+
+use crate::backend::python::{self, FindError};
+use crate::backend::{self, Backend, Controller, Journal};
+use crate::limits::Limits;
+use crate::logs::Logs;
+use crate::net::connection;
+use crate::net::listen::{self, ListenError, Listener};
+use crate::rpc::{About, Service};
+
+/// How long connections may take to read their last lines once all is answered.
+const LAST_WRITES: Duration = Duration::from_secs(2);
+
+/// What a daemon is started with.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// The instance.
+    pub name: String,
+    pub socket: PathBuf,
+    pub controller: ControllerSpec,
+    /// An interpreter or a venv's folder.
+    pub python: Option<PathBuf>,
+    /// How long running calls may take to end when the daemon is asked to stop.
+    pub grace: Duration,
+    pub limits: Limits,
+}
+
+/// A controller as it is written on a command line: `path.py`, `path.py:Class`, `package.module:Class`, or nothing for the embedded example.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum ControllerSpec {
+    #[default]
+    Embedded,
+    File {
+        path: PathBuf,
+        class: String,
+    },
+    Module {
+        module: String,
+        class: String,
+    },
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("'{0}' names no controller: write path/to/controller.py, path.py:Class or package.module:Class")]
+pub struct BadSpec(String);
+
+impl FromStr for ControllerSpec {
+    type Err = BadSpec;
+
+    fn from_str(spec: &str) -> Result<ControllerSpec, BadSpec> {
+        let bad = || BadSpec(spec.to_owned());
+        let is_name = |name: &str| !name.is_empty() && !name.starts_with(|first: char| first.is_ascii_digit()) && name.chars().all(|letter| letter.is_alphanumeric() || letter == '_');
+        let (place, class) = match spec.rsplit_once(':') {
+            Some((place, class)) if is_name(class) => (place, class),
+            Some(_) => return Err(bad()),
+            None => (spec, "Controller"),
+        };
+        let class = class.to_owned();
+        if place.ends_with(".py") || place.contains('/') {
+            Ok(ControllerSpec::File { path: place.into(), class })
+        } else if place.split('.').all(is_name) {
+            Ok(ControllerSpec::Module { module: place.to_owned(), class })
+        } else {
+            Err(bad())
+        }
+    }
+}
+
+/// Why a daemon did not start, or did not end well.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("'{0}' can't be the name of an instance: use 1 to 32 letters, digits, '_', '.' or '-', starting with a letter or a digit")]
+    BadName(String),
+    #[error("there is no controller at {}: write one with `class Controller(BaseController)`, or leave it out for the example", .0.display())]
+    NoController(PathBuf),
+    #[error(transparent)]
+    Python(#[from] FindError),
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    #[error("the state folder {} can't be used: {source}", .path.display())]
+    State { path: PathBuf, source: io::Error },
+    #[error("there is no folder for state: set HOME or XDG_STATE_HOME")]
+    NoState,
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+impl Error {
+    /// Whether the command line is wrong, rather than the machine.
+    pub fn is_usage(&self) -> bool {
+        match self {
+            Error::BadName(_) | Error::NoController(_) | Error::Python(_) => true,
+            Error::Listen(error) => matches!(error, ListenError::Socket(SocketError::PathTooLong { .. } | SocketError::BadName(_)) | ListenError::NotASocket(_)),
+            Error::State { .. } | Error::NoState | Error::Io(_) => false,
+        }
+    }
+}
+
+/// Runs a daemon until it is asked to stop, by SIGTERM, SIGINT or `daemon.shutdown`. Everything runs on this thread.
+pub fn run(options: Options) -> Result<(), Error> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let local = LocalSet::new();
+    runtime.block_on(local.run_until(async {
+        let stop = CancellationToken::new();
+        let daemon = Daemon::start(options, stop.clone())?;
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        tokio::task::spawn_local(async move {
+            for asked in 1.. {
+                let name = tokio::select! {
+                    _ = terminate.recv() => "SIGTERM",
+                    _ = interrupt.recv() => "SIGINT",
+                };
+                if asked > 1 {
+                    // Asked twice: whoever does is not willing to wait for running calls. Python ends with this process.
+                    std::process::exit(1);
+                }
+                tracing::info!("stopping: {name}");
+                stop.cancel();
+            }
+        });
+        daemon.run().await;
+        Ok(())
+    }))
+}
+
+/// A daemon that listens and starts its Python; [`Daemon::run`] serves. Must live on a [`LocalSet`].
+pub struct Daemon {
+    service: Rc<Service>,
+    backend: Backend,
+    listener: Listener,
+    grace: Duration,
+    stop: CancellationToken,
+}
+
+impl Daemon {
+    pub fn start(options: Options, stop: CancellationToken) -> Result<Daemon, Error> {
+        let state_dir = BaseDirs::new().and_then(|dirs| Some(dirs.state_dir()?.join("baskd"))).ok_or(Error::NoState)?;
+        Daemon::start_in(options, state_dir, stop)
+    }
+
+    /// As [`Daemon::start`], with the instances' state below `states`.
+    pub fn start_in(options: Options, states: PathBuf, stop: CancellationToken) -> Result<Daemon, Error> {
+        if !valid_name(&options.name) {
+            return Err(Error::BadName(options.name));
+        }
+        let controller = resolve(&options.controller)?;
+        let working_folder = env::current_dir()?;
+        let beside = match &controller {
+            Controller::File { path, .. } => path.parent().unwrap_or(Path::new("/")),
+            Controller::Embedded | Controller::Module { .. } => &working_folder,
+        };
+        let python = python::find(options.python.as_deref(), beside)?;
+        let described = match &options.controller {
+            ControllerSpec::Embedded => "the embedded example".to_owned(),
+            ControllerSpec::File { path, class } => format!("{}:{class}", path.display()),
+            ControllerSpec::Module { module, class } => format!("{module}:{class}"),
+        };
+        let about = format!("pid {}, {described}", std::process::id());
+        let listener = listen::listen(&options.socket, &about)?;
+
+        // With the lock held, the instance's state is ours as well.
+        let state_dir = states.join(&options.name);
+        let logs = Rc::new(Logs::default());
+        let journal = Journal::open(&state_dir, &logs).map_err(|source| Error::State { path: state_dir.clone(), source })?;
+        logs.info(&format!("listening on {} for {described}, with {} ({})", options.socket.display(), python.path.display(), python.found));
+        let backend = Backend::start(backend::Options { controller, python, state_dir, limits: options.limits.clone() }, journal, logs.clone());
+        let about = About { name: options.name, socket: options.socket.display().to_string(), started: Instant::now() };
+        let service = Service::new(backend.clone(), options.limits, logs, about, stop.clone());
+        Ok(Daemon { service, backend, listener, grace: options.grace, stop })
+    }
+
+    /// Serves until it is asked to stop; then answers what there is, and returns when Python has ended and every connection is closed.
+    pub async fn run(self) {
+        let closing = CancellationToken::new();
+        let mut connections = JoinSet::new();
+        match self.listener.socket.try_clone().and_then(UnixListener::from_std) {
+            Ok(socket) => self.accept(&socket, &mut connections, &closing).await,
+            Err(error) => tracing::error!("the socket can't be served: {error}"),
+        }
+        // New clients find no daemon rather than one that is about to go.
+        drop(self.listener);
+        self.backend.stop(self.grace).await;
+        closing.cancel();
+        let all = async { while connections.join_next().await.is_some() {} };
+        if tokio::time::timeout(LAST_WRITES, all).await.is_err() {
+            connections.shutdown().await;
+        }
+        self.service.logs.info("stopped");
+    }
+
+    async fn accept(&self, socket: &UnixListener, connections: &mut JoinSet<()>, closing: &CancellationToken) {
+        loop {
+            tokio::select! {
+                accepted = socket.accept() => match accepted {
+                    Ok((stream, _)) => {
+                        connections.spawn_local(connection::serve(stream, self.service.clone(), closing.clone()));
+                    }
+                    Err(error) => {
+                        // Out of descriptors, most likely: those who wait are accepted when there are some again.
+                        self.service.logs.warn(&format!("a connection can't be accepted: {error}"));
+                        tokio::time::sleep(Duration::from_millis(100)).await;
+                    }
+                },
+                Some(_) = connections.join_next() => {}
+                () = self.stop.cancelled() => return,
+            }
+        }
+    }
+}
+
+fn resolve(spec: &ControllerSpec) -> Result<Controller, Error> {
+    match spec {
+        ControllerSpec::Embedded => Ok(Controller::Embedded),
+        ControllerSpec::Module { module, class } => Ok(Controller::Module { module: module.clone(), class: class.clone() }),
+        ControllerSpec::File { path, class } => {
+            if !path.is_file() {
+                return Err(Error::NoController(path.clone()));
+            }
+            let path = path.canonicalize().map_err(|_| Error::NoController(path.clone()))?;
+            Ok(Controller::File { path, class: class.clone() })
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn controllers_are_written_in_three_ways() {
+        let file = |path: &str, class: &str| ControllerSpec::File { path: path.into(), class: class.into() };
+        assert_eq!("a/controller.py".parse::<ControllerSpec>().unwrap(), file("a/controller.py", "Controller"));
+        assert_eq!("c.py:Chat".parse::<ControllerSpec>().unwrap(), file("c.py", "Chat"));
+        let module = ControllerSpec::Module { module: "my.pkg".into(), class: "Chat".into() };
+        assert_eq!("my.pkg:Chat".parse::<ControllerSpec>().unwrap(), module);
+        for wrong in ["", ":", "c.py:", "c.py:9", "my-pkg:Chat", "a..b:C"] {
+            assert!(wrong.parse::<ControllerSpec>().is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,346 @@
+"""The heart: takes lines that were read, runs what they ask for, puts the answers where they leave together.
+
+Who runs user code: plain methods run here, inline, on the main thread. Generators are stepped by `generators`, on the
+main thread too; coroutines by `loop_async`; `@concurrent` methods by the threads of `threads`.
+
+Cancelling. The daemon marks the call in the shared page, says so in a line, and sends SIGURG. `strike`, its handler,
+raises `Cancelled` only if the marked call is `running`: set just before user code starts on the main thread, cleared
+just after it, both inside the `try` that answers the call. So it never strikes the router, nor another call. `send()`,
+being router code within user code, clears it for its time. Everything that does not run on the main thread at that
+moment is reached by the line, or looks at the page itself.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from time import perf_counter
+from types import CodeType, FrameType, GeneratorType
+from typing import Any, Callable, Optional, Union
+
+from . import _controller, errors
+from ._controller import Cancelled, Refused
+from .calls import CURRENT, UNBOUNDED, Call, Window
+from .codec import Codec
+from .dialects import DaemonDialect, SeedDialect, Unreadable
+from .errors import BadParams, NotJson
+from .generators import Generators
+from .methods import Method
+from .page import MASK, Page
+from .sending import Sending
+from .threads import Threads
+from .wire import FULL, SLOW, Outbox, Reader
+
+Starter = Callable[[Call], None]
+
+
+class Router:
+    """All the state of a router that serves. Its loops are `loop_plain` and `loop_async`."""
+
+    def __init__(
+        self,
+        methods: dict[str, Method],
+        page: Page,
+        codec: Codec,
+        dialect: Union[DaemonDialect, SeedDialect],
+        reader: Reader,
+        outbox: Outbox,
+    ) -> None:
+        self.methods = methods
+        self.begun, self.cancels = page
+        self.encode = codec.encode
+        self.dialect = dialect
+        self.result_line, self.error_line, self.item_line = dialect.result, dialect.error, dialect.item
+        self.reader = reader
+        self.outbox = outbox
+        #: The credit that a call starts with, in items and bytes.
+        self.window = UNBOUNDED
+
+        #: The id of the call whose user code is on the main thread and may be struck; else 0.
+        self.running = 0
+        #: The call whose user code is on the main thread: a plain one's message until it sends, else a Call.
+        self.current: Any = None
+        #: Calls that have begun and not ended, plain ones only once they have sent. By id.
+        self.live: dict[int, Call] = {}
+        #: The latest call that began without an answer to tell it by, and the latest that was told.
+        self.untold = 0
+        self.told = 0
+        #: How many coroutines have been created that have not begun: what comes after them waits its turn.
+        self.starting = 0
+        #: What Cancelled is raised as; in the asyncio loop, a CancelledError too.
+        self.cancelled_type: type[Cancelled] = Cancelled
+        #: What `strike` interrupted.
+        self.struck: Optional[CodeType] = None
+        #: Whether this is a forked child of the router, which must leave the wire alone.
+        self.forked = False
+        #: Tells the loop, from another thread, that there are lines to handle.
+        self.wake: Callable[[], None] = lambda: None
+        self.main_thread = threading.get_ident()
+
+        self.sending = Sending(self)
+        self.generators = Generators(self)
+        self.threads = Threads(self)
+        self.start_async: Optional[Starter] = None
+
+    def install(self) -> None:
+        """Ties the router to the process: its signal, what a fork leaves to a child, `baskd.cancelled()`."""
+        signal.signal(signal.SIGURG, self.strike)
+        os.register_at_fork(after_in_child=self._after_fork)
+        _controller.host.cancelled = self.is_cancelled_here
+
+    # Lines that were read
+
+    def pump(self) -> None:
+        """Handles what was read, in order, until there is nothing, or it is another call's turn."""
+        lines, methods, decode = self.reader.lines, self.methods, self.dialect.decode
+        outbox, out = self.outbox, self.outbox.lines
+        if len(lines) > 1:
+            outbox.soon()
+        before = perf_counter()
+        while lines:
+            line = lines.popleft()
+            try:
+                message = decode(line)
+                ident = message["id"]
+                method = methods[message["method"]]
+            except Exception:
+                self._other_line(line)
+                continue
+            if self.starting and not method.is_async:
+                lines.appendleft(line)  # What came before it has to begin first.
+                return
+            if method.starts:
+                self._start(message, ident, method)
+            else:
+                if method.slow:
+                    outbox.flush()
+                out.append(self._answer(message, ident, method))
+                self.told = ident
+            now = perf_counter()
+            if now - before > SLOW or len(out) >= FULL:
+                method.slow = now - before > SLOW
+                outbox.flush()
+                if self.live:
+                    return
+                now = perf_counter()
+            elif method.slow:
+                method.slow = False
+            before = now
+
+    def _answer(self, message: dict[str, Any], ident: int, method: Method) -> bytes:
+        """Runs a plain method, and gives the line that answers its call."""
+        try:
+            arguments, named = method.bind(message.get("params"))
+        except BadParams as bad:
+            return self.error_line(ident, bad.error)
+        slot = ident & MASK
+        if self.cancels[slot] == ident:
+            return self.error_line(ident, errors.cancelled())
+        self.begun[slot] = ident
+        self.current = message
+        result = None
+        try:
+            try:
+                self.running = ident
+                result = method.function(*arguments, **named)
+            finally:
+                self.running = 0
+            line = self.result_line(ident, self.encode(result))
+        except BaseException as problem:
+            if type(result) is GeneratorType:
+                return self._adopt(result, message, ident, method)
+            line = self.error_line(ident, self.error_of(problem, ident, method))
+        if self.current is not message:
+            self.live.pop(ident, None)
+        self.current = None
+        return line
+
+    def _adopt(self, generator: Any, message: dict[str, Any], ident: int, method: Method) -> bytes:
+        """A method that did not look like a generator has given one."""
+        call = self.materialized(message) if self.current is message else self.current
+        self.current = None
+        call.method, call.generator, call.begun = method, generator, True
+        self.untold = ident
+        self.generators.runnable.append(call)
+        return b""
+
+    def _start(self, message: dict[str, Any], ident: int, method: Method) -> None:
+        """Begins a call that does not end here and now."""
+        try:
+            arguments, named = method.bind(message.get("params"))
+        except BadParams as bad:
+            self.outbox.lines.append(self.error_line(ident, bad.error))
+            return
+        if self.is_cancelled(ident):
+            self.outbox.lines.append(self.error_line(ident, errors.cancelled()))
+            return
+        call = Call(ident, method, self._window(message))
+        function = method.function
+        call.begin = lambda: function(*arguments, **named)
+        self.live[ident] = call
+        self.untold = ident
+        if method.is_async:
+            assert self.start_async is not None
+            self.start_async(call)
+        elif method.concurrent:
+            self.threads.start(call)
+        else:
+            self.generators.start(call)
+
+    def _other_line(self, line: bytes) -> None:
+        """A line that is not a call of a method that is there."""
+        try:
+            message = self.dialect.decode(line)
+        except Unreadable as unreadable:
+            if unreadable.ident is not None and unreadable.error is not None:
+                self.outbox.lines.append(self.error_line(unreadable.ident, unreadable.error))
+            elif line.strip():
+                print(f"baskd: a line from the daemon can't be read: {line[:200]!r}", file=sys.stderr)
+            return
+        if isinstance(message, dict) and "method" in message:
+            error = errors.method_not_found(message["method"], list(self.methods))
+            self.outbox.lines.append(self.error_line(message["id"], error))
+        elif isinstance(message, dict) and not message.keys().isdisjoint(("more", "cancel")):
+            self._control(message)
+        else:
+            print(f"baskd: a line from the daemon is not understood: {line[:200]!r}", file=sys.stderr)
+
+    def takes(self, line: bytes) -> bool:
+        """Handles a line out of turn if it is about a call that is under way here; any other has to wait."""
+        if line.startswith(b'{"id":'):
+            return False
+        try:
+            message = self.dialect.decode(line)
+            call = self.live.get(message["more"][0] if "more" in message else message["cancel"])
+        except Exception:
+            return False
+        if call is None:
+            return False
+        if threading.get_ident() != self.main_thread and (call.generator is not None or call.task is not None):
+            return False  # The main thread may be about to sleep; only a line that is left to it keeps it awake.
+        self._control(message)
+        return True
+
+    def _control(self, message: dict[str, Any]) -> None:
+        """More credit for a call, or its end. If the call has ended, nothing is to be done."""
+        if "more" in message:
+            ident, items, size = message["more"]
+            call = self.live.get(ident)
+            if call is not None:
+                self.sending.more(call, items, size)
+        else:
+            call = self.live.get(message["cancel"])
+            if call is not None:
+                self._cancel(call)
+
+    def _cancel(self, call: Call) -> None:
+        if call.task is not None:
+            if call.begun:
+                call.task.cancel()  # If not, it sees the page when it begins.
+        elif call.generator is not None and call is not self.current:
+            self.generators.cancel(call)
+        else:
+            self.sending.wake()
+
+    # Answers
+
+    def finish(self, call: Call, line: bytes) -> None:
+        """Puts the answer of a call that was under way into the outbox."""
+        self.live.pop(call.ident, None)
+        self.outbox.lines.append(line)
+        self.tell(call.ident)
+
+    def tell(self, ident: int) -> None:
+        """Something goes out by which the daemon learns that this call has begun."""
+        if ident > self.told:
+            self.told = ident
+
+    def about_to_wait(self) -> None:
+        """Before the main thread blocks on input: flushes, and says what has begun if nothing else says so."""
+        if self.forked:
+            self.leave_child(None)
+        if self.untold:
+            if self.untold > self.told and self.live:
+                self.outbox.lines.append(self.dialect.begun(self.untold))
+            self.untold = 0
+        self.outbox.flush()
+
+    def error_of(self, problem: BaseException, ident: int, method: Optional[Method]) -> errors.Error:
+        """The error object that answers a call whose user code ended with `problem`."""
+        if self.forked:
+            self.leave_child(problem)
+        if isinstance(problem, Cancelled) and self.is_cancelled(ident):
+            return errors.cancelled()
+        if isinstance(problem, NotJson):
+            return problem.error
+        if isinstance(problem, Refused) and method is not None and method.is_property:
+            return problem.error
+        if isinstance(problem, KeyboardInterrupt) and not self.dialect.has_credit:
+            raise problem  # By hand, in a terminal.
+        return errors.method_error(problem)
+
+    # Calls
+
+    def materialized(self, message: dict[str, Any]) -> Call:
+        """Makes a Call of a plain one, which is a message only as long as it sends nothing."""
+        ident = message["id"]
+        call = Call(ident, self.methods[message["method"]], self._window(message))
+        call.begun = True
+        self.live[ident] = call
+        self.untold = ident
+        return call
+
+    def _window(self, message: dict[str, Any]) -> Window:
+        return message.get("window", self.window) if self.dialect.has_credit else UNBOUNDED  # type: ignore[no-any-return]
+
+    # Cancelling
+
+    def strike(self, signum: int, frame: Optional[FrameType]) -> None:
+        """SIGURG: raises Cancelled if the call in user code on the main thread is a cancelled one."""
+        ident = self.running
+        if ident and self.cancels[ident & MASK] == ident:
+            self.running = 0
+            self.struck = frame.f_code if frame is not None else None
+            raise self.cancelled_type("the call was cancelled")
+
+    def is_cancelled(self, ident: int) -> bool:
+        """Whether the daemon has marked that call."""
+        return bool(self.cancels[ident & MASK] == ident)
+
+    def is_cancelled_here(self) -> bool:
+        """`baskd.cancelled()`."""
+        call = CURRENT.get() or self.current
+        if call is None:
+            return False
+        return self.is_cancelled(call["id"] if type(call) is dict else call.ident)
+
+    # Forks
+
+    def _after_fork(self) -> None:
+        """In a child that user code forked: the wire, the page and the calls are the parent's alone."""
+        self.forked = True
+        self.running = 0
+        self.generators.runnable.clear()
+        self.live.clear()
+        self.reader.abandon()
+        self.outbox.abandon()
+        signal.signal(signal.SIGURG, signal.SIG_DFL)
+
+    def leave_child(self, problem: Optional[BaseException]) -> None:
+        """Ends a forked child that has come back from user code into the router, as its parent's code never should."""
+        status = 0
+        if isinstance(problem, SystemExit):
+            status = problem.code if isinstance(problem.code, int) else int(problem.code is not None)
+        elif problem is not None:
+            status = 1
+            sys.stderr.write(errors.traceback_of(problem))
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+        os._exit(status)
+
+
+def needs_asyncio(methods: dict[str, Method]) -> bool:
+    """Whether any method is async. If none is, asyncio is not even imported."""
+    return any(method.is_async for method in methods.values())

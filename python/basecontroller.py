@@ -1,1 +1,5 @@
-# placeholder
+"""`BaseController`, by the seed's name: `from basecontroller import BaseController`."""
+
+from baskd import BaseController
+
+__all__ = ["BaseController"]

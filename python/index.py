@@ -1,1 +1,19 @@
-# placeholder
+"""The router's entry: `python3 index.py [CONTROLLER]`. The daemon runs it so; a person may, too.
+
+    echo '{"method":"increment","params":{"by":5}}' | python3 python/index.py
+
+CONTROLLER is path/to/controller.py, path.py:Class or package.module:Class; without one, the example beside this file.
+"""
+
+import sys
+
+
+def main() -> int:
+    """Runs a Router. What it imports is imported here, so that a spawned child, which imports this file, is spared."""
+    from router import Router
+
+    return Router(*sys.argv[1:2]).run()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

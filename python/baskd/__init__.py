@@ -12,8 +12,8 @@ from typing import Any
 # modules stay reachable behind it.
 __path__ = extend_path(__path__, __name__)
 
-from ._controller import BaseController, Cancelled, cancelled, concurrent, idempotent  # noqa: E402
-from ._version import VERSION as __version__  # noqa: E402
+from ._controller import BaseController, Cancelled, cancelled, concurrent, idempotent
+from ._version import VERSION as __version__
 
 __all__ = ["BaseController", "Cancelled", "__version__", "cancelled", "concurrent", "idempotent"]
 

@@ -27,7 +27,7 @@ def choose() -> Codec:
     for build in (_msgspec, _orjson):
         try:
             return build()
-        except Exception:  # noqa: S112 - absent, or broken: either way there is another
+        except Exception:
             continue
     return standard()
 
@@ -77,7 +77,7 @@ def _if_plain(fast: Callable[[Any], bytes]) -> Callable[[Any], bytes]:
         if is_plain(value):
             try:
                 return fast(value)
-            except Exception:  # noqa: S110 - an integer beyond 64 bits, a lone surrogate
+            except Exception:
                 pass
         return _encode(value)
 
@@ -86,11 +86,9 @@ def _if_plain(fast: Callable[[Any], bytes]) -> Callable[[Any], bytes]:
 
 def _encoder(ensure_ascii: bool) -> Callable[[Any], str]:
     """`json.dumps` without what it does anew for each call: half of its time where values are small."""
-    whole = json.JSONEncoder(
-        separators=(",", ":"), ensure_ascii=ensure_ascii, allow_nan=False, check_circular=False
-    )
+    whole = json.JSONEncoder(separators=(",", ":"), ensure_ascii=ensure_ascii, allow_nan=False, check_circular=False)
     try:
-        string = json.encoder.encode_basestring_ascii if ensure_ascii else json.encoder.encode_basestring  # type: ignore[attr-defined]
+        string = json.encoder.encode_basestring_ascii if ensure_ascii else json.encoder.encode_basestring
         # Without markers for circular references (shared between threads, they would find some where there are
         # none): a value that contains itself ends in a RecursionError.
         parts = json.encoder.c_make_encoder(None, whole.default, string, None, ":", ",", False, False, False)  # type: ignore[attr-defined]

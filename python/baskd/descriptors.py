@@ -37,8 +37,10 @@ def take() -> Descriptors:
     if page is not None:
         os.set_inheritable(page, False)
 
-    for stream in (sys.stdin, sys.stdout, sys.stderr):
-        _reconfigure(stream)
+    # What is printed is in the log as soon as its line is whole, and no character can make a print() raise.
+    _as_utf8(sys.stdin, errors="replace")
+    for printed_to in (sys.stdout, sys.stderr):
+        _as_utf8(printed_to, errors="backslashreplace", line_buffering=True)
     return Descriptors(wire_in, wire_out, page)
 
 
@@ -47,9 +49,5 @@ def _from_environment(name: str) -> Optional[int]:
     return int(text) if text.isdigit() else None
 
 
-def _reconfigure(stream: Any) -> None:
-    if stream is sys.stdin:
-        stream.reconfigure(encoding="utf-8", errors="replace")
-    else:
-        # A line is in the log as soon as it is whole, and no character can make a print() raise.
-        stream.reconfigure(encoding="utf-8", errors="backslashreplace", line_buffering=True)
+def _as_utf8(stream: Any, **how: Any) -> None:
+    stream.reconfigure(encoding="utf-8", **how)

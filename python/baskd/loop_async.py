@@ -10,12 +10,13 @@ from __future__ import annotations
 import asyncio
 import inspect
 import selectors
+from functools import partial
+from time import perf_counter
 from typing import Any, Callable, Optional
 
 from . import errors
 from ._controller import Cancelled
 from .calls import CURRENT, Call
-from .errors import NotJson
 from .page import MASK
 from .router import Router
 
@@ -28,6 +29,10 @@ CancelledInLoop.__name__ = CancelledInLoop.__qualname__ = Cancelled.__name__
 CancelledInLoop.__module__ = "baskd"
 
 
+# A generator that never really waits lets others run after so long, in seconds.
+_TURN = 1e-3
+
+
 class AsyncLoop:
     """Runs the router in an asyncio loop of its own, which is there before the first hook."""
 
@@ -35,12 +40,12 @@ class AsyncLoop:
         self._router = router
         self._loop = asyncio.SelectorEventLoop(_Selector(router))
         asyncio.set_event_loop(self._loop)
-        self._ended: asyncio.Future[None] = self._loop.create_future()
-        self._pumping = False
-        self._turning = False
+        self._all_ended: asyncio.Future[None] = self._loop.create_future()
+        self._pump_is_due = False
+        self._turn_is_due = False
         router.cancelled_type = CancelledInLoop
         router.start_async = self._start
-        router.wake = lambda: self._loop.call_soon_threadsafe(self._pump)
+        router.wake = self._wake
 
     def call(self, function: Callable[[], Any]) -> None:
         """Runs a hook, which may be async, and may start tasks."""
@@ -55,14 +60,12 @@ class AsyncLoop:
     def serve(self) -> None:
         """Returns when the input has ended, and every call has."""
         self._loop.add_reader(self._router.reader.fileno(), self._on_readable)
-        self._loop.call_soon(self._pump)
-        self._loop.run_until_complete(self._ended)
+        self._pump_soon()
+        self._loop.run_until_complete(self._all_ended)
         self._router.about_to_wait()
-        self._loop.run_in_executor(None, self._router.sending.wait_for_calls)
-        self._router.sending.wait_for_calls()
 
     def close(self) -> None:
-        """Cancels what tasks the controller has left behind, and ends the loop."""
+        """Cancels the tasks that the controller has left behind."""
         left = asyncio.all_tasks(self._loop)
         for task in left:
             task.cancel()
@@ -70,21 +73,212 @@ class AsyncLoop:
             self._loop.run_until_complete(asyncio.wait(left, timeout=1))
         self._loop.run_until_complete(self._loop.shutdown_asyncgens())
 
-    # Reading
+    # What is read, and generators' turns
+
+    def _wake(self) -> None:
+        self._loop.call_soon_threadsafe(self._pump_soon)
 
     def _on_readable(self) -> None:
         reader = self._router.reader
         reader.look()
         if reader.ended:
             self._loop.remove_reader(reader.fileno())
-        self._pump()
+        if not self._pump_is_due:
+            self._pump()
+
+    def _pump_soon(self) -> None:
+        if not self._pump_is_due:
+            self._pump_is_due = True
+            self._loop.call_soon(self._pump)
 
     def _pump(self) -> None:
+        self._pump_is_due = False
         router = self._router
-        router.pump()
+        try:
+            router.pump()
+        except Exception as problem:
+            self._fail(problem)
+            return
         if router.reader.lines:
-            self._soon()
+            self._pump_soon()
         elif router.reader.ended:
-            self._when_all_is_read()
+            self._let_end()
         self._turn_soon()
-'''
+
+    def _turn_soon(self) -> None:
+        if self._router.generators.runnable and not self._turn_is_due:
+            self._turn_is_due = True
+            self._loop.call_soon(self._turn)
+
+    def _turn(self) -> None:
+        self._turn_is_due = False
+        router = self._router
+        try:
+            if router.generators.runnable:
+                router.generators.turn()
+        except Exception as problem:
+            self._fail(problem)
+            return
+        if router.reader.ended:
+            self._pump_soon()
+        self._turn_soon()
+
+    def _let_end(self) -> None:
+        """All input is read: what can go on does; what waits for credit can't."""
+        router = self._router
+        for call in list(router.live.values()):
+            if call.held is not None:
+                router.generators.cancel(call)
+            elif call.more is not None:
+                call.more()
+        if not router.live and not self._all_ended.done():
+            self._all_ended.set_result(None)
+
+    def _fail(self, problem: Exception) -> None:
+        """The router itself has failed. Nothing would read the wire any more, so this must not go on."""
+        if self._all_ended.done():
+            raise problem
+        self._all_ended.set_exception(problem)
+
+    # Async calls
+
+    def _start(self, call: Call) -> None:
+        self._router.starting += 1
+        call.task = self._loop.create_task(self._run(call))
+
+    async def _run(self, call: Call) -> None:
+        router, ident = self._router, call.ident
+        router.starting -= 1
+        if router.is_cancelled(ident):
+            router.finish(call, router.error_line(ident, errors.cancelled()))
+            return
+        CURRENT.set(call)
+        call.begun = True
+        router.begun[ident & MASK] = ident
+        assert call.begin is not None
+        try:
+            result = call.begin()
+            if inspect.isasyncgen(result):
+                await self._drain(call, result)
+                result = None
+            elif inspect.isawaitable(result):
+                result = await _Steps(router, call, result)
+            line = router.result_line(ident, router.encode(result))
+        except BaseException as problem:
+            line = router.error_line(ident, router.error_of(problem, ident, call.method))
+        router.finish(call, line)
+
+    async def _drain(self, call: Call, generator: Any) -> None:
+        """Sends all that an async generator yields, pausing it at its yields while there is no credit."""
+        router = self._router
+        until = perf_counter() + _TURN
+        while True:
+            try:
+                item = await _Steps(router, call, generator.__anext__())
+            except StopAsyncIteration:
+                return
+            try:
+                await self._offer(call, router.item_line(call.ident, router.encode(item)))
+                if perf_counter() > until:
+                    await asyncio.sleep(0)
+                    until = perf_counter() + _TURN
+            except BaseException as problem:
+                await self._throw(call, generator, problem)
+                raise
+
+    async def _offer(self, call: Call, line: bytes) -> None:
+        router = self._router
+        while not router.sending.offer(call, line):
+            if router.reader.ended:
+                raise CancelledInLoop("nobody is left to send to")
+            there_is_more = self._loop.create_future()
+            call.more = partial(_resolve, there_is_more)
+            try:
+                await there_is_more
+            finally:
+                call.more = None
+
+    async def _throw(self, call: Call, generator: Any, problem: BaseException) -> None:
+        """Has a paused generator hear of it: of its cancelling, or that what it yielded is not JSON."""
+        if isinstance(problem, asyncio.CancelledError) and self._router.is_cancelled(call.ident):
+            problem = CancelledInLoop("the call was cancelled")
+        try:
+            await _Steps(self._router, call, generator.athrow(problem))
+            await _Steps(self._router, call, generator.aclose())  # It caught that, and yielded again.
+        except BaseException as raised:
+            if raised is not problem and not isinstance(raised, StopAsyncIteration):
+                raise
+
+
+def _resolve(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
+
+
+class _Steps:
+    """Awaits something for a call, with the call `running` during each step of it."""
+
+    __slots__ = ("_call", "_inner", "_router")
+
+    def __init__(self, router: Router, call: Call, awaitable: Any) -> None:
+        self._router = router
+        self._call = call
+        self._inner = awaitable.__await__()
+
+    def __await__(self) -> _Steps:
+        return self
+
+    def __iter__(self) -> _Steps:
+        return self
+
+    def __next__(self) -> Any:
+        return self._step(self._inner.send, None)
+
+    def send(self, value: Any) -> Any:
+        return self._step(self._inner.send, value)
+
+    def throw(self, kind: Any, value: Any = None, _: Any = None) -> Any:
+        problem = kind if value is None else value
+        if isinstance(problem, type):
+            problem = problem()
+        if isinstance(problem, asyncio.CancelledError) and self._router.is_cancelled(self._call.ident):
+            problem = CancelledInLoop("the call was cancelled")
+        return self._step(self._inner.throw, problem)
+
+    def close(self) -> None:
+        self._inner.close()
+
+    def _step(self, resume: Callable[[Any], Any], value: Any) -> Any:
+        router = self._router
+        router.current = self._call
+        try:
+            try:
+                router.running = self._call.ident
+                return resume(value)
+            finally:
+                router.running = 0
+        except CancelledInLoop as cancelled:
+            if router.struck is not _STEP:
+                raise
+            router.struck = None  # Struck here, just before the step or just after: it has yet to hear of it.
+            return self._inner.throw(cancelled)
+        finally:
+            router.current = None
+
+
+_STEP = _Steps._step.__code__
+
+
+class _Selector(selectors.DefaultSelector):
+    """Where asyncio blocks; just before it does, everything that is ready leaves."""
+
+    def __init__(self, router: Router) -> None:
+        super().__init__()
+        self._router = router
+
+    def select(self, timeout: Optional[float] = None) -> Any:
+        if timeout is None or timeout > 0:
+            self._router.about_to_wait()
+        else:
+            self._router.outbox.flush()
+        return super().select(timeout)

@@ -17,6 +17,9 @@ class PlainLoop:
         """Runs a hook."""
         function()
 
+    def close(self) -> None:
+        """There is nothing to close."""
+
     def serve(self) -> None:
         """Returns when the input has ended, and every call has."""
         router, reader, generators = self._router, self._router.reader, self._router.generators
@@ -38,5 +41,3 @@ class PlainLoop:
                 router.generators.cancel(call)  # It is parked, and nobody will give it credit.
         router.about_to_wait()
         router.sending.wait_for_calls()
-
-

@@ -98,7 +98,11 @@ def discover(controller: object) -> dict[str, Method]:
         if name not in methods:
             # Listed with the parameters that clients give; the function reads them, and says what is wrong with them.
             method = Method(name, stated)
-            method.doc, method.function, method.bind = inspect.getdoc(stated), partial(function, controller), _read_by_itself
+            method.doc, method.function, method.bind = (
+                inspect.getdoc(stated),
+                partial(function, controller),
+                _read_by_itself,
+            )
             methods[name] = method
     return methods
 

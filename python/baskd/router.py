@@ -251,6 +251,8 @@ class Router:
         self.live.pop(call.ident, None)
         self.outbox.lines.append(line)
         self.tell(call.ident)
+        if self.reader.ended:
+            self.wake()  # It may have been the last.
 
     def tell(self, ident: int) -> None:
         """Something goes out by which the daemon learns that this call has begun."""
@@ -293,7 +295,7 @@ class Router:
         return call
 
     def _window(self, message: dict[str, Any]) -> Window:
-        return message.get("window", self.window) if self.dialect.has_credit else UNBOUNDED  # type: ignore[no-any-return]
+        return message.get("window", self.window) if self.dialect.has_credit else UNBOUNDED
 
     # Cancelling
 

@@ -115,15 +115,20 @@ def _schema_of(hint: Any, depth: int) -> JsonSchema:
         return {"type": "array", "prefixItems": [schema_of(part, depth - 1) for part in arguments]}
     if origin in _ARRAYS or _is_sequence(origin):
         return {"type": "array", "items": schema_of(arguments[0], depth - 1)}
-    if isinstance(origin, type) and issubclass(origin, typing.Mapping):  # type: ignore[arg-type]
+    if isinstance(origin, type) and issubclass(origin, typing.Mapping):
         return {"type": "object", "additionalProperties": schema_of(arguments[1], depth - 1)}
     return {}
 
 
 def _is_sequence(origin: Any) -> bool:
-    return isinstance(origin, type) and origin.__module__ == "collections.abc" and origin.__name__ in (
-        "Sequence",
-        "MutableSequence",
-        "Collection",
-        "Iterable",
+    return (
+        isinstance(origin, type)
+        and origin.__module__ == "collections.abc"
+        and origin.__name__
+        in (
+            "Sequence",
+            "MutableSequence",
+            "Collection",
+            "Iterable",
+        )
     )

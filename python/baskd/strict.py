@@ -60,9 +60,7 @@ def _bulk_is_plain(items: Any, depth: int) -> bool:
     if float in kinds and not all(isfinite(item) for item in items if type(item) is float):
         return False
     kinds.discard(float)
-    return not kinds or (
-        depth > 0 and all(is_plain(item, depth - 1) for item in items if type(item) in _CONTAINERS)
-    )
+    return not kinds or (depth > 0 and all(is_plain(item, depth - 1) for item in items if type(item) in _CONTAINERS))
 
 
 class Fault:
@@ -144,7 +142,9 @@ def _remedy(item: Any) -> str:
     if isinstance(item, complex):
         return "convert it with [x.real, x.imag]"
     if hasattr(kind, "tolist"):
-        return "convert it with x.tolist()" if getattr(item, "ndim", 0) else "convert it with x.item(), float(x) or int(x)"
+        return (
+            "convert it with x.tolist()" if getattr(item, "ndim", 0) else "convert it with x.item(), float(x) or int(x)"
+        )
     if hasattr(kind, "isoformat"):
         return "convert it with x.isoformat()"
     if hasattr(kind, "__dataclass_fields__"):

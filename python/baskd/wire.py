@@ -29,12 +29,18 @@ class Reader:
     def __init__(self, descriptor: int) -> None:
         self.lines: deque[bytes] = deque()
         self.ended = False
+        #: Called when the input ends.
+        self.on_end: Callable[[], None] = lambda: None
         #: Held while reading. Lines may have come while one waited for it.
         self.lock = threading.Lock()
         self._descriptor = descriptor
         self._parts: list[bytes] = []
         self._ready = select.poll()
         self._ready.register(descriptor, select.POLLIN)
+
+    def fileno(self) -> int:
+        """The descriptor, for a selector."""
+        return self._descriptor
 
     def wait(self) -> bool:
         """Blocks until there is a line. False: the input has ended and there is none."""
@@ -82,6 +88,7 @@ class Reader:
         data = os.read(self._descriptor, _CHUNK)
         if not data:
             self.ended = True
+            self.on_end()
             lines, self._parts = self._parts and [b"".join(self._parts)], []
         elif b"\n" not in data:
             self._parts.append(data)  # A long line is joined once, when its end has come.

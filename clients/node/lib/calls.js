@@ -1,4 +1,4 @@
-import { Disconnected, fromWire, thrownAt } from "./errors.js";
+import { Closed, Disconnected, fromWire, thrownAt } from "./errors.js";
 
 /**
  * @typedef {object} Call
@@ -21,6 +21,14 @@ export class Calls {
   #queued = new Map();
   /** @type {Map<number, Call>} */
   #pending = new Map();
+  /** @type {(() => void)[]} */
+  #onDrained = [];
+  #onChange;
+
+  /** @param {() => void} onChange after `size` may have changed */
+  constructor(onChange) {
+    this.#onChange = onChange;
+  }
 
   get size() {
     return this.#queued.size + this.#pending.size;
@@ -28,6 +36,14 @@ export class Calls {
 
   get queued() {
     return this.#queued.size;
+  }
+
+  /** Resolves when every call made so far has its answer. */
+  drained() {
+    return new Promise((/** @type {(value?: undefined) => void} */ resolve) => {
+      this.#onDrained.push(resolve);
+      this.#changed();
+    });
   }
 
   /**
@@ -46,11 +62,13 @@ export class Calls {
   /** @param {Call} call */
   add(call) {
     this.#queued.set(call.id, call);
+    this.#changed();
   }
 
   /** @param {Call[]} calls to go out before all that wait */
   addFirst(calls) {
     this.#queued = new Map([...calls.map((call) => /** @type {const} */ ([call.id, call])), ...this.#queued]);
+    this.#changed();
   }
 
   /**
@@ -72,25 +90,27 @@ export class Calls {
 
   /**
    * @param {{ id?: unknown, result?: unknown, error?: any }} answer
-   * @returns {boolean} false where no call waits for it, as when it was aborted
    */
   answer(answer) {
     const call = this.#pending.get(/** @type {number} */ (answer.id));
-    if (!call) return false;
+    // Of a call that was aborted.
+    if (!call) return;
     this.#pending.delete(call.id);
     if (answer.error) call.onError(thrownAt(fromWire(answer.error), call.site));
     else call.onResult(answer.result);
-    return true;
+    this.#changed();
   }
 
-  /**
-   * Forgets a call.
-   * @param {Call} call
-   * @returns {"queued" | "pending" | "gone"} where it was
-   */
+  /** @param {Call} call */
+  isPending(call) {
+    return this.#pending.has(call.id);
+  }
+
+  /** @param {Call} call to forget */
   drop(call) {
-    if (this.#queued.delete(call.id)) return "queued";
-    return this.#pending.delete(call.id) ? "pending" : "gone";
+    this.#queued.delete(call.id);
+    this.#pending.delete(call.id);
+    this.#changed();
   }
 
   /**
@@ -102,8 +122,9 @@ export class Calls {
     this.#pending = new Map();
     for (const [id, call] of this.#queued) if (call.standing) this.#queued.delete(id);
     for (const call of lost.values()) {
-      if (!call.standing) call.onError(thrownAt(new Disconnected(cause), call.site));
+      if (!call.standing) call.onError(thrownAt(cause instanceof Closed ? cause : new Disconnected(cause), call.site));
     }
+    this.#changed();
   }
 
   /**
@@ -117,5 +138,11 @@ export class Calls {
       this.#queued.delete(id);
       call.onError(error);
     }
+    this.#changed();
+  }
+
+  #changed() {
+    if (this.size === 0) for (const resolve of this.#onDrained.splice(0)) resolve();
+    this.#onChange();
   }
 }

@@ -97,9 +97,12 @@ export class Closed extends BaskdError {
 
 /** What an AbortSignal's abort rejects with; `cause` is the signal's reason. */
 export class AbortError extends BaskdError {
-  /** @param {unknown} reason */
-  constructor(reason) {
-    super("the call was aborted", { code: "ABORT_ERR", name: "AbortError", cause: reason });
+  /**
+   * @param {unknown} reason
+   * @param {string} [message]
+   */
+  constructor(reason, message = "the call was aborted") {
+    super(message, { code: "ABORT_ERR", name: "AbortError", cause: reason });
   }
 }
 
@@ -116,18 +119,20 @@ export function fromWire(error) {
   return new BaskdError(message, { code, data });
 }
 
-/** @typedef {{ stack?: string }} Site */
+/** @typedef {{ stack?: string }} Site where a call was made */
+
+/** This package's own files, which are no part of a caller's stack. */
+const OWN_FILES = ["./", "../python_bindings.js", "../router.js"].map((path) => new URL(path, import.meta.url).href);
 
 /**
- * Remembers where a call was made. An answer's error is built deep in a socket's callback, whose stack tells nobody
+ * Remembers where a call is made. An answer's error is built deep in a socket's callback, whose stack tells nobody
  * anything; the caller's own line does.
- * @param {Function} below frames from this function on are left out
  * @returns {Site}
  */
-export function callSite(below) {
+export function callSite() {
   /** @type {Site} */
   const site = {};
-  Error.captureStackTrace(site, below);
+  Error.captureStackTrace(site, callSite);
   return site;
 }
 
@@ -138,7 +143,8 @@ export function callSite(below) {
  * @returns {E}
  */
 export function thrownAt(error, site) {
-  const frames = site?.stack?.split("\n").slice(1).join("\n");
-  if (frames) error.stack = `${error.name}: ${error.message}\n${frames}`;
+  const frames = site?.stack?.split("\n").slice(1) ?? [];
+  const callers = frames.filter((frame) => !OWN_FILES.some((file) => frame.includes(file)));
+  if (callers.length > 0) error.stack = [`${error.name}: ${error.message}`, ...callers].join("\n");
   return error;
 }

@@ -33,11 +33,4 @@ export class LineSplitter {
     }
     if (start < chunk.length) this.#pieces.push(start === 0 ? chunk : chunk.subarray(start));
   }
-
-  /** What came after the last newline, for a peer whose last line may lack one. */
-  rest() {
-    const line = Buffer.concat(this.#pieces).toString("utf8");
-    this.#pieces = [];
-    return line;
-  }
 }

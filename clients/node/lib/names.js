@@ -5,7 +5,16 @@
  * `await chat` or a `JSON.stringify(chat)` would become a remote call. A controller's method of such a name is reached
  * by `callMethod(name)` or `call(name)`.
  */
-const NEVER_ROUTED = new Set(["then", "catch", "finally", "toJSON", "inspect", "nodeType", "tagName", "asymmetricMatch"]);
+const NEVER_ROUTED = new Set([
+  "then",
+  "catch",
+  "finally",
+  "toJSON",
+  "inspect",
+  "nodeType",
+  "tagName",
+  "asymmetricMatch",
+]);
 
 /** Python's identifiers, less those with a leading underscore, which a controller never offers. */
 const METHOD_NAME = /^\p{ID_Start}[\p{ID_Continue}]*$/u;
@@ -18,12 +27,13 @@ export function isRouted(name) {
   return typeof name === "string" && !NEVER_ROUTED.has(name) && METHOD_NAME.test(name);
 }
 
+/** @typedef {(method: string, receiver: any) => (...args: any[]) => unknown} Route what a method's name stands for */
+
 /**
- * A Proxy that answers a member the object has with that member, and any other method name with a function that makes
- * the call.
+ * A Proxy that answers a member the object has with that member, and any other method name by its route.
  * @template {object} T
  * @param {T} target
- * @param {(method: string, receiver: any) => (...args: any[]) => unknown} route
+ * @param {Route} route
  * @returns {T}
  */
 export function routed(target, route) {
@@ -34,6 +44,29 @@ export function routed(target, route) {
     },
   });
 }
+
+/**
+ * Nothing but methods, not even Object's.
+ * @param {Route} route
+ * @returns {any}
+ */
+export function onlyMethods(route) {
+  return routed(Object.freeze(Object.create(null)), route);
+}
+
+/**
+ * Base of a class whose instances route the names they don't have.
+ * @type {new (route: Route) => { [method: string]: any }}
+ */
+export const Routed = class {
+  /** @param {Route} route */
+  constructor(route) {
+    // A subclass's private fields are put on what its base's constructor returns. So they are the Proxy's own, and
+    // `this` is the Proxy in every method, a user's subclass included.
+    // biome-ignore lint/correctness/noConstructorReturn: see above
+    return routed(this, route);
+  }
+};
 
 /**
  * `f()` sends no params, `f({ by: 5 })` sends them by name, and `f(5)` or `f(1, 2)` by position.

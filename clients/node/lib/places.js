@@ -60,7 +60,9 @@ export function checkedName(name) {
 function checkedPath(path) {
   const bytes = Buffer.byteLength(path);
   if (bytes <= LONGEST_PATH) return path;
-  throw usage(`${path} has ${bytes} bytes and a socket's path at most ${LONGEST_PATH}: give a shorter one as \`socket\``);
+  throw usage(
+    `${path} has ${bytes} bytes and a socket's path at most ${LONGEST_PATH}: give a shorter one as \`socket\``,
+  );
 }
 
 /**

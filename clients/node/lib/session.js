@@ -1,21 +1,19 @@
 import { backoff } from "./backoff.js";
 import { Calls } from "./calls.js";
-import { AbortError, BaskdError, Closed, callSite, fromWire, NotReached } from "./errors.js";
+import { AbortError, Closed, callSite, fromWire, NotReached, thrownAt } from "./errors.js";
+import { Outgoing } from "./outgoing.js";
 import { Subscriptions } from "./subscriptions.js";
+import { watched } from "./watched.js";
 import { Wire } from "./wire.js";
-
-/** Bytes given to the socket at once. What follows waits here, where a lost connection can't lose it. */
-const WRITE_AT_ONCE = 64 * 1024;
-
-/** How much later than the daemon the client looks at a call's time itself, for when the daemon can't be asked. */
-const TIMEOUT_GRACE_MS = 250;
 
 /**
  * @typedef {object} CallOptions
  * @property {AbortSignal} [signal]
  * @property {number} [timeoutMs]
- * @property {Function} [below] the caller's line is the one that called this function
+ * @property {import("./errors.js").Site} [site]
  * @property {(result: any) => void} [onResult] sees the result before any later line is read
+ * @property {(result: any) => void} [onLateResult] given, a call that is aborted after it was sent isn't cancelled: its
+ *   result comes here
  */
 
 /**
@@ -23,6 +21,7 @@ const TIMEOUT_GRACE_MS = 250;
  * @property {(wanted: boolean) => Promise<import("node:net").Socket>} dial makes a connection; `wanted` where a call
  *   waits for it, which is worth starting a daemon for
  * @property {number} patienceMs how long a call waits for a connection
+ * @property {() => Promise<void>} [onFinished] what is left to do after the connection is closed, in good order
  */
 
 /**
@@ -37,21 +36,19 @@ export class Session {
   /** @type {"idle" | "dialing" | "waiting" | "open" | "closed"} */
   #state = "idle";
   #options;
-  #calls = new Calls();
-  #subscriptions = new Subscriptions((method, params) => this.#note(method, params));
+  #calls = new Calls(() => this.#keepAlive());
+  #outgoing = new Outgoing(this.#calls);
+  #subscriptions = new Subscriptions((method, params) => this.tell(method, params));
   /** @type {Wire | undefined} */
   #wire;
-  /** @type {string} notifications about calls and streams of this connection, which end with it */
-  #notes = "";
-  #flushing = false;
   #failures = 0;
   /** @type {NodeJS.Timeout | undefined} */
   #timer;
-  /** @type {BaskdError | undefined} what the daemon said before it closed */
+  /** @type {import("./errors.js").BaskdError | undefined} what the daemon said before it closed */
   #refusal;
   #holds = 0;
-  /** @type {(() => void)[]} */
-  #onDrained = [];
+  /** @type {Promise<void> | undefined} */
+  #finishing;
 
   /** @param {SessionOptions} options */
   constructor(options) {
@@ -61,7 +58,12 @@ export class Session {
   /** The first connection, whose failure is the caller's to know. */
   async open() {
     this.#state = "dialing";
-    this.#attach(await this.#options.dial(true));
+    try {
+      this.#attach(await this.#options.dial(true));
+    } catch (error) {
+      await this.finish();
+      throw error;
+    }
   }
 
   /** Starts connecting, for calls to come. */
@@ -75,41 +77,34 @@ export class Session {
    * @param {CallOptions} [options]
    * @returns {Promise<any>}
    */
-  call(method, params, { signal, timeoutMs, below = this.call, onResult } = {}) {
-    if (this.#state === "closed") return Promise.reject(new Closed(`${method} was called on a closed connection`));
+  call(method, params, { signal, timeoutMs, site = callSite(), onResult, onLateResult } = {}) {
+    if (this.#finishing || this.#state === "closed") {
+      return Promise.reject(new Closed(`${method} was called on a closed connection`));
+    }
     if (signal?.aborted) return Promise.reject(new AbortError(signal.reason));
-    const site = callSite(below);
     return new Promise((resolve, reject) => {
-      const unwatch = () => {
-        signal?.removeEventListener("abort", onAbort);
-        clearTimeout(timer);
-      };
       const call = this.#calls.make(method, params, {
         site,
         onResult: (result) => {
-          unwatch();
+          watch.stop();
           onResult?.(result);
           resolve(result);
-          this.#settled();
         },
         onError: (error) => {
-          unwatch();
+          watch.stop();
           reject(error);
-          this.#settled();
         },
       });
-      const giveUp = (/** @type {Error} */ error) => {
-        if (this.#calls.drop(call) === "pending") this.#note("$/cancelRequest", { id: call.id });
-        call.onError(error);
-      };
-      const onAbort = () => giveUp(new AbortError(signal?.reason));
-      signal?.addEventListener("abort", onAbort, { once: true });
-      /** @type {NodeJS.Timeout | undefined} */
-      let timer;
-      if (timeoutMs !== undefined) {
-        const late = () => giveUp(new BaskdError(`${method} had no answer within ${timeoutMs} ms`, { code: -32023 }));
-        timer = setTimeout(late, timeoutMs + TIMEOUT_GRACE_MS);
-      }
+      const watch = watched(signal, timeoutMs, method, (error) => {
+        call.onError(thrownAt(error, site));
+        if (onLateResult && this.#calls.isPending(call)) {
+          call.onResult = onLateResult;
+          call.onError = () => {};
+          return;
+        }
+        if (this.#calls.isPending(call)) this.tell("$/cancelRequest", { id: call.id });
+        this.#calls.drop(call);
+      });
       this.#calls.add(call);
       this.#wake();
     });
@@ -117,14 +112,15 @@ export class Session {
 
   /**
    * Opens a subscription that every later connection opens again.
-   * @param {{ method: string, params: object, unsubscribe: string, onItem: (item: any) => void }} wish
+   * @param {import("./subscriptions.js").Wish} wish
    * @returns {() => void} ends it
    */
   subscribe(wish) {
+    if (this.#state === "closed") throw new Closed("messages were asked for on a closed connection");
     const remove = this.#subscriptions.want(wish);
     if (this.#wire) {
       this.#calls.add(this.#subscriptionCall(wish));
-      this.#schedule();
+      this.#outgoing.schedule();
     } else {
       this.start();
     }
@@ -141,12 +137,12 @@ export class Session {
   }
 
   /**
-   * Tells the daemon about a subscription, where its connection lives.
+   * Sends a notification about a call or a stream of this connection. Without a connection there is nothing to tell.
    * @param {string} method
-   * @param {unknown[]} params
+   * @param {object} params
    */
   tell(method, params) {
-    this.#note(method, params);
+    this.#outgoing.note(method, params);
   }
 
   /**
@@ -164,33 +160,33 @@ export class Session {
     };
   }
 
-  /** Resolves when every call made so far has its answer. */
-  drained() {
-    return new Promise((/** @type {(value?: undefined) => void} */ resolve) => {
-      if (this.#calls.size === 0) resolve();
-      else this.#onDrained.push(resolve);
+  /** Refuses later calls, waits for the answers of earlier ones, and closes. */
+  finish() {
+    this.#finishing ??= this.#calls.drained().then(() => {
+      this.close();
+      return this.#options.onFinished?.();
     });
+    return this.#finishing;
   }
 
-  /** For good. What still waits is refused. */
+  /** For good, and at once. What still waits is refused. */
   close() {
     if (this.#state === "closed") return;
     this.#state = "closed";
     clearTimeout(this.#timer);
     const closed = new Closed("the connection was closed");
-    this.#calls.failQueued(() => closed);
+    this.#calls.failQueued((call) => (call.standing ? undefined : closed));
     this.#calls.failPending(closed);
     this.#subscriptions.lost(closed);
-    this.#flush();
+    this.#outgoing.flush();
     this.#wire?.end();
   }
 
   #wake() {
-    if (this.#state === "open") this.#schedule();
+    if (this.#state === "open") this.#outgoing.schedule();
     else if (this.#state === "idle") void this.#dial(true);
     // The first call after a quiet time doesn't wait for the end of a back-off that was nobody's.
     else if (this.#state === "waiting" && this.#calls.queued === 1) void this.#dial(true);
-    this.#keepAlive();
   }
 
   /** @param {boolean} wanted */
@@ -218,7 +214,7 @@ export class Session {
     this.#calls.failQueued((call) => {
       return mends && now - call.queuedAt < this.#options.patienceMs ? undefined : error;
     });
-    if (mends && this.#state === "idle") this.#later();
+    if (mends) this.#later();
   }
 
   #later() {
@@ -233,35 +229,29 @@ export class Session {
     this.#refusal = undefined;
     const wire = new Wire(socket, {
       onMessage: (message) => this.#read(message),
-      onDrain: () => this.#flush(),
+      onDrain: () => this.#outgoing.flush(),
       onClose: (error) => this.#lost(wire, error),
     });
     this.#wire = wire;
     this.#calls.addFirst(this.#subscriptions.wanted.map((wish) => this.#subscriptionCall(wish)));
-    this.#schedule();
+    this.#outgoing.use(wire);
     this.#keepAlive();
   }
 
   /** @param {import("./subscriptions.js").Wish} wish */
   #subscriptionCall(wish) {
-    const call = this.#calls.make(wish.method, wish.params, {
+    return this.#calls.make(wish.method, wish.params, {
       standing: true,
-      onResult: (id) => {
-        this.#subscriptions.opened(wish, id);
-        this.#settled();
-      },
-      onError: (error) => {
-        this.#settled();
-        // Nobody awaits it, and who asked for messages must not miss that none will come.
-        void Promise.reject(error);
-      },
+      onResult: (id) => this.#subscriptions.opened(wish, id),
+      // Nobody awaits it, and who asked for messages must not miss that none will come.
+      onError: (error) => void Promise.reject(error),
     });
-    return call;
   }
 
   /** @param {any} message */
   #read(message) {
-    this.#failures = 0;
+    // A daemon that refuses each new connection has not answered: the waits go on growing.
+    if (!message?.error) this.#failures = 0;
     if (typeof message?.method === "string") {
       this.#subscriptions.deliver(message.params);
     } else if (message?.id === null && message.error) {
@@ -280,53 +270,14 @@ export class Session {
   #lost(wire, error) {
     if (this.#wire !== wire) return;
     this.#wire = undefined;
-    this.#notes = "";
+    this.#outgoing.use(undefined);
     if (this.#state === "closed") return;
     this.#state = "idle";
     this.#calls.failPending(error);
     this.#subscriptions.lost(error);
     const forbidden = this.#refusal?.name === "Forbidden" ? this.#refusal : undefined;
     if (forbidden) this.#calls.failQueued(() => forbidden);
-    else if (this.#state === "idle") this.#later();
-  }
-
-  /**
-   * @param {string} method
-   * @param {object} params
-   */
-  #note(method, params) {
-    if (!this.#wire) return;
-    this.#notes += `${JSON.stringify({ jsonrpc: "2.0", method, params })}\n`;
-    this.#schedule();
-  }
-
-  /** All that is sent in one turn of the event loop goes out in one write. */
-  #schedule() {
-    if (this.#flushing) return;
-    this.#flushing = true;
-    process.nextTick(() => this.#flush());
-  }
-
-  #flush() {
-    this.#flushing = false;
-    const wire = this.#wire;
-    if (!wire) return;
-    let text = this.#notes;
-    this.#notes = "";
-    while (!wire.full && this.#calls.queued > 0) {
-      wire.write(text + this.#calls.take(WRITE_AT_ONCE));
-      text = "";
-    }
-    if (text) wire.write(text);
-  }
-
-  #settled() {
-    if (this.#calls.size === 0) {
-      const waiting = this.#onDrained;
-      this.#onDrained = [];
-      for (const resolve of waiting) resolve();
-    }
-    this.#keepAlive();
+    else this.#later();
   }
 
   /** A call without an answer keeps the process alive, and so does a hold. A connection alone does not. */

@@ -1,5 +1,5 @@
 import { connect } from "node:net";
-import { NotReached } from "./errors.js";
+import { BaskdError, NotReached } from "./errors.js";
 import { LineSplitter } from "./lines.js";
 import { checkFolder, START_ONE } from "./places.js";
 
@@ -18,8 +18,28 @@ export async function dialSocket(path) {
       socket.removeAllListeners("error");
       resolve(socket);
     });
-    socket.once("error", (error) => reject(new NotReached(`no baskd daemon answers at ${path}. ${START_ONE}`, error)));
+    socket.once("error", (/** @type {NodeJS.ErrnoException} */ error) => reject(whyNot(path, error)));
   });
+}
+
+/**
+ * @param {string} path
+ * @param {NodeJS.ErrnoException} error
+ */
+function whyNot(path, error) {
+  switch (error.code) {
+    case "ENOENT":
+    case "ECONNREFUSED":
+      return new NotReached(`no baskd daemon answers at ${path}. ${START_ONE}`, error);
+    case "EAGAIN":
+      return new NotReached(`the baskd daemon at ${path} is too busy to take a connection: try again later`, error);
+    default:
+      return new BaskdError(`can't connect to ${path}: ${error.message}`, {
+        code: error.code ?? "CONNECT",
+        name: "ConnectError",
+        cause: error,
+      });
+  }
 }
 
 /**
@@ -36,6 +56,7 @@ export class Wire {
   /** @type {Error | undefined} */
   #error;
   #closed = false;
+  #keptAlive = true;
 
   /**
    * @param {Socket} socket
@@ -69,13 +90,15 @@ export class Wire {
 
   /** @param {boolean} on whether this connection keeps the process alive */
   keepAlive(on) {
+    if (on === this.#keptAlive) return;
+    this.#keptAlive = on;
     if (on) this.#socket.ref();
     else this.#socket.unref();
   }
 
-  /** Closes once what was written has gone out. */
+  /** Closes both ways once what was written has gone out; a daemon goes on answering one that closes only its own. */
   end() {
-    this.#socket.end();
+    this.#socket.end(() => this.#socket.destroy());
   }
 
   /** @param {Error} [error] why, for `onClose` */

@@ -136,15 +136,16 @@ class FakeDaemon:
 
     def handle(self, peer: Peer, message: Any) -> None:
         method, params, id = message["method"], message.get("params"), message.get("id")
+        if method in self.special:
+            self.special[method](peer, message)
+            return
         if method == "rpc.call":
             if params["method"] == "hang" and params["timeout_ms"] <= 1000:
                 peer.refuse(id, -32023, "late", {"where": "running"})
                 return
             method, params = params["method"], params.get("params")
         name = "do_" + method.replace(".", "_").replace("$/", "")
-        if method in self.special:
-            self.special[method](peer, message)
-        elif hasattr(self, name):
+        if hasattr(self, name):
             getattr(self, name)(peer, id, params)
         else:
             peer.refuse(id, -32601, f"There is no method {method}.", {"nearest": ["echo"]})

@@ -19,6 +19,12 @@ use crate::{Error, Status};
 /// How long a client whose daemon went away waits for the next one, unless told otherwise.
 const RECONNECT: Duration = Duration::from_secs(1);
 
+/// The events of a stream that its window does not count.
+const LAST_EVENTS: usize = 1;
+
+/// How many messages are kept for a reader who falls behind; they have no window.
+const BUFFERED_MESSAGES: usize = 1 << 16;
+
 /// A handle to a daemon. Clones share one connection, which closes with the last of them and of their streams.
 #[derive(Debug, Clone)]
 pub struct Client(Arc<Shared>);
@@ -126,8 +132,8 @@ impl Client {
         let timeout_ms = options.timeout.map(milliseconds);
         let params = encode(&Wrapped { method, params: raw_params(params)?, timeout_ms, window: Some(window) })?;
         let connection = self.connection().await?;
-        let subscription = connection.subscribe("stream.call", params, "stream.cancel").await;
-        Ok(Stream::new(subscription.map_err(last)?, connection, window))
+        let events = connection.subscribe("stream.call", params, "stream.cancel", window as usize + LAST_EVENTS).await;
+        Ok(Stream::new(events.map_err(last)?, window))
     }
 
     /// What calls `send()` or `yield` besides their results: those of this connection's plain calls, or everybody's; of one
@@ -141,8 +147,8 @@ impl Client {
             None => json!({ "scope": scope.text() }),
         };
         let connection = self.connection().await?;
-        let subscription = connection.subscribe("messages.subscribe", encode(&params)?, "messages.unsubscribe").await;
-        Ok(Messages::new(subscription.map_err(last)?, connection))
+        let events = connection.subscribe("messages.subscribe", encode(&params)?, "messages.unsubscribe", BUFFERED_MESSAGES).await;
+        Ok(Messages::new(events.map_err(last)?))
     }
 
     /// A property of the controller.

@@ -8,32 +8,22 @@
 use std::borrow::Cow;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::time::Duration;
 
 use baskd_protocol::Error as RpcError;
 use jsonrpsee::core::client::async_client::RpcService;
-use jsonrpsee::core::client::{Client as Jsonrpsee, ClientBuilder, Error as JsonrpseeError, IdKind, Subscription, SubscriptionClientT};
+use jsonrpsee::core::client::{Client as Jsonrpsee, ClientBuilder, Error as JsonrpseeError, IdKind};
 use jsonrpsee::core::middleware::{Notification, Request, RpcServiceBuilder, RpcServiceT};
-use jsonrpsee::core::traits::ToRpcParams;
 use serde::de::DeserializeOwned;
 use serde_json::value::{RawValue, to_raw_value};
 use tokio::net::UnixStream;
 use tokio::runtime::Handle;
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
 use crate::Error;
-use crate::transport::{Link, split};
-
-/// Subscriptions get their ids from jsonrpsee's client, which counts from 0; calls get theirs from here.
-const FIRST_ID: u64 = 1 << 32;
-
-/// How many messages of one subscription jsonrpsee keeps for its reader before it ends the subscription. Streams never
-/// come near it, for they have a window; it is the limit of `messages`.
-const BUFFERED_MESSAGES: usize = 1 << 16;
-
-/// jsonrpsee wants to know when to give up on a subscription's acknowledgement; the connection's end is when.
-const NEVER: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
+use crate::link::Link;
+use crate::subscription::Subscription;
+use crate::transport::split;
 
 #[derive(Debug)]
 pub(crate) struct Connection {
@@ -61,14 +51,12 @@ impl Connection {
         let keep = service.clone();
         let jsonrpsee = ClientBuilder::new()
             .id_format(IdKind::Number)
-            .request_timeout(NEVER)
-            .max_buffer_capacity_per_subscription(BUFFERED_MESSAGES)
             .set_rpc_middleware(RpcServiceBuilder::new().layer_fn(move |service: RpcService| keep.get_or_init(|| service).clone()))
             .build_with_tokio(sender, receiver);
         Arc::new(Connection {
             service: service.get().cloned().expect("building a client applies its layers"),
             jsonrpsee,
-            ids: AtomicU64::new(FIRST_ID),
+            ids: AtomicU64::new(1),
             link,
             runtime: Handle::current(),
             errands: Mutex::default(),
@@ -80,16 +68,28 @@ impl Connection {
         self.jsonrpsee.is_connected()
     }
 
+    /// Whether all that could be read has been.
+    pub(crate) fn lost(&self) -> bool {
+        self.link.is_closed()
+    }
+
     /// Calls `method`, and cancels it if this future is dropped before it is answered.
     pub(crate) async fn call(&self, method: &str, params: Option<&RawValue>) -> Result<Box<RawValue>, Failure> {
-        let id = self.ids.fetch_add(1, Ordering::Relaxed);
+        self.call_as(self.next_id(), method, params).await
+    }
+
+    fn next_id(&self) -> u64 {
+        self.ids.fetch_add(1, Ordering::Relaxed)
+    }
+
+    async fn call_as(&self, id: u64, method: &str, params: Option<&RawValue>) -> Result<Box<RawValue>, Failure> {
         let mut guard = CancelOnDrop { connection: self, id: Some(id) };
         let request = Request::borrowed(method, params, IdKind::Number.into_id(id));
         let answer = self.service.call(request).await;
         guard.id = None;
         let answer = match answer {
             Ok(answer) => answer.into_response(),
-            Err(error) => return Err(self.failure(Some(id), error).await),
+            Err(error) => return Err(self.failure(id, error).await),
         };
         match (answer.as_success(), answer.as_error()) {
             (Some(result), _) => Ok(result.to_owned()),
@@ -107,39 +107,34 @@ impl Connection {
         });
     }
 
-    /// Subscribes. If this future is dropped before the subscription is acknowledged, it is ended when it is: jsonrpsee
-    /// would forget to, since it takes its own request for a duplicate.
-    pub(crate) async fn subscribe<T: DeserializeOwned + Send + 'static>(
+    /// Subscribes, and keeps up to `buffered` events for their reader. If this future is dropped before the subscription is
+    /// acknowledged, it is ended when it is.
+    pub(crate) async fn subscribe<T: DeserializeOwned + 'static>(
         self: &Arc<Self>,
         method: &'static str,
         params: Box<RawValue>,
         unsubscribe: &'static str,
+        buffered: usize,
     ) -> Result<Subscription<T>, Failure> {
+        let (inbox, events) = mpsc::channel(buffered);
         let (hand_over, handed_over) = oneshot::channel();
         let connection = self.clone();
         self.runtime.spawn(async move {
-            let subscribed = connection.jsonrpsee.subscribe(method, Params(params), unsubscribe).await;
-            if let Err(Ok(abandoned)) = hand_over.send(subscribed) {
-                end(abandoned).await;
+            let id = connection.next_id();
+            connection.link.subscribing(id, inbox);
+            let answer = connection.call_as(id, method, Some(&params)).await;
+            let subscribed = answer.map(|subscription| Subscription::new(connection.clone(), subscription, events, unsubscribe));
+            if subscribed.is_err() {
+                connection.link.not_subscribed(id);
             }
+            // If nobody takes it, it is dropped here, and so ended.
+            let _ = hand_over.send(subscribed);
         });
-        match handed_over.await {
-            Ok(Ok(subscription)) => Ok(subscription),
-            Ok(Err(error)) => Err(self.failure(None, error).await),
-            Err(_) => Err(Failure::Final(Error::Disconnected)),
-        }
+        handed_over.await.unwrap_or(Err(Failure::Final(Error::Disconnected)))
     }
 
-    /// Ends a subscription from within a `drop`. One that has ended already is read to its close, so that the daemon isn't
-    /// asked to end it once more.
-    pub(crate) fn abandon<T: DeserializeOwned + Send + 'static>(&self, mut subscription: Subscription<T>, ended: bool) {
-        self.errand(async move {
-            if ended {
-                while subscription.next().await.is_some() {}
-            } else {
-                end(subscription).await;
-            }
-        });
+    pub(crate) fn unsubscribed(&self, subscription: &RawValue) {
+        self.link.unsubscribed(subscription.get());
     }
 
     /// Waits until the daemon has taken in all that was sent so far, what was sent by dropping things among it.
@@ -162,7 +157,7 @@ impl Connection {
         self.link.farewell().map_or(Error::Disconnected, Error::Rpc)
     }
 
-    async fn failure(&self, id: Option<u64>, error: JsonrpseeError) -> Failure {
+    async fn failure(&self, id: u64, error: JsonrpseeError) -> Failure {
         Failure::Final(match error {
             JsonrpseeError::Call(error) => rpc(error.code(), error.message(), error.data()),
             JsonrpseeError::ParseError(error) => Error::Decode(error),
@@ -170,7 +165,7 @@ impl Connection {
                 tracing::debug!(%error, "the connection was lost");
                 // Only when jsonrpsee has closed is it sure that nothing more is sent.
                 self.jsonrpsee.on_disconnect().await;
-                if id.is_some_and(|id| self.link.lost_before(id)) {
+                if self.link.lost_before(id) {
                     return Failure::Unsent;
                 }
                 self.disconnected()
@@ -201,18 +196,6 @@ impl Drop for CancelOnDrop<'_> {
     }
 }
 
-async fn end<T: DeserializeOwned>(subscription: Subscription<T>) {
-    let _ = subscription.unsubscribe().await;
-}
-
 fn rpc(code: i32, message: &str, data: Option<&RawValue>) -> Error {
     Error::Rpc(RpcError { code, message: message.to_owned(), data: data.and_then(|data| serde_json::from_str(data.get()).ok()) })
-}
-
-struct Params(Box<RawValue>);
-
-impl ToRpcParams for Params {
-    fn to_rpc_params(self) -> Result<Option<Box<RawValue>>, serde_json::Error> {
-        Ok(Some(self.0))
-    }
 }

@@ -27,9 +27,11 @@
 mod client;
 mod connection;
 mod error;
+mod link;
 pub mod socket;
 mod status;
 mod stream;
+mod subscription;
 mod transport;
 
 pub use baskd_protocol::{Error as RpcError, ErrorCode};

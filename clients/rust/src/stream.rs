@@ -1,19 +1,16 @@
 //! Subscriptions: one call's partial results, and the messages of many.
 
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use baskd_protocol::Error as RpcError;
 use futures_util::stream::{Stream as AnyStream, StreamExt};
-use jsonrpsee::core::client::{Subscription, SubscriptionCloseReason, SubscriptionKind};
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
-use serde_json::value::{RawValue, to_raw_value};
+use serde_json::value::RawValue;
 
 use crate::Error;
-use crate::connection::Connection;
+use crate::subscription::Subscription;
 
 /// What to ask for with a stream.
 #[derive(Debug, Clone, Copy, Default)]
@@ -26,7 +23,7 @@ pub struct StreamOptions {
 }
 
 impl StreamOptions {
-    /// jsonrpsee ends a subscription whose reader is too far behind, so there always is a window.
+    /// There always is one, so that a reader who falls behind costs no memory, and no item.
     pub(crate) fn window(&self) -> u32 {
         self.window.unwrap_or(256).clamp(1, 512)
     }
@@ -46,7 +43,7 @@ pub enum Event {
 /// It is a [`futures_util::Stream`](futures_util::stream::Stream) of `Result<Event, Error>` as well. An error is the last item.
 #[derive(Debug)]
 pub struct Stream {
-    events: Subscribed<Wire>,
+    events: Subscription<Wire>,
     /// Items that may be under way.
     window: u32,
     /// Items that were taken and not replaced yet.
@@ -63,8 +60,8 @@ pub(crate) enum Wire {
 }
 
 impl Stream {
-    pub(crate) fn new(subscription: Subscription<Wire>, connection: Arc<Connection>, window: u32) -> Stream {
-        Stream { events: Subscribed::new(subscription, connection), window, taken: 0 }
+    pub(crate) fn new(events: Subscription<Wire>, window: u32) -> Stream {
+        Stream { events, window, taken: 0 }
     }
 
     /// The next item, or the return value, or what went wrong; None after either of the latter.
@@ -76,11 +73,8 @@ impl Stream {
     /// early enough that a generator whose reader keeps up never pauses.
     fn replenish(&mut self) {
         self.taken += 1;
-        if self.taken >= self.window.div_ceil(2)
-            && let Some(SubscriptionKind::Subscription(id)) = self.events.kind()
-            && let Ok(params) = to_raw_value(&(id, self.taken))
-        {
-            self.events.connection.notify("stream.more", params);
+        if self.taken >= self.window.div_ceil(2) {
+            self.events.notify("stream.more", self.taken);
             self.taken = 0;
         }
     }
@@ -97,11 +91,11 @@ impl AnyStream for Stream {
                 Ok(Event::Item(item))
             }
             Wire::End(value) => {
-                self.events.ended = true;
+                self.events.end();
                 Ok(Event::End(value))
             }
             Wire::Error(error) => {
-                self.events.ended = true;
+                self.events.end();
                 Err(Error::Rpc(error))
             }
         }))
@@ -145,7 +139,7 @@ pub enum Message {
 ///
 /// It is a [`futures_util::Stream`](futures_util::stream::Stream) of `Result<Message, Error>` as well. An error is the last item.
 #[derive(Debug)]
-pub struct Messages(Subscribed<WireMessage>);
+pub struct Messages(Subscription<WireMessage>);
 
 /// A message, as the daemon writes it.
 #[derive(Debug, Deserialize)]
@@ -158,8 +152,8 @@ pub(crate) struct WireMessage {
 }
 
 impl Messages {
-    pub(crate) fn new(subscription: Subscription<WireMessage>, connection: Arc<Connection>) -> Messages {
-        Messages(Subscribed::new(subscription, connection))
+    pub(crate) fn new(events: Subscription<WireMessage>) -> Messages {
+        Messages(events)
     }
 
     /// The next message; None when there will be no more.
@@ -186,49 +180,5 @@ impl AnyStream for Messages {
                 },
             })
         }))
-    }
-}
-
-/// A subscription of jsonrpsee's that says why it ended, and is ended reliably.
-#[derive(Debug)]
-struct Subscribed<T: DeserializeOwned + Send + 'static> {
-    /// None only while it is being dropped.
-    subscription: Option<Subscription<T>>,
-    connection: Arc<Connection>,
-    /// Whether its last event was seen, be it that the connection was lost.
-    ended: bool,
-}
-
-impl<T: DeserializeOwned + Send + 'static> Subscribed<T> {
-    fn new(subscription: Subscription<T>, connection: Arc<Connection>) -> Self {
-        Subscribed { subscription: Some(subscription), connection, ended: false }
-    }
-
-    fn kind(&self) -> Option<&SubscriptionKind> {
-        self.subscription.as_ref().map(Subscription::kind)
-    }
-
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<T, Error>>> {
-        let Some(subscription) = self.subscription.as_mut().filter(|_| !self.ended) else {
-            return Poll::Ready(None);
-        };
-        Poll::Ready(Some(match ready!(subscription.poll_next_unpin(cx)) {
-            Some(event) => event.map_err(Error::Decode),
-            None => {
-                self.ended = true;
-                Err(match subscription.close_reason() {
-                    Some(SubscriptionCloseReason::Lagged) => Error::Lagged,
-                    _ => self.connection.disconnected(),
-                })
-            }
-        }))
-    }
-}
-
-impl<T: DeserializeOwned + Send + 'static> Drop for Subscribed<T> {
-    fn drop(&mut self) {
-        if let Some(subscription) = self.subscription.take() {
-            self.connection.abandon(subscription, self.ended);
-        }
     }
 }

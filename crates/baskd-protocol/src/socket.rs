@@ -21,9 +21,7 @@ pub const MAX_PATH: usize = 107;
 /// What keeps a socket from being used. Every message says what to do about it.
 #[derive(Debug, thiserror::Error)]
 pub enum SocketError {
-    #[error(
-        "'{0}' can't be the name of an instance: use 1 to 32 letters, digits, '_', '.' or '-', starting with a letter or a digit"
-    )]
+    #[error("'{0}' can't be the name of an instance: use 1 to 32 letters, digits, '_', '.' or '-', starting with a letter or a digit")]
     BadName(String),
     #[error(
         "the socket path {} has {len} bytes, and a Unix socket's may have {MAX_PATH}: choose a shorter one with --socket", .path.display()
@@ -38,11 +36,7 @@ pub enum SocketError {
     #[error(
         "the folder {} belongs to the user with id {owner} and not to you (id {user}): choose one of your own with --socket", .folder.display()
     )]
-    NotYours {
-        folder: PathBuf,
-        owner: u32,
-        user: u32,
-    },
+    NotYours { folder: PathBuf, owner: u32, user: u32 },
     #[error(
         "the folder {0} has mode {mode:04o}, so others could reach the socket: run `chmod 700 {0}`", .folder.display()
     )]
@@ -59,11 +53,7 @@ pub enum SocketError {
 #[must_use]
 pub fn valid_name(name: &str) -> bool {
     let bytes = name.as_bytes();
-    (1..=32).contains(&bytes.len())
-        && bytes[0].is_ascii_alphanumeric()
-        && bytes
-            .iter()
-            .all(|byte| byte.is_ascii_alphanumeric() || b"_.-".contains(byte))
+    (1..=32).contains(&bytes.len()) && bytes[0].is_ascii_alphanumeric() && bytes.iter().all(|byte| byte.is_ascii_alphanumeric() || b"_.-".contains(byte))
 }
 
 /// The socket of the instance that `name` and `socket`, both given explicitly or not at all, mean.
@@ -118,10 +108,7 @@ fn check(folder: &Path, any_owner: bool) -> Result<(), SocketError> {
         if source.kind() == io::ErrorKind::NotFound {
             SocketError::FolderMissing(folder.to_owned())
         } else {
-            SocketError::Unreadable {
-                folder: folder.to_owned(),
-                source,
-            }
+            SocketError::Unreadable { folder: folder.to_owned(), source }
         }
     })?;
     let user = rustix::process::geteuid().as_raw();
@@ -132,18 +119,11 @@ fn check(folder: &Path, any_owner: bool) -> Result<(), SocketError> {
         return Err(SocketError::NotAFolder(folder.to_owned()));
     }
     if found.uid() != user && !any_owner {
-        return Err(SocketError::NotYours {
-            folder: folder.to_owned(),
-            owner: found.uid(),
-            user,
-        });
+        return Err(SocketError::NotYours { folder: folder.to_owned(), owner: found.uid(), user });
     }
     let mode = found.mode() & 0o777;
     if mode != 0o700 {
-        return Err(SocketError::FolderOpen {
-            folder: folder.to_owned(),
-            mode,
-        });
+        return Err(SocketError::FolderOpen { folder: folder.to_owned(), mode });
     }
     Ok(())
 }
@@ -160,8 +140,7 @@ struct Surroundings {
 impl Surroundings {
     fn of_this_process() -> Self {
         let user = rustix::process::geteuid().as_raw();
-        let runtime =
-            BaseDirs::new().and_then(|dirs| dirs.runtime_dir().map(Path::to_path_buf));
+        let runtime = BaseDirs::new().and_then(|dirs| dirs.runtime_dir().map(Path::to_path_buf));
         let by_user = PathBuf::from(format!("/run/user/{user}"));
         Self {
             name: given("BASKD_NAME").map(|name| name.to_string_lossy().into_owned()),
@@ -174,11 +153,7 @@ impl Surroundings {
         }
     }
 
-    fn socket_path(
-        &self,
-        name: Option<&str>,
-        socket: Option<&Path>,
-    ) -> Result<PathBuf, SocketError> {
+    fn socket_path(&self, name: Option<&str>, socket: Option<&Path>) -> Result<PathBuf, SocketError> {
         let path = match (socket, name, &self.socket) {
             (Some(socket), _, _) => socket.to_owned(),
             (None, None, Some(socket)) => socket.clone(),
@@ -197,11 +172,7 @@ impl Surroundings {
         Ok(path)
     }
 
-    fn instance_name(
-        &self,
-        name: Option<&str>,
-        socket: Option<&Path>,
-    ) -> Result<String, SocketError> {
+    fn instance_name(&self, name: Option<&str>, socket: Option<&Path>) -> Result<String, SocketError> {
         let named = match (name, socket) {
             (Some(name), _) => Some(name),
             (None, Some(_)) => None,
@@ -232,11 +203,7 @@ mod tests {
     use std::os::unix::fs::{PermissionsExt, symlink};
 
     fn surroundings(name: Option<&str>, socket: Option<&str>) -> Surroundings {
-        Surroundings {
-            name: name.map(str::to_owned),
-            socket: socket.map(PathBuf::from),
-            folder: "/run/user/1/baskd".into(),
-        }
+        Surroundings { name: name.map(str::to_owned), socket: socket.map(PathBuf::from), folder: "/run/user/1/baskd".into() }
     }
 
     #[test]
@@ -251,12 +218,7 @@ mod tests {
 
     #[test]
     fn what_is_explicit_wins() {
-        let path = |name, socket: Option<&str>, env: &Surroundings| {
-            env.socket_path(name, socket.map(Path::new))
-                .unwrap()
-                .display()
-                .to_string()
-        };
+        let path = |name, socket: Option<&str>, env: &Surroundings| env.socket_path(name, socket.map(Path::new)).unwrap().display().to_string();
         let none = surroundings(None, None);
         let both = surroundings(Some("env"), Some("/env.sock"));
         assert_eq!(path(None, None, &none), "/run/user/1/baskd/default.sock");
@@ -270,9 +232,7 @@ mod tests {
 
     #[test]
     fn a_socket_lends_its_name() {
-        let name = |name, socket: Option<&str>, env: &Surroundings| {
-            env.instance_name(name, socket.map(Path::new)).unwrap()
-        };
+        let name = |name, socket: Option<&str>, env: &Surroundings| env.instance_name(name, socket.map(Path::new)).unwrap();
         let none = surroundings(None, None);
         let both = surroundings(Some("env"), Some("/x/other.sock"));
         assert_eq!(name(None, None, &none), "default");
@@ -290,20 +250,14 @@ mod tests {
         assert!(none.socket_path(None, Some(&path(107))).is_ok());
         let error = none.socket_path(None, Some(&path(108))).unwrap_err();
         assert!(error.to_string().contains("108 bytes"), "{error}");
-        assert!(matches!(
-            none.socket_path(Some("../x"), None),
-            Err(SocketError::BadName(_))
-        ));
+        assert!(matches!(none.socket_path(Some("../x"), None), Err(SocketError::BadName(_))));
     }
 
     #[test]
     fn folders() {
         let temp = tempfile::tempdir().unwrap();
         let folder = temp.path().join("f");
-        assert!(matches!(
-            check_folder(&folder),
-            Err(SocketError::FolderMissing(_))
-        ));
+        assert!(matches!(check_folder(&folder), Err(SocketError::FolderMissing(_))));
         std::fs::create_dir(&folder).unwrap();
         let chmod = |mode| {
             std::fs::set_permissions(&folder, std::fs::Permissions::from_mode(mode)).unwrap();
@@ -316,15 +270,9 @@ mod tests {
         chmod(0o700);
         let link = temp.path().join("link");
         symlink(&folder, &link).unwrap();
-        assert!(matches!(
-            check_folder(&link),
-            Err(SocketError::FolderIsLink(_))
-        ));
+        assert!(matches!(check_folder(&link), Err(SocketError::FolderIsLink(_))));
         std::fs::write(temp.path().join("file"), "").unwrap();
-        assert!(matches!(
-            check_folder(&temp.path().join("file")),
-            Err(SocketError::NotAFolder(_))
-        ));
+        assert!(matches!(check_folder(&temp.path().join("file")), Err(SocketError::NotAFolder(_))));
     }
 
     #[test]

@@ -29,13 +29,13 @@ impl Logs {
 
     /// Something a user of the daemon may want to know.
     pub fn info(&self, line: &str) {
-        tracing::info!("{line}");
+        tracing::info!(target: "baskd", "{line}");
         self.tell("info", "daemon", line);
     }
 
     /// Something is wrong.
     pub fn warn(&self, line: &str) {
-        tracing::warn!("{line}");
+        tracing::warn!(target: "baskd", "{line}");
         self.tell("warn", "daemon", line);
     }
 

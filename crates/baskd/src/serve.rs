@@ -129,7 +129,7 @@ pub fn run(options: Options) -> Result<(), Error> {
                     // Asked twice: whoever does is not willing to wait for running calls. Python ends with this process.
                     std::process::exit(1);
                 }
-                tracing::info!("stopping: {name}");
+                tracing::info!(target: "baskd", "stopping: {name}");
                 stop.cancel();
             }
         });

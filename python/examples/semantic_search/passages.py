@@ -53,7 +53,7 @@ class _Block(NamedTuple):
     heading: tuple[int, str] | None
     """Its level and its words."""
     margin: bool
-    """Whether it begins at the margin, as a paragraph or a definition does, unlike a body's rest."""
+    """Whether it begins at the margin, as a paragraph or a definition does, and no body's rest."""
 
     @property
     def tokens(self) -> int:
@@ -107,7 +107,7 @@ def _blocks(lines: list[str], counts: list[int], count: Count, markdown: bool) -
     pieces: list[_Piece] = []
     heading: tuple[int, str] | None = None
     fenced = False
-    for number, (line, tokens) in enumerate(zip(lines, counts), start=1):
+    for number, (line, tokens) in enumerate(zip(lines, counts, strict=True), start=1):
         blank = not line.strip()
         if markdown and _FENCE.match(line):
             fenced = not fenced
@@ -143,5 +143,6 @@ def _parts(line: str, tokens: int, count: Count) -> Iterator[tuple[str, int]]:
     middle = len(line) // 2
     blank = line.rfind(" ", middle // 2, middle) + 1
     at = blank or middle
-    for part, size in zip((line[:at], line[at:]), count((line[:at], line[at:]))):
+    halves = (line[:at], line[at:])
+    for part, size in zip(halves, count(halves), strict=True):
         yield from _parts(part, size, count)

@@ -1,8 +1,8 @@
 """The index: what was embedded of which file, in memory and in one file on disk.
 
-It changes a document at a time, each time by one assignment, because `baskd.Cancelled` may be raised
-between any two steps of the call that changes it: a search sees a document as it was or as it is.
-On disk the same holds for the whole: a new file is written beside the old one and takes its name.
+It changes a document at a time, each time by one assignment, because `baskd.Cancelled` may be
+raised between any two steps of the call that changes it: a search sees a document as it was or as
+it is. On disk the same holds for the whole: a new file is written and takes the old one's place.
 """
 
 from __future__ import annotations
@@ -21,9 +21,10 @@ from typing import NamedTuple
 
 import numpy as np
 import safetensors.numpy
+from safetensors import SafetensorError
+
 from model import DIMENSIONS, Array
 from passages import VERSION, Passage
-from safetensors import SafetensorError
 
 log = logging.getLogger("semantic_search")
 

@@ -94,11 +94,12 @@ class Stream:
     @property
     def result(self) -> Any:
         """What the method returned; known when the loop has ended by itself."""
-        if self._sink.error is not None:
-            raise self._sink.error
-        if not self._sink.ended:
+        sink = self._sink
+        if sink.error is not None and not sink.items:
+            raise sink.error
+        if not sink.ended or sink.items:
             raise RuntimeError("A stream has a result after its last item; this one is not there yet or was closed.")
-        return self._sink.result
+        return sink.result
 
     def close(self) -> None:
         """Cancels the call, unless it has ended. From any thread; a loop over it ends."""

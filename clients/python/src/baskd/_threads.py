@@ -109,7 +109,7 @@ class ThreadLink(Link):
                 left = None if deadline is None else deadline - time.monotonic()
                 if left is not None and left <= 0:
                     return False
-                if self._take_lead():
+                if self._take_lead(target):
                     self._lead(left)
                 else:
                     self._follow(target, left)
@@ -117,9 +117,10 @@ class ThreadLink(Link):
         finally:
             self._hand_over()
 
-    def _take_lead(self) -> bool:
+    def _take_lead(self, target: Waitable) -> bool:
         with self._lock:
-            if self._leading or self.lost is not None:
+            # Ready by now, it may be by the very last bytes to come: who leads nevertheless polls for ever.
+            if self._leading or self.lost is not None or target.ready():
                 return False
             self._leading = True
             self._poll.modify(self.sock, select.POLLIN | (select.POLLOUT if self.outbox.data else 0))

@@ -31,7 +31,7 @@ from ._wire import (
     with_options,
 )
 
-__all__ = ["AsyncClient", "AsyncFeed", "AsyncRemoteMethod", "AsyncStream", "Message", "connect_async"]
+__all__ = ["AsyncClient", "AsyncFeed", "AsyncListener", "AsyncRemoteMethod", "AsyncStream", "Message", "connect_async"]
 
 T = TypeVar("T")
 
@@ -154,18 +154,18 @@ class AsyncClient:
 
     async def on_message(
         self, callback: Callable[[Any], object], *, scope: str = "own", method: str | None = None
-    ) -> AsyncFeed[Message]:
-        """Has `callback(data)` called, or awaited, with what calls send, until the returned feed is closed.
+    ) -> AsyncListener:
+        """Has `callback(data)` called, or awaited, with what calls send, until the listener is closed.
 
-        A call's messages come before its result does.
+        A function is called with all that a call sent before that call's result is there; a coroutine is
+        awaited beside it.
         """
         sink = message_feed(scope, method)
         await self._subscribe(sink)
-        feed: AsyncFeed[Message] = AsyncFeed(self, sink)
-        listener = asyncio.ensure_future(_listen(sink, callback))
-        self._listeners.append(listener)
-        listener.add_done_callback(self._listeners.remove)
-        return feed
+        task = asyncio.ensure_future(_listen(sink, callback))
+        self._listeners.append(task)
+        task.add_done_callback(self._listeners.remove)
+        return AsyncListener(self, sink, task)
 
     def messages(self, *, scope: str = "own", method: str | None = None) -> AsyncFeed[Message]:
         """An asynchronous iterator over what calls send, without an end but `aclose()`."""
@@ -206,7 +206,8 @@ class AsyncClient:
         for sink in self._feeds:
             sink.fail(None)
         self._feeds.clear()
-        await asyncio.gather(*self._listeners, return_exceptions=True)
+        here = asyncio.current_task()  # which may be a callback's
+        await asyncio.gather(*(task for task in self._listeners if task is not here), return_exceptions=True)
 
     aclose = close
 
@@ -321,6 +322,21 @@ class AsyncFeed(Generic[T]):
                 self._client._link.loop.call_soon_threadsafe(self._client._unsubscribe, self._sink)
 
 
+class AsyncListener:
+    """A callback for messages. It stays, whether or not anybody holds this, until `aclose()`."""
+
+    def __init__(self, client: AsyncClient, sink: FeedSink, task: asyncio.Task[None]) -> None:
+        self._client = client
+        self._sink = sink
+        self._task = task
+
+    async def aclose(self) -> None:
+        """Ends it, after what has come so far was handed over."""
+        self._client._unsubscribe(self._sink)
+        if asyncio.current_task() is not self._task:
+            await self._task
+
+
 class AsyncStream:
     """One call's partial results; afterwards its return value is `result`.
 
@@ -368,11 +384,12 @@ class AsyncStream:
     @property
     def result(self) -> Any:
         """What the method returned; known when the loop has ended by itself."""
-        if self._sink.error is not None:
-            raise self._sink.error
-        if not self._sink.ended:
+        sink = self._sink
+        if sink.error is not None and not sink.items:
+            raise sink.error
+        if not sink.ended or sink.items:
             raise RuntimeError("A stream has a result after its last item; this one is not there yet or was closed.")
-        return self._sink.result
+        return sink.result
 
     async def aclose(self) -> None:
         """Cancels the call, unless it has ended."""

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::fake::{Fake, soon};
-use baskd_client::{CallOptions, Client, Error, ErrorCode};
+use baskd_client::{CallOptions, Client, Error, ErrorCode, Scope, StreamOptions};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use tokio::join;
@@ -205,4 +205,14 @@ async fn a_folder_that_others_can_enter_is_refused() {
     let error = Client::connect(fake.path()).await.unwrap_err();
     assert!(matches!(error, Error::Socket(_)), "{error:?}");
     assert!(error.to_string().contains("chmod 700"), "{error}");
+}
+
+#[tokio::test]
+async fn what_it_gives_can_go_to_another_thread() {
+    fn can_move<T: Send>(_: &T) {}
+    let (client, _peer) = Fake::new().client().await;
+    can_move(&client);
+    can_move(&client.call::<Value>("f", json!({})));
+    can_move(&client.stream("f", (), StreamOptions::default()));
+    can_move(&client.messages(Scope::All, None));
 }

@@ -72,7 +72,7 @@ impl Shared {
         let python = &self.options.python;
         let ready = calls.methods.as_ref().map(|methods| &methods.ready);
         let controller = match &self.options.controller {
-            Controller::Embedded => json!({ "spec": null, "file": null, "class": "Controller", "embedded": true }),
+            Controller::Embedded => json!({ "spec": "embedded", "file": null, "class": "Controller", "embedded": true }),
             Controller::File { path, class } => {
                 json!({ "spec": format!("{}:{class}", path.display()), "file": path, "class": class, "embedded": false })
             }

@@ -1,13 +1,10 @@
 //! `socket`, `restart` and `stop`.
 
-use std::time::Duration;
-
 use baskd_client::Client;
 use clap::Args;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
-use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
-use tokio::time::timeout;
+use tokio::task::spawn_blocking;
 
 use super::duration::spoken;
 use super::exit::Failure;
@@ -17,7 +14,7 @@ use super::{Instance, Target, output, runtime};
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Example:
-  printf '{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"increment\"}' | socat -t 600 - UNIX-CONNECT:$(baskd socket)")]
+  socat -t 600 - UNIX-CONNECT:\"$(baskd socket)\" < requests.jsonl")]
 pub(crate) struct Socket {
     #[command(flatten)]
     instance: Instance,
@@ -30,10 +27,10 @@ impl Socket {
     }
 }
 
-/// Replace Python by a new one, and wait until that is ready; the daemon and its clients stay
+/// Replace Python by a new one, and wait until that is ready
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Calls under way may finish first. Properties are set again in the new Python.
+Calls under way may finish first. The daemon and its clients stay, and properties are set again.
 
 Example:
   baskd restart && baskd call warmup")]
@@ -64,17 +61,18 @@ pub(crate) struct Stop {
 }
 
 /// A daemon that has let go of its connections is as good as gone; what is left is its exit.
-const EXIT: Duration = Duration::from_secs(5);
+const EXIT: Timespec = Timespec { tv_sec: 5, tv_nsec: 0 };
 
 impl Stop {
     pub(crate) async fn run(&self, client: &Client) -> Result<(), Failure> {
         let pid = client.status().await?.pid;
         // Opened while the daemon answers, so that it is the daemon's even if another process gets the number later.
-        let process = i32::try_from(pid).ok().and_then(Pid::from_raw).and_then(|pid| pidfd_open(pid, PidfdFlags::NONBLOCK).ok());
+        let process = i32::try_from(pid).ok().and_then(Pid::from_raw).and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok());
         client.shutdown().await?;
         client.closed().await;
-        if let Some(Ok(process)) = process.map(|process| AsyncFd::register_with_interest(process, Interest::READABLE)) {
-            let _ = timeout(EXIT, process.readable()).await;
+        if let Some(process) = process {
+            // In a thread, so that Ctrl-C is heard meanwhile.
+            let _ = spawn_blocking(move || poll(&mut [PollFd::new(&process, PollFlags::IN)], Some(&EXIT))).await;
         }
         Ok(())
     }

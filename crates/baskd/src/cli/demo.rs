@@ -30,7 +30,7 @@ const END: Duration = Duration::from_secs(15);
 /// How much of the daemon's log is shown when something went wrong.
 const LOG_LINES: usize = 40;
 
-/// See what baskd does: start a daemon with an example, call it, kill its Python, call it again
+/// See what it does: call an example, kill its Python, call it again
 #[derive(Debug, Args)]
 #[command(after_help = "\
 It uses a socket and a state folder of its own, and leaves nothing behind.
@@ -87,7 +87,7 @@ async fn play(folder: &Path, daemon: &mut Child) -> Result<(), Failure> {
     expect(&stage.show("increment", " by=5", json!({ "by": 5 })).await?, &json!({ "counter": 5 }))?;
     stage.stream("testStream").await?;
 
-    say(format!("$ kill -KILL {}               # Python, with everything it had loaded", first.pid)).await?;
+    say(format!("{:<31} # Python, with everything it had loaded", format!("$ kill -KILL {}", first.pid))).await?;
     kill(first.pid)?;
     let again = stage.show("getModelPath", "", ()).await?;
     expect(&again, &json!({ "model": "something" }))?;

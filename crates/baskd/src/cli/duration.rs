@@ -62,14 +62,7 @@ mod tests {
 
     #[test]
     fn what_people_read() {
-        for (ms, text) in [
-            (12, "12 ms"),
-            (1234, "1.2 s"),
-            (59_900, "59 s"),
-            (61_000, "1 min 1 s"),
-            (7_260_000, "2 h 1 min"),
-            (90_000_000, "1 d 1 h"),
-        ] {
+        for (ms, text) in [(12, "12 ms"), (1234, "1.2 s"), (59_900, "59 s"), (61_000, "1 min 1 s"), (7_260_000, "2 h 1 min"), (90_000_000, "1 d 1 h")] {
             assert_eq!(spoken(ms), text);
         }
     }

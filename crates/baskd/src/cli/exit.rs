@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use baskd_client::socket::SocketError;
@@ -34,6 +35,11 @@ impl From<Exit> for ExitCode {
 #[derive(Debug)]
 pub(crate) enum Failure {
     Client(Error),
+    /// Nobody answers at `path`. `flags` are those that a daemon there would be started with.
+    NoDaemon {
+        path: PathBuf,
+        flags: String,
+    },
     /// What was typed can't be meant.
     Usage(String),
     /// Any other reason, as a sentence.
@@ -54,6 +60,7 @@ impl Failure {
     pub(crate) fn exit(&self) -> Exit {
         match self {
             Failure::Client(error) => of(error),
+            Failure::NoDaemon { .. } => Exit::NoDaemon,
             Failure::Usage(_) => Exit::Usage,
             Failure::Failed(_) | Failure::Interrupted => Exit::Failed,
             Failure::ReaderGone => Exit::Done,
@@ -74,7 +81,7 @@ impl Failure {
     fn object(&self) -> Option<Value> {
         let name = match self {
             Failure::Client(Error::Rpc(error)) => return serde_json::to_value(error).ok(),
-            Failure::Client(Error::NoDaemon { .. }) => "NoDaemon",
+            Failure::NoDaemon { .. } | Failure::Client(Error::NoDaemon { .. }) => "NoDaemon",
             Failure::Client(Error::Disconnected) => "Disconnected",
             Failure::Interrupted => "Cancelled",
             Failure::Client(_) | Failure::Failed(_) => "Failed",
@@ -88,6 +95,7 @@ impl Failure {
         match self {
             Failure::Client(Error::Rpc(error)) => Some(rpc_text(error)),
             Failure::Client(error) => Some(error.to_string()),
+            Failure::NoDaemon { path, flags } => Some(format!("no daemon answers at {}: start one with `baskd serve{flags}`", path.display())),
             Failure::Usage(text) | Failure::Failed(text) => Some(text.clone()),
             Failure::Interrupted => Some("interrupted, so the call was cancelled".to_owned()),
             Failure::ReaderGone => None,
@@ -139,6 +147,9 @@ fn rpc_text(error: &RpcError) -> String {
             // The daemon's message may say so already.
             if let Some(nearest) = nearest.filter(|nearest| !text.contains(nearest)) {
                 add(&mut text, &format!("did you mean {nearest}?"));
+            }
+            if data("wanted").is_some() {
+                add(&mut text, "`baskd methods` shows what it takes");
             }
         }
         Some(ErrorCode::MethodError) => {

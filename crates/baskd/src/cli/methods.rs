@@ -77,7 +77,10 @@ fn page(method: &Value) -> String {
     }
     if let Some(text) = method["description"].as_str().or_else(|| method["summary"].as_str()) {
         for line in text.trim_end().lines() {
-            let _ = write!(page, "\n  {line}");
+            page.push('\n');
+            if !line.is_empty() {
+                let _ = write!(page, "  {line}");
+            }
         }
     }
     for note in notes(method) {
@@ -183,10 +186,7 @@ mod tests {
 
     #[test]
     fn a_page() {
-        assert_eq!(
-            page(&methods()[0]),
-            "increment(by: integer = 1) -> object\n  Adds to the counter.\n  \n  And says what it is.\n    by  integer, default 1"
-        );
+        assert_eq!(page(&methods()[0]), "increment(by: integer = 1) -> object\n  Adds to the counter.\n\n  And says what it is.\n    by  integer, default 1");
         assert!(page(&methods()[1]).contains("--stream"));
     }
 

@@ -79,7 +79,7 @@ struct Instance {
 /// What every command that talks to a daemon takes.
 #[derive(Debug, Clone, Args)]
 struct Target {
-    /// Print JSON for programs: what there is to say, and to stderr the whole error object
+    /// Print JSON, for programs; if it fails, print the whole error object to stderr
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -89,6 +89,13 @@ struct Target {
 impl Instance {
     fn socket(&self) -> Result<PathBuf, Failure> {
         Ok(socket::resolve(self.name.as_deref(), self.socket.as_deref())?)
+    }
+
+    /// What was given, as it would be given to another command.
+    fn flags(&self) -> String {
+        let name = self.name.as_ref().map(|name| format!(" --name {name}"));
+        let socket = self.socket.as_ref().map(|socket| format!(" --socket {}", socket.display()));
+        name.into_iter().chain(socket).collect()
     }
 }
 
@@ -144,7 +151,10 @@ fn with_client(target: &Target, work: impl AsyncFnOnce(&Client) -> Result<(), Fa
     let socket = target.instance.socket()?;
     let runtime = runtime()?;
     let outcome = runtime.block_on(async {
-        let client = Client::connect(socket).await?;
+        let client = Client::connect(&socket).await.map_err(|error| match error {
+            baskd_client::Error::NoDaemon { path, .. } => Failure::NoDaemon { path, flags: target.instance.flags() },
+            error => error.into(),
+        })?;
         let mut interrupts = Interrupts::new()?;
         let outcome = tokio::select! {
             outcome = work(&client) => outcome,

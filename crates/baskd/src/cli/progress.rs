@@ -28,7 +28,9 @@ struct Display {
 /// How far an item says that the work is.
 #[derive(Debug, Deserialize)]
 struct News {
+    #[serde(alias = "step")]
     done: Option<f64>,
+    #[serde(alias = "of")]
     total: Option<f64>,
     progress: Option<f64>,
 }
@@ -153,6 +155,7 @@ mod tests {
     fn items_may_say_how_far_they_are() {
         let far = |item| how_far(item, &mut false);
         assert_eq!(far(r#"{"done":1,"total":4}"#), Some((250, 1000)));
+        assert_eq!(far(r#"{"step":1,"of":2}"#), Some((500, 1000)));
         assert_eq!(far(r#"{"done":9,"total":4}"#), Some((1000, 1000)));
         assert_eq!(far(r#"{"progress":0.5,"text":"x"}"#), Some((500, 1000)));
         assert_eq!(far(r#"{"progress":50}"#), Some((500, 1000)));

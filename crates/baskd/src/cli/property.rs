@@ -19,31 +19,33 @@ Examples:
 `baskd status` lists the properties that were set.")]
 pub(crate) struct Get {
     /// The property
-    name: String,
+    #[arg(value_name = "PROPERTY")]
+    property: String,
     #[command(flatten)]
     pub(crate) target: Target,
 }
 
 impl Get {
     pub(crate) async fn run(&self, client: &Client) -> Result<(), Failure> {
-        let value: Box<RawValue> = client.get(&self.name).await?;
+        let value: Box<RawValue> = client.get(&self.property).await?;
         output::line(value.get()).await
     }
 }
 
-/// Set a property of the controller, which is set again whenever Python or the daemon restarts
+/// Set a property of the controller, to last across restarts
 #[derive(Debug, Args)]
 #[command(after_help = "\
 The value is a number, true, false, null or \"quoted text\" as JSON has them, else text; @FILE stands for a file's text.
-Other JSON is given as NAME:=JSON.
+Other JSON is given as PROPERTY:=JSON.
 
 Examples:
   baskd set model mistral-7b
   baskd set temperature 0.2
   baskd set limits:='{\"tokens\":4096}'")]
 pub(crate) struct Set {
-    /// The property; or NAME:=JSON or NAME=VALUE, with no VALUE after it
-    name: String,
+    /// The property; or PROPERTY:=JSON or PROPERTY=VALUE, with no VALUE after it
+    #[arg(value_name = "PROPERTY")]
+    property: String,
     /// Its value
     #[arg(allow_hyphen_values = true)]
     value: Option<String>,
@@ -54,9 +56,9 @@ pub(crate) struct Set {
 impl Set {
     pub(crate) fn property(&self) -> Result<(String, Box<RawValue>), Failure> {
         match &self.value {
-            Some(value) => Ok((self.name.clone(), params::text_value(value)?)),
-            None if self.name.contains('=') => params::member(&self.name),
-            None => Err(Failure::Usage(format!("{0} to what? Write `baskd set {0} VALUE`", self.name))),
+            Some(value) => Ok((self.property.clone(), params::text_value(value)?)),
+            None if self.property.contains('=') => params::member(&self.property),
+            None => Err(Failure::Usage(format!("{0} to what? Write `baskd set {0} VALUE`", self.property))),
         }
     }
 

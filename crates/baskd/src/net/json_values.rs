@@ -24,6 +24,7 @@ pub struct JsonValues {
     is_first: bool,
     /// The answer to the first request of a connection too many.
     refusal: Option<Error>,
+    stopped: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -55,6 +56,7 @@ impl JsonValues {
             state: State::Between,
             is_first: true,
             refusal,
+            stopped: false,
         }
     }
 
@@ -63,14 +65,18 @@ impl JsonValues {
         self.buf.extend_from_slice(bytes);
     }
 
-    /// Whether there are bytes that [`JsonValues::handle`] has left because the peer was stalled.
+    /// Whether [`JsonValues::handle`] has stopped because the peer was stalled.
     pub(crate) fn has_more(&self) -> bool {
-        self.at < self.buf.len()
+        self.stopped
     }
 
     /// Handles every whole value, until the peer is stalled.
     pub fn handle(&mut self, peer: &Rc<Peer>) -> Then {
-        while !peer.is_stalled() {
+        loop {
+            self.stopped = peer.is_stalled();
+            if self.stopped {
+                return Then::GoOn;
+            }
             let more = match self.state {
                 State::Between => self.between(peer),
                 State::Inside => self.inside(peer),
@@ -84,11 +90,10 @@ impl JsonValues {
                     self.buf.drain(..self.at);
                     self.at = 0;
                     self.buf.shrink_to(KEEP);
-                    break;
+                    return Then::GoOn;
                 }
             }
         }
-        Then::GoOn
     }
 
     /// The peer sends nothing more.
@@ -97,6 +102,7 @@ impl JsonValues {
             dispatch::refuse(peer, &Error::parse("the last message is not complete"));
         }
         self.state = State::Between;
+        self.stopped = false;
         self.buf = Vec::new();
         self.at = 0;
     }

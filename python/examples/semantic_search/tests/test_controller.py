@@ -12,8 +12,9 @@ from types import FrameType
 from typing import Any
 from unittest import mock
 
-import controller
 import numpy as np
+
+import controller
 from controller import Controller
 from model import BATCH_TOKENS, DIMENSIONS, Array, Model
 from store import Store
@@ -77,7 +78,7 @@ class ControllerCase(unittest.TestCase):
     def start(self) -> Controller:
         started = Controller()
         started.index_path = str(self.base / "index" / "index.safetensors")
-        with mock.patch.object(controller.Model, "load", return_value=self.model):
+        with mock.patch.object(Model, "load", return_value=self.model):
             started.on_start()
         return started
 

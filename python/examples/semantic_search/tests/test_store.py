@@ -10,13 +10,14 @@ from unittest import mock
 
 import numpy as np
 import safetensors.numpy
+
 import store
-from model import DIMENSIONS
+from model import DIMENSIONS, Array
 from passages import Passage
 from store import Document, Store
 
 
-def axis(number: int) -> store.Array:
+def axis(number: int) -> Array:
     vector = np.zeros(DIMENSIONS, np.float32)
     vector[number] = 1
     return vector
@@ -79,7 +80,7 @@ class StoreTest(unittest.TestCase):
         index.put(document("/\ud800 and \N{SNOWMAN}", 3))
         index.save()
         again = self.open()
-        for before, after in zip(index.under(Path("/")), again.under(Path("/"))):
+        for before, after in zip(index.under(Path("/")), again.under(Path("/")), strict=True):
             self.assertEqual(before[:-1], after[:-1])
             np.testing.assert_array_equal(before.vectors, after.vectors)
         self.assertEqual(self.found(again, 3), ["/\ud800 and \N{SNOWMAN} 3"])

@@ -1,0 +1,224 @@
+from __future__ import annotations
+
+import asyncio
+import gc
+import unittest
+import unittest.mock
+from typing import Any
+
+import baskd
+from tests.fake import WAIT, FakeDaemon, Peer
+
+
+class AsyncTest(unittest.IsolatedAsyncioTestCase):
+    daemon: FakeDaemon
+    backend: baskd.AsyncClient
+
+    async def asyncSetUp(self) -> None:
+        self.daemon = FakeDaemon()
+        self.addCleanup(self.daemon.__exit__)
+        self.backend = await baskd.connect_async(socket=self.daemon.path)
+        self.addAsyncCleanup(self.backend.close)
+
+    async def expect(self, method: str) -> Any:
+        return await asyncio.get_running_loop().run_in_executor(None, self.daemon.expect, method)
+
+
+class Calls(AsyncTest):
+    async def test_by_name_by_position_and_by_attribute(self) -> None:
+        self.assertEqual(await self.backend.call("echo", {"by": 5}), {"by": 5})
+        self.assertEqual(await self.backend.echo(by=5), {"by": 5})
+        self.assertEqual(await self.backend.echo(1, "é"), [1, "é"])
+        self.assertFalse(hasattr(self.backend, "__anext__"))
+
+    async def test_many_at_once(self) -> None:
+        results = await asyncio.gather(*(self.backend.echo(number) for number in range(2000)))
+        self.assertEqual(results, [[number] for number in range(2000)])
+
+    async def test_much_each_way_at_once(self) -> None:
+        text = "x" * 100_000
+        results = await asyncio.gather(*(self.backend.echo(number, text) for number in range(100)))
+        self.assertEqual(results, [[number, text] for number in range(100)])
+
+    async def test_errors(self) -> None:
+        with self.assertRaises(baskd.MethodError):
+            await self.backend.boom()
+        with self.assertRaises(baskd.TimedOut) as late:
+            await self.backend.call("hang", timeout=0.5)
+        self.assertEqual(late.exception.where, "running")
+
+    async def test_a_daemon_that_lets_a_timeout_pass_is_given_up(self) -> None:
+        self.daemon.special["rpc.call"] = lambda peer, message: None
+        with unittest.mock.patch("baskd.aio._GRACE_SECONDS", 0.01), self.assertRaises(baskd.TimedOut):
+            await self.backend.call("hang", timeout=0.01)
+        await self.expect("$/cancelRequest")
+
+    async def test_cancelling_the_task_cancels_the_call(self) -> None:
+        task = asyncio.ensure_future(self.backend.hang())
+        id = (await self.expect("hang"))["id"]
+        task.cancel()
+        with self.assertRaises(asyncio.CancelledError):
+            await task
+        self.assertEqual((await self.expect("$/cancelRequest"))["params"], {"id": id})
+        self.assertEqual(await self.backend.echo(1), [1])
+
+    async def test_no_daemon(self) -> None:
+        self.daemon.stop()
+        with self.assertRaisesRegex(baskd.NotRunning, "baskd serve"):
+            async with baskd.connect_async(socket=self.daemon.path):
+                pass
+
+
+class Streams(AsyncTest):
+    async def test_items_then_the_result(self) -> None:
+        for window in (1, 2, 256):
+            stream = self.backend.stream("count", {"n": 1000}, window=window)
+            self.assertEqual([item async for item in stream], list(range(1000)))
+            self.assertEqual(stream.result, sum(range(1000)))
+            self.assertEqual([item async for item in stream], [])
+
+    async def test_errors(self) -> None:
+        stream = self.backend.stream("fail")
+        self.assertEqual(await stream.__anext__(), "first")
+        with self.assertRaises(baskd.MethodError):
+            await stream.__anext__()
+        with self.assertRaises(baskd.MethodError):
+            _ = stream.result
+        with self.assertRaises(baskd.MethodNotFound):
+            await self.backend.nope.stream().__anext__()
+
+    async def test_break_cancels(self) -> None:
+        async for item in self.backend.stream("count", {"n": 1000}, window=4):
+            if item == 2:
+                break
+        gc.collect()
+        await self.expect("stream.cancel")
+
+    async def test_with_cancels(self) -> None:
+        async with self.backend.stream("count", {"n": 1000}, window=4) as stream:
+            await stream.__anext__()
+        await self.expect("stream.cancel")
+        with self.assertRaises(RuntimeError):
+            _ = stream.result
+
+    async def test_cancelling_the_task_cancels_it(self) -> None:
+        self.daemon.special["stream.call"] = lambda peer, message: peer.answer(message["id"], 5)
+
+        async def read() -> None:
+            async for _ in self.backend.stream("silent"):
+                pass
+
+        task = asyncio.ensure_future(read())
+        await self.expect("stream.call")
+        await self.backend.echo(1)  # its acknowledgement has come
+        task.cancel()
+        with self.assertRaises(asyncio.CancelledError):
+            await task
+        self.assertEqual((await self.expect("stream.cancel"))["params"], [5])
+
+    async def test_cancelling_before_its_acknowledgement_cancels_it_too(self) -> None:
+        held: list[Peer] = []
+        self.daemon.special["stream.call"] = lambda peer, message: held.append(peer)
+        task = asyncio.ensure_future(self.backend.stream("silent").__anext__())  # type: ignore[arg-type,var-annotated]
+        id = (await self.expect("stream.call"))["id"]
+        task.cancel()
+        with self.assertRaises(asyncio.CancelledError):
+            await task
+        held[0].answer(id, 5)
+        self.assertEqual((await self.expect("stream.cancel"))["params"], [5])
+
+    async def test_an_unread_stream_holds_up_nobody(self) -> None:
+        stream = self.backend.stream("count", {"n": 10_000}, window=16)
+        await stream.__anext__()
+        for number in range(50):
+            self.assertEqual(await self.backend.echo(number), [number])
+        self.assertLessEqual(len(stream._sink.items), 16)
+
+
+class Messages(AsyncTest):
+    async def test_a_callback_is_done_before_the_call_returns(self) -> None:
+        got: list[Any] = []
+        feed = await self.backend.on_message(got.append)
+        for turn in range(20):
+            self.assertEqual(await self.backend.talk(turn, "b"), 2)
+            self.assertEqual(got[-2:], [turn, "b"])
+        await feed.aclose()
+        await self.backend.talk("c")
+        self.assertEqual(len(got), 40)
+
+    async def test_a_callback_may_be_a_coroutine(self) -> None:
+        got: asyncio.Queue[Any] = asyncio.Queue()
+
+        async def callback(data: Any) -> None:
+            got.put_nowait(await self.backend.echo(data))
+
+        await self.backend.on_message(callback)
+        await self.backend.talk("a", "b")
+        self.assertEqual([await asyncio.wait_for(got.get(), WAIT) for _ in range(2)], [["a"], ["b"]])
+
+    async def test_as_an_iterator_that_misses_nothing(self) -> None:
+        messages = self.backend.messages()
+        await self.backend.talk("a", "b")
+        self.assertEqual([(await messages.__anext__()).data for _ in range(2)], ["a", "b"])
+        await messages.aclose()
+        await self.expect("messages.unsubscribe")
+
+    async def test_what_is_refused_raises(self) -> None:
+        with self.assertRaises(baskd.TooManySubscriptions):
+            await self.backend.messages(method="refused").__anext__()
+        with self.assertRaises(baskd.TooManySubscriptions):
+            await self.backend.on_message(print, method="refused")
+
+
+class Reconnecting(AsyncTest):
+    async def test_the_next_call_connects_again_and_messages_go_on(self) -> None:
+        got: list[Any] = []
+        await self.backend.on_message(got.append)
+        self.daemon.stop()
+        with self.assertRaises(baskd.NotRunning):
+            await self.backend.echo(2)
+        self.daemon.start()
+        await self.backend.talk("a")
+        self.assertEqual(got, ["a"])
+
+    async def test_a_request_that_never_left_is_sent_again(self) -> None:
+        await self.backend.echo(1)
+        self.daemon.stop()
+        self.daemon.start()
+        # The loop has not run since: the write finds the connection gone.
+        self.assertEqual(await self.backend.echo(2), [2])
+
+    async def test_calls_under_way_fail(self) -> None:
+        calls = [asyncio.ensure_future(self.backend.hang()) for _ in range(3)]
+        for _ in calls:
+            await self.expect("hang")
+        self.daemon.stop()
+        results = await asyncio.gather(*calls, return_exceptions=True)
+        self.assertEqual([type(result) for result in results], [baskd.Disconnected] * 3)
+
+    async def test_close_wakes_who_waits(self) -> None:
+        call = asyncio.ensure_future(self.backend.hang())
+        messages = asyncio.ensure_future(self.backend.messages().__anext__())  # type: ignore[arg-type,var-annotated]
+        await self.expect("hang")
+        await self.backend.close()
+        with self.assertRaisesRegex(baskd.Disconnected, "closed"):
+            await call
+        with self.assertRaises(StopAsyncIteration):
+            await messages
+
+
+class Loops(unittest.TestCase):
+    def test_a_client_may_be_used_in_one_loop_after_another(self) -> None:
+        with FakeDaemon() as daemon:
+            backend = baskd.connect_async(socket=daemon.path)
+
+            async def main() -> Any:
+                return await backend.echo(1)
+
+            self.assertEqual(asyncio.run(main()), [1])
+            self.assertEqual(asyncio.run(main()), [1])
+            asyncio.run(backend.close())
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,52 @@
+"""The base of the tests that need a daemon."""
+
+from __future__ import annotations
+
+import unittest
+from typing import Any, ClassVar, Optional
+
+from .connection import Connection
+from .daemon import Daemon, Places
+
+
+class DaemonTest(unittest.TestCase):
+    """One daemon for all tests of a class, and connections that are closed at each test's end.
+
+    `controller` is a file's name in tests/controllers. With `own_daemon`, each test starts those that it needs.
+    """
+
+    controller: ClassVar[Optional[str]] = None
+    flags: ClassVar[tuple[str, ...]] = ()
+    own_daemon: ClassVar[bool] = False
+    daemon: ClassVar[Daemon]
+    maxDiff = 4000
+
+    @classmethod
+    def setUpClass(cls) -> None:
+        if not cls.own_daemon:
+            cls.daemon = Daemon(cls.controller, *cls.flags)
+            cls.addClassCleanup(cls.daemon.close)
+
+    def start(self, controller: Any = None, *flags: str, **options: Any) -> Daemon:
+        """A daemon of this test's own."""
+        daemon = Daemon(controller, *flags, **options)
+        self.addCleanup(daemon.close)
+        return daemon
+
+    def places(self) -> Places:
+        places = Places()
+        self.addCleanup(places.remove)
+        return places
+
+    def connect(self, daemon: Optional[Daemon] = None, seconds: float = 30.0) -> Connection:
+        connection = Connection((daemon or self.daemon).path, seconds)
+        self.addCleanup(connection.close)
+        return connection
+
+    def assertError(self, error: dict[str, Any], code: int, **data: Any) -> None:
+        """That an error has this code, and these members among its data."""
+        self.assertEqual(error["code"], code, error)
+        self.assertIsInstance(error["message"], str)
+        self.assertTrue(error["message"], error)
+        given = error.get("data") or {}
+        self.assertEqual({name: given.get(name) for name in data}, data, error)

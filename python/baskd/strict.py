@@ -19,6 +19,8 @@ _KEYS = {str}
 _SMALL = 12
 # What is nested deeper, or refers to itself, is left to the standard encoder's judgment.
 _DEPTH = 64
+# No encoder goes so deep; nor does the search for what is wrong.
+_TOO_DEEP = 20_000
 
 
 def is_plain(value: Any, depth: int = _DEPTH) -> bool:
@@ -90,6 +92,8 @@ def find_fault(value: Any) -> Optional[Fault]:
         if isinstance(item, (dict, list, tuple)):
             if id(item) in on_path:
                 return Fault(path, "it contains itself")
+            if len(stack) > _TOO_DEEP:
+                return Fault("$", "it is nested too deeply")
             on_path.add(id(item))
             bad_key = _bad_key(item)
             if bad_key is not None:

@@ -170,7 +170,7 @@ class Spawned:
         return message
 
     def result(self, method: str, params: Any = None) -> Any:
-        """Calls and waits for the result."""
+        """Calls and waits for the result; items of other calls must not come before it."""
         message = self.answer(self.call(method, params))
         assert "result" in message, message
         return message["result"]
@@ -193,6 +193,25 @@ class Spawned:
             if "data" not in message:
                 return items, message
             items.append(message["data"])
+
+    def items_within(self, ident: int, count: int) -> list[Any]:
+        """The next `count` items of a call that goes on."""
+        items: list[Any] = []
+        while len(items) < count:
+            message = self.read()
+            if "begun" not in message:
+                assert message["id"] == ident and "data" in message, message
+                items.append(message["data"])
+        return items
+
+    def result_among(self, method: str, idents: list[int], result: Any) -> None:
+        """Calls a method, after which those calls end, too, in any order, all with that result."""
+        waited = {self.call(method), *idents}
+        while waited:
+            message = self.read()
+            if "begun" not in message:
+                assert message.get("result") == result, message
+                waited.remove(message["id"])
 
     def is_quiet(self, seconds: float) -> bool:
         """Whether nothing comes for so long. For what must not come; never to give something time."""

@@ -72,20 +72,28 @@ export class Calls {
   }
 
   /**
-   * Takes the next lines to write, in order; from here on they count as sent.
+   * What is to be written next, in order.
    * @param {number} limit stop when there is this much
-   * @returns {string}
    */
-  take(limit) {
+  next(limit) {
     let text = "";
-    for (const [id, call] of this.#queued) {
+    /** @type {Call[]} */
+    const calls = [];
+    for (const call of this.#queued.values()) {
       text += call.text;
-      call.text = "";
-      this.#queued.delete(id);
-      this.#pending.set(id, call);
+      calls.push(call);
       if (text.length >= limit) break;
     }
-    return text;
+    return { text, calls };
+  }
+
+  /** @param {Call[]} calls that were written */
+  sent(calls) {
+    for (const call of calls) {
+      call.text = "";
+      this.#queued.delete(call.id);
+      this.#pending.set(call.id, call);
+    }
   }
 
   /**

@@ -47,7 +47,10 @@ export class Outgoing {
     let text = this.#notes;
     this.#notes = "";
     while (!wire.full && this.#calls.queued > 0) {
-      wire.write(text + this.#calls.take(WRITE_AT_ONCE));
+      const next = this.#calls.next(WRITE_AT_ONCE);
+      // A connection that turns out to be lost took nothing: the calls stay for the next one.
+      if (!wire.write(text + next.text)) return;
+      this.#calls.sent(next.calls);
       text = "";
     }
     if (text) wire.write(text);

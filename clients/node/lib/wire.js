@@ -83,9 +83,15 @@ export class Wire {
     return this.#socket.writableNeedDrain;
   }
 
-  /** @param {string} text whole lines */
+  /**
+   * @param {string} text whole lines
+   * @returns {boolean} false if the connection was lost before any of it could leave: a write that fails is known to
+   *   have failed at once if nothing was taken, and later if something was
+   */
   write(text) {
+    if (this.#socket.destroyed || this.#socket.errored || this.#socket.writableEnded) return false;
     this.#socket.write(text);
+    return this.#socket.errored === null;
   }
 
   /** @param {boolean} on whether this connection keeps the process alive */

@@ -145,6 +145,14 @@ describe("a lost connection", () => {
     assert.equal(fake.count("echo"), 1);
   });
 
+  test("is noticed at the latest by the write that fails, whose calls are kept", async (t) => {
+    const { fake, backend } = await connected(t);
+    await fake.stop();
+    const kept = backend.echo("kept");
+    await fake.restart();
+    assert.deepEqual(await kept, ["kept"]);
+  });
+
   test("fails a kept call when its patience is over", async (t) => {
     const { fake, backend } = await connected(t, {}, { patienceMs: 1 });
     await lose(fake, backend);

@@ -6,9 +6,8 @@ use std::time::Duration;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde_json::Value;
-use serde_json::json;
 use serde_json::value::{RawValue, to_raw_value};
+use serde_json::{Value, json};
 use tokio::sync::Mutex;
 
 use crate::connection::{Connection, Failure};
@@ -46,8 +45,7 @@ pub struct Builder {
 /// What to ask for with a call.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct CallOptions {
-    /// After how long the daemon answers `TimedOut`; counted in whole milliseconds, the time in its queue included. None:
-    /// never.
+    /// After how long the daemon answers `TimedOut`, the time in its queue included; in whole milliseconds. None: never.
     pub timeout: Option<Duration>,
 }
 

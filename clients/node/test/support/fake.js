@@ -7,11 +7,15 @@ import { LineSplitter } from "../../lib/lines.js";
 /**
  * A folder of the test's own, which a socket may be in.
  * @param {import("node:test").TestContext} t
+ * @param {() => unknown} [before] what is to be done before it is removed
  */
-export function tempFolder(t) {
+export function tempFolder(t, before = () => {}) {
   const folder = mkdtempSync(join(tmpdir(), "baskd-node-test-"));
   chmodSync(folder, 0o700);
-  t.after(() => rmSync(folder, { recursive: true, force: true }));
+  t.after(async () => {
+    await before();
+    rmSync(folder, { recursive: true, force: true });
+  });
   return folder;
 }
 

@@ -24,7 +24,7 @@ export const needsDaemon = { skip: BASKD ? false : "no baskd is built, and $BASK
  * @param {import("node:test").TestContext} t
  */
 export function home(t) {
-  const folder = tempFolder(t);
+  const folder = tempFolder(t, () => stopAll());
   const runtime = join(folder, "run");
   const sockets = join(runtime, "baskd");
   for (const path of [runtime, sockets, join(folder, "state"), join(folder, "tmp"), join(folder, "cwd")]) {
@@ -42,7 +42,6 @@ export function home(t) {
   };
   const running = () => readdirSync(sockets).filter((name) => name.endsWith(".sock"));
   const stopAll = () => Promise.all(running().map((name) => stop(join(sockets, name))));
-  t.after(stopAll);
   return { folder, env, cwd: join(folder, "cwd"), sockets, running, socket: join(sockets, "default.sock") };
 }
 

@@ -122,7 +122,10 @@ pub(crate) fn describe(status: ExitStatus) -> String {
 }
 
 fn signal_name(signal: Signal) -> String {
-    format!("SIG{}", format!("{signal:?}").trim_start_matches("Signal::").to_uppercase())
+    // Its Debug form is `Signal::SEGV`, in quotes in some versions.
+    let debug = format!("{signal:?}");
+    let name = debug.trim_matches('"').rsplit("::").next().unwrap_or_default();
+    format!("SIG{}", name.to_uppercase())
 }
 
 /// As `exit` in an error's data.
@@ -130,5 +133,20 @@ pub(crate) fn exit_json(status: ExitStatus) -> Value {
     match status.signal() {
         Some(signal) => json!({ "signal": signal }),
         None => json!({ "code": status.code() }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_exit_is_told_in_words_and_in_json() {
+        let cases = [(9, "was killed by SIGKILL"), (11, "was killed by SIGSEGV"), (64, "was killed by signal 64"), (3 << 8, "exited with code 3")];
+        for (raw, words) in cases {
+            assert_eq!(describe(ExitStatus::from_raw(raw)), words);
+        }
+        assert_eq!(exit_json(ExitStatus::from_raw(9)), json!({ "signal": 9 }));
+        assert_eq!(exit_json(ExitStatus::from_raw(3 << 8)), json!({ "code": 3 }));
     }
 }

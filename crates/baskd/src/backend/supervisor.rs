@@ -8,7 +8,7 @@
 //! Calls are steered by the gate of the table: held while Python starts, closed with the reason while it can't be had. A process that could not start is told apart from one that crashed: the calls that wait are
 //! answered at once, with what Python said, since the next attempt would most likely end alike.
 //!
-//! To be asked to end and to have ended are two things: `TERM, grace, KILL` stands in [`Supervisor::end`], and nowhere else.
+//! To be asked to end and to have ended are two things: end of input, TERM, KILL stand in [`Supervisor::end`], and nowhere else.
 
 use std::rc::Rc;
 use std::time::{Duration, Instant, SystemTime};
@@ -104,10 +104,16 @@ impl Supervisor {
         match self.boot(&mut worker).await {
             Ok(()) => {}
             Err(Boot::Failed(failure)) => return self.failed(Life::NeverReady, failure),
+            // A process that never served has nothing to bring to an end.
+            Err(Boot::Restart(asker)) => {
+                self.askers.push(asker);
+                self.end(&mut worker, Duration::ZERO).await;
+                return Next::Start;
+            }
             Err(Boot::Stop(done)) => {
                 self.set(State::Stopping, None);
                 self.shared.calls.borrow_mut().end_all(CancelledBy::Shutdown, None);
-                self.end(&mut worker).await;
+                self.end(&mut worker, Duration::ZERO).await;
                 return Next::Stop(done);
             }
         }
@@ -186,7 +192,7 @@ impl Supervisor {
                     deadline.as_mut().reset(tokio::time::Instant::now() + Duration::from_secs(86_400));
                 },
                 order = self.orders.recv() => match order {
-                    Some(Order::Restart(asker)) => self.askers.push(asker),
+                    Some(Order::Restart(asker)) => return Err(Boot::Restart(asker)),
                     Some(Order::Stop { done, .. }) => return Err(Boot::Stop(done)),
                     None => return Err(Boot::Stop(oneshot::channel().0)),
                 },
@@ -243,7 +249,7 @@ impl Supervisor {
                 self.shared.calls.borrow_mut().cancel_sent(CancelledBy::Shutdown, worker.page());
             }
         }
-        let exit = self.end(worker).await;
+        let exit = self.end(worker, END_GRACE).await;
         self.bury(&exit);
         Next::Start
     }
@@ -257,7 +263,9 @@ impl Supervisor {
         match answered {
             Ok(Some(exit)) => self.bury(&exit),
             Ok(None) | Err(_) => {
-                let exit = self.end(worker).await;
+                // Who has not come to an end within its grace does not get as much again.
+                let patience = if answered.is_ok() { END_GRACE } else { TERM_GRACE };
+                let exit = self.end(worker, patience).await;
                 self.bury(&exit);
             }
         }
@@ -281,18 +289,20 @@ impl Supervisor {
         }
     }
 
-    /// End of input, grace, TERM, grace, KILL.
-    async fn end(&self, worker: &mut Worker) -> Exit {
+    /// End of input, `patience`, TERM, grace, KILL.
+    async fn end(&self, worker: &mut Worker, patience: Duration) -> Exit {
         let died = async |worker: &mut Worker| loop {
             if let Event::Died(exit) = worker.next().await {
                 return exit;
             }
         };
         worker.close_input();
-        if let Ok(exit) = timeout(END_GRACE, died(worker)).await {
+        if let Ok(exit) = timeout(patience, died(worker)).await {
             return exit;
         }
-        self.shared.logs.warn(&format!("Python has not ended {END_GRACE:?} after its input: SIGTERM"));
+        if !patience.is_zero() {
+            self.shared.logs.warn(&format!("Python has not ended {patience:?} after its input: SIGTERM"));
+        }
         worker.signal(Signal::TERM);
         if let Ok(exit) = timeout(TERM_GRACE, died(worker)).await {
             return exit;
@@ -413,5 +423,7 @@ impl Supervisor {
 /// Why a process did not become ready.
 enum Boot {
     Failed(Failure),
+    /// It is asked to start anew: what it starts from may have changed.
+    Restart(Ready),
     Stop(oneshot::Sender<()>),
 }

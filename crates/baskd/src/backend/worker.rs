@@ -243,8 +243,8 @@ impl Worker {
         };
         if !known {
             drop(calls);
-            let start = String::from_utf8_lossy(&line[..line.len().min(60)]);
-            self.shared.logs.warn(&format!("Python's router wrote a line of {} bytes that is no answer: {start:?}", line.len()));
+            // Without a word of it: it may hold a result.
+            self.shared.logs.warn(&format!("Python's router wrote a line of {} bytes that answers nothing", line.len()));
         }
     }
 

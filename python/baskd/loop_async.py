@@ -99,7 +99,7 @@ class AsyncLoop:
         except Exception as problem:
             self._fail(problem)
             return
-        if router.reader.lines:
+        if router.reader.lines or router.reader.controls:
             self._pump_soon()
         elif router.reader.ended:
             self._let_end()
@@ -183,8 +183,7 @@ class AsyncLoop:
                     await asyncio.sleep(0)
                     until = perf_counter() + _TURN
             except BaseException as problem:
-                await self._throw(call, generator, problem)
-                raise
+                raise await self._thrown(call, generator, problem) from None
 
     async def _offer(self, call: Call, line: bytes) -> None:
         router = self._router
@@ -198,16 +197,17 @@ class AsyncLoop:
             finally:
                 call.more = None
 
-    async def _throw(self, call: Call, generator: Any, problem: BaseException) -> None:
-        """Has a paused generator hear of it: of its cancelling, or that what it yielded is not JSON."""
+    async def _thrown(self, call: Call, generator: Any, problem: BaseException) -> BaseException:
+        """Has a paused generator hear of it: of its cancelling, or that what it yielded is not JSON. What remains."""
         if isinstance(problem, asyncio.CancelledError) and self._router.is_cancelled(call.ident):
             problem = CancelledInLoop("the call was cancelled")
         try:
             await _Steps(self._router, call, generator.athrow(problem))
             await _Steps(self._router, call, generator.aclose())  # It caught that, and yielded again.
         except BaseException as raised:
-            if raised is not problem and not isinstance(raised, StopAsyncIteration):
-                raise
+            if not isinstance(raised, StopAsyncIteration):
+                return raised
+        return problem
 
 
 def _resolve(future: asyncio.Future[None]) -> None:

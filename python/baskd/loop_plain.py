@@ -28,7 +28,7 @@ class PlainLoop:
             if generators.runnable:
                 generators.turn()
                 reader.look()
-            elif not reader.lines:
+            elif not reader.lines and not reader.controls:
                 router.about_to_wait()
                 if not reader.wait():
                     break

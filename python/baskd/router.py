@@ -33,6 +33,9 @@ from .sending import Sending
 from .threads import Threads
 from .wire import FULL, SLOW, Outbox, Reader
 
+# Of so many calls, at most, early credit is kept.
+_EARLY = 1024
+
 Starter = Callable[[Call], None]
 
 
@@ -64,9 +67,10 @@ class Router:
         self.current: Any = None
         #: Calls that have begun and not ended, plain ones only once they have sent. By id.
         self.live: dict[int, Call] = {}
-        #: The latest call that began without an answer to tell it by, and the latest that was told.
+        #: The latest call that began, if nothing has gone out by which the daemon can tell; else 0.
         self.untold = 0
-        self.told = 0
+        #: Credit that came before its call began, by id.
+        self.early: dict[int, list[list[int]]] = {}
         #: How many coroutines have been created that have not begun: what comes after them waits its turn.
         self.starting = 0
         #: What Cancelled is raised as; in the asyncio loop, a CancelledError too.
@@ -94,6 +98,8 @@ class Router:
 
     def pump(self) -> None:
         """Handles what was read, in order, until there is nothing, or it is another call's turn."""
+        if self.reader.controls:
+            self.take_controls()
         lines, methods, decode = self.reader.lines, self.methods, self.dialect.decode
         outbox, out = self.outbox, self.outbox.lines
         if len(lines) > 1:
@@ -117,7 +123,7 @@ class Router:
                 if method.slow:
                     outbox.flush()
                 out.append(self._answer(message, ident, method))
-                self.told = ident
+                self.untold = 0
             now = perf_counter()
             if now - before > SLOW or len(out) >= FULL:
                 method.slow = now - before > SLOW
@@ -176,11 +182,9 @@ class Router:
         if self.is_cancelled(ident):
             self.outbox.lines.append(self.error_line(ident, errors.cancelled()))
             return
-        call = Call(ident, method, self._window(message))
+        call = self._enlist(message, method)
         function = method.function
         call.begin = lambda: function(*arguments, **named)
-        self.live[ident] = call
-        self.untold = ident
         if method.is_async:
             assert self.start_async is not None
             self.start_async(call)
@@ -202,38 +206,44 @@ class Router:
         if isinstance(message, dict) and "method" in message:
             error = errors.method_not_found(message["method"], list(self.methods))
             self.outbox.lines.append(self.error_line(message["id"], error))
-        elif isinstance(message, dict) and not message.keys().isdisjoint(("more", "cancel")):
-            self._control(message)
+        elif line.startswith((b'{"cancel":', b'{"more":')):
+            self.reader.controls.append(line)
+            self.take_controls()
         else:
             print(f"baskd: a line from the daemon is not understood: {line[:200]!r}", file=sys.stderr)
 
-    def takes(self, line: bytes) -> bool:
-        """Handles a line out of turn if it is about a call that is under way here; any other has to wait."""
-        if line.startswith(b'{"id":'):
-            return False
-        try:
-            message = self.dialect.decode(line)
-            call = self.live.get(message["more"][0] if "more" in message else message["cancel"])
-        except Exception:
-            return False
-        if call is None:
-            return False
-        if threading.get_ident() != self.main_thread and (call.generator is not None or call.task is not None):
-            return False  # The main thread may be about to sleep; only a line that is left to it keeps it awake.
-        self._control(message)
-        return True
-
-    def _control(self, message: dict[str, Any]) -> None:
-        """More credit for a call, or its end. If the call has ended, nothing is to be done."""
-        if "more" in message:
-            ident, items, size = message["more"]
+    def take_controls(self) -> None:
+        """Handles what has come about calls under way, even in the middle of one. From a thread, runs no user code."""
+        controls = self.reader.controls
+        on_main = threading.get_ident() == self.main_thread
+        while controls:
+            try:
+                line = controls.popleft()
+            except IndexError:
+                return  # Another thread was faster.
+            try:
+                message = self.dialect.decode(line)
+                ident = message["more"][0] if "more" in message else message["cancel"]
+            except Exception:
+                self._other_line(line)
+                continue
             call = self.live.get(ident)
-            if call is not None:
-                self.sending.more(call, items, size)
-        else:
-            call = self.live.get(message["cancel"])
-            if call is not None:
+            if call is None:
+                if "more" in message:
+                    self._keep_early(ident, message["more"])
+            elif not on_main and (call.generator is not None or call.task is not None):
+                # The main thread's, which may be about to sleep; what is left to it among the lines keeps it awake.
+                self.reader.lines.append(line)
+            elif "more" in message:
+                self.sending.more(call, *message["more"][1:])
+            else:
                 self._cancel(call)
+
+    def _keep_early(self, ident: int, more: list[int]) -> None:
+        """Keeps credit for a call that has not begun, or has ended: that can't be told apart, so not too much is kept."""
+        self.early.setdefault(ident, []).append(more)
+        if len(self.early) > _EARLY:
+            del self.early[next(iter(self.early))]
 
     def _cancel(self, call: Call) -> None:
         if call.task is not None:
@@ -256,15 +266,15 @@ class Router:
 
     def tell(self, ident: int) -> None:
         """Something goes out by which the daemon learns that this call has begun."""
-        if ident > self.told:
-            self.told = ident
+        if ident == self.untold:
+            self.untold = 0
 
     def about_to_wait(self) -> None:
         """Before the main thread blocks on input: flushes, and says what has begun if nothing else says so."""
         if self.forked:
             self.leave_child(None)
         if self.untold:
-            if self.untold > self.told and self.live:
+            if self.live:
                 self.outbox.lines.append(self.dialect.begun(self.untold))
             self.untold = 0
         self.outbox.flush()
@@ -287,15 +297,20 @@ class Router:
 
     def materialized(self, message: dict[str, Any]) -> Call:
         """Makes a Call of a plain one, which is a message only as long as it sends nothing."""
-        ident = message["id"]
-        call = Call(ident, self.methods[message["method"]], self._window(message))
+        call = self._enlist(message, self.methods[message["method"]])
         call.begun = True
+        return call
+
+    def _enlist(self, message: dict[str, Any], method: Method) -> Call:
+        ident = message["id"]
+        window: Window = message.get("window", self.window) if self.dialect.has_credit else UNBOUNDED
+        call = Call(ident, method, window)
+        for _, items, size in self.early.pop(ident, ()):
+            call.items += items
+            call.bytes += size
         self.live[ident] = call
         self.untold = ident
         return call
-
-    def _window(self, message: dict[str, Any]) -> Window:
-        return message.get("window", self.window) if self.dialect.has_credit else UNBOUNDED
 
     # Cancelling
 

@@ -105,7 +105,8 @@ class Sending:
                     router.about_to_wait()
                     if router.reader.ended:
                         raise router.cancelled_type("nobody is left to send to")
-                    router.reader.wait_within(router.takes, lambda: call.items > 0 < call.bytes)
+                    router.reader.wait_unless(lambda: bool(router.reader.controls) or call.items > 0 < call.bytes)
+                    router.take_controls()
         finally:
             router.running = running
         if running and router.is_cancelled(running):
@@ -124,7 +125,7 @@ class Sending:
             with self._changed:
                 if call.items <= 0 or call.bytes <= 0:
                     self._changed.wait(_LOOK)
-            if router.reader.look_beside(router.takes):
+            if router.reader.look_beside(router.take_controls):
                 router.wake()
         raise router.cancelled_type("the call was cancelled")
 

@@ -24,15 +24,16 @@ _IDLE_ROUNDS = 50
 
 
 class Reader:
-    """Reads whole lines into `lines`. Any thread may, one at a time."""
+    """Reads whole lines: calls into `lines`, what is about calls under way into `controls`. Any thread may read."""
 
     def __init__(self, descriptor: int) -> None:
         self.lines: deque[bytes] = deque()
+        self.controls: deque[bytes] = deque()
         self.ended = False
         #: Called when the input ends.
         self.on_end: Callable[[], None] = lambda: None
-        #: Held while reading. Lines may have come while one waited for it.
-        self.lock = threading.Lock()
+        # Held while reading. Lines may have come while one waited for it.
+        self._lock = threading.Lock()
         self._descriptor = descriptor
         self._parts: list[bytes] = []
         self._ready = select.poll()
@@ -43,65 +44,77 @@ class Reader:
         return self._descriptor
 
     def wait(self) -> bool:
-        """Blocks until there is a line. False: the input has ended and there is none."""
-        while not self.lines and not self.ended:
-            with self.lock:
-                if not self.lines and not self.ended:
-                    self._read()
-        return bool(self.lines)
+        """Blocks until there is something. False: the input has ended, and there is nothing."""
+        while not self.lines and not self.controls and not self.ended:
+            self.wait_unless(lambda: bool(self.lines or self.controls))
+        return bool(self.lines or self.controls)
+
+    def wait_unless(self, is_over: Callable[[], bool]) -> None:
+        """Blocks for one read, unless the wait is over by the time that no other thread reads."""
+        with self._lock:
+            if not self.ended and not is_over():
+                self._read()
 
     def look(self) -> None:
         """Reads what has come, without waiting."""
-        with self.lock:
+        with self._lock:
             if self._is_ready():
                 self._read()
 
-    def wait_within(self, takes: Callable[[bytes], bool], is_over: Callable[[], bool]) -> None:
-        """Blocks for one read in the middle of a call. Lines that `takes` does not take are left for later."""
-        with self.lock:
-            if not is_over() and not self.ended:  # Another thread may have read what is waited for.
-                self._read(takes)
+    def look_beside(self, then: Callable[[], None]) -> bool:
+        """As `look`, from any thread, unless another is reading; then calls `then` before anyone else may read.
 
-    def look_beside(self, takes: Callable[[bytes], bool]) -> bool:
-        """As `wait_within`, without waiting, from any thread. Whether lines were left for the main one."""
-        if not self.lock.acquire(blocking=False):
-            return False  # Another thread is reading, and will see to what it reads.
+        Gives whether there are new lines for the main thread.
+        """
+        if not self._lock.acquire(blocking=False):
+            return False
         try:
             before = len(self.lines)
             while self._is_ready():
-                self._read(takes)
+                self._read()
+            then()
             return len(self.lines) > before
         finally:
-            self.lock.release()
+            self._lock.release()
 
     def abandon(self) -> None:
         """In a forked child: the input is the parent's."""
         self.lines.clear()
+        self.controls.clear()
         self.ended = True
-        self.lock = threading.Lock()
+        self._lock = threading.Lock()
         os.close(self._descriptor)
 
     def _is_ready(self) -> bool:
         return not self.ended and bool(self._ready.poll(0))
 
-    def _read(self, takes: Optional[Callable[[bytes], bool]] = None) -> None:
+    def _read(self) -> None:
         data = os.read(self._descriptor, _CHUNK)
         if not data:
             self.ended = True
             self.on_end()
-            lines, self._parts = self._parts and [b"".join(self._parts)], []
+            if not self._parts:
+                return
+            data = b"\n"  # What is left is a line, too.
         elif b"\n" not in data:
             self._parts.append(data)  # A long line is joined once, when its end has come.
             return
+        if self._parts:
+            data = b"".join([*self._parts, data])
+            self._parts.clear()
+        lines = data.split(b"\n")
+        rest = lines.pop()
+        if rest:
+            self._parts.append(rest)
+        if data.startswith(_CONTROLS) or b'\n{"c' in data or b'\n{"m' in data:
+            for line in lines:
+                (self.controls if line.startswith(_CONTROLS) else self.lines).append(line)
         else:
-            if self._parts:
-                data = b"".join([*self._parts, data])
-                self._parts = []
-            lines = data.split(b"\n")
-            rest = lines.pop()
-            if rest:
-                self._parts.append(rest)
-        self.lines.extend(lines if takes is None else [line for line in lines if not takes(line)])
+            self.lines.extend(lines)
+
+
+# How {"cancel": …} and {"more": …} begin; a call begins with its id.
+_CONTROLS = (b'{"cancel":', b'{"more":')
 
 
 class Outbox:

@@ -43,7 +43,6 @@ class Streams:
         with self.spawn(window=[2, 1 << 20]) as router:
             ident = router.call("endless")
             assert [router.read()["data"] for _ in range(2)] == [0, 1]
-            assert router.read() == {"begun": ident} or True
             assert router.result("how_many") == 2  # It is parked at its yield; others are served.
             router.more(ident, 3)
             assert [router.read()["data"] for _ in range(3)] == [2, 3, 4]

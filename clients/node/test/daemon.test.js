@@ -183,6 +183,26 @@ describe("Bindings", needsDaemon, () => {
     assert.match(wrong.stderr, /WrongController: the daemon at .*default\.sock serves .*controller\.py/);
   });
 
+  test("start a daemon again that was stopped, for a call and not before", async (t) => {
+    const { env, cwd, running } = home(t);
+    const { code, stdout, stderr } = await runProgram(
+      `const chat = new Bindings({ model: "kept" }, { controller: ${JSON.stringify(CONTROLLER)} });
+       const { pid } = await chat.callMethod("daemon.status");
+       await chat.callMethod("daemon.shutdown");
+       const again = () => chat.callMethod("daemon.status").catch((error) => {
+         if (error.name === "Disconnected") return again();
+         throw error;
+       });
+       let status = await again();
+       while (status.pid === pid) status = await again();
+       console.log(await chat.getProperty("model"));`,
+      "",
+      { env, cwd },
+    );
+    assert.deepEqual([code, stdout, stderr], [0, "kept\n", ""]);
+    assert.equal(running().length, 1);
+  });
+
   test("say why a daemon can't be started, at once", async (t) => {
     const { env, cwd } = home(t);
     const { code, stderr } = await runProgram('await new Bindings({}, { args: ["--no-such-flag"] }).increment();', "", {

@@ -173,3 +173,13 @@ describe("controllers", () => {
     assert.throws(() => chooseController(join(folder, "none.py")), /no controller at/);
   });
 });
+
+test("the package has its names", async () => {
+  const names = Object.keys(await import("baskd"));
+  for (const name of ["connect", "Bindings", "BaskdError", "MethodError", "Disconnected", "callOnce", "Router"]) {
+    assert.ok(names.includes(name), name);
+  }
+  const bindings = await import("baskd/python_bindings.js");
+  assert.equal(bindings.default, (await import("baskd")).Bindings);
+  assert.equal(typeof (await import("baskd/router.js")).default, "function");
+});

@@ -1,11 +1,9 @@
 /** Types of the package `baskd`. PROTOCOL.md says what the values mean. */
 
-import type Bindings from "./python_bindings.js";
 import type { InstanceOptions } from "./python_bindings.js";
-import type Router from "./router.js";
 
-export { type CallOnceOptions, callOnce, type RouterOptions } from "./router.js";
-export { Bindings, InstanceOptions, Router };
+export { default as Bindings, type InstanceOptions } from "./python_bindings.js";
+export { type CallOnceOptions, callOnce, default as Router, type RouterOptions } from "./router.js";
 
 /** Params as the daemon takes them: by name, or by position. */
 export type Params = object | readonly unknown[];

@@ -19,7 +19,7 @@ use crate::backend::{self, Backend, Controller, Journal};
 use crate::limits::Limits;
 use crate::logs::Logs;
 use crate::net::connection;
-use crate::net::listen::{self, ListenError, Listener};
+use crate::net::listen::{self, ListenError, Listener, Lock};
 use crate::rpc::{About, Service};
 
 /// How long connections may take to read their last lines once all is answered.
@@ -143,6 +143,7 @@ pub struct Daemon {
     service: Rc<Service>,
     backend: Backend,
     listener: Listener,
+    lock: Lock,
     grace: Duration,
     stop: CancellationToken,
 }
@@ -171,7 +172,7 @@ impl Daemon {
             ControllerSpec::Module { module, class } => format!("{module}:{class}"),
         };
         let about = format!("pid {}, {described}", std::process::id());
-        let listener = listen::listen(&options.socket, &about)?;
+        let (listener, lock) = listen::listen(&options.socket, &about)?;
 
         // With the lock held, the instance's state is ours as well.
         let state_dir = states.join(&options.name);
@@ -181,7 +182,7 @@ impl Daemon {
         let backend = Backend::start(backend::Options { controller, python, state_dir, limits: options.limits.clone() }, journal, logs.clone());
         let about = About { name: options.name, socket: options.socket.display().to_string(), started: Instant::now() };
         let service = Service::new(backend.clone(), options.limits, logs, about, stop.clone());
-        Ok(Daemon { service, backend, listener, grace: options.grace, stop })
+        Ok(Daemon { service, backend, listener, lock, grace: options.grace, stop })
     }
 
     /// Serves until it is asked to stop; then answers what there is, and returns when Python has ended and every connection is closed.
@@ -201,6 +202,8 @@ impl Daemon {
             connections.shutdown().await;
         }
         self.service.logs.info("stopped");
+        // Only now may another daemon have the path, and the state.
+        drop(self.lock);
     }
 
     async fn accept(&self, socket: &UnixListener, connections: &mut JoinSet<()>, closing: &CancellationToken) {

@@ -258,9 +258,9 @@ impl Calls {
         let flow = &mut call.flow;
         flow.outstanding = flow.outstanding.saturating_sub(bytes);
         flow.to_return += bytes;
-        flow.full_since = None;
         if (items > 0 || flow.to_return >= WINDOW_BYTES / 2) && call.sent {
             let bytes = std::mem::take(&mut flow.to_return);
+            flow.full_since = None;
             wire::push_more(&mut self.control, id, items, bytes);
         } else if items > 0 {
             call.window = call.window.map(|window| window.saturating_add(items));
@@ -435,7 +435,8 @@ impl Calls {
         call.has_sent_items = true;
         let taken = sink.item(Item { call: id, number: id >> SLOT_BITS, method: &call.method, data, cost });
         call.flow.outstanding += cost;
-        if call.flow.outstanding >= WINDOW_BYTES && call.flow.full_since.is_none() {
+        // What was taken and not told to Python yet is as good as not taken, to a `send()` that waits.
+        if call.flow.outstanding + call.flow.to_return >= WINDOW_BYTES && call.flow.full_since.is_none() {
             call.flow.full_since = Some(Instant::now());
             self.some_full = true;
         }

@@ -56,6 +56,8 @@ pub(crate) struct Parameter {
     pub(crate) required: bool,
     #[serde(default)]
     pub(crate) schema: Value,
+    #[serde(default)]
+    pub(crate) default: Option<Value>,
 }
 
 /// Why a router could not start.

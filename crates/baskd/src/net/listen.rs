@@ -34,16 +34,20 @@ pub enum ListenError {
     Io { path: PathBuf, source: io::Error },
 }
 
-/// A bound socket. Dropping it unlinks the path, if it still is ours, then gives the lock back.
+/// A bound socket. Dropping it unlinks the path, if it still is ours.
 pub struct Listener {
     pub socket: UnixListener,
     path: PathBuf,
     inode: (u64, u64),
-    _lock: File,
+}
+
+/// The right to a path, and to the instance's state. It is given back by dropping it, which is to be the last thing a daemon does.
+pub struct Lock {
+    _file: File,
 }
 
 /// Makes `path` a socket of this process. `about` is told to a second daemon that wants it too.
-pub fn listen(path: &Path, about: &str) -> Result<Listener, ListenError> {
+pub fn listen(path: &Path, about: &str) -> Result<(Listener, Lock), ListenError> {
     let io = |source| ListenError::Io { path: path.to_owned(), source };
     let folder = folder_of(path);
     if fs::symlink_metadata(folder).is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
@@ -64,7 +68,7 @@ pub fn listen(path: &Path, about: &str) -> Result<Listener, ListenError> {
     }
 
     let (socket, inode) = bind(path, folder).map_err(io)?;
-    Ok(Listener { socket, path: path.to_owned(), inode, _lock: lock })
+    Ok((Listener { socket, path: path.to_owned(), inode }, Lock { _file: lock }))
 }
 
 /// Takes the lock, or says who has it.
@@ -130,7 +134,7 @@ mod tests {
     fn a_socket_is_its_owners_only_and_goes_with_its_daemon() {
         let folder = folder();
         let path = folder.path().join("new/a.sock");
-        let listener = listen(&path, "me").unwrap();
+        let (listener, _lock) = listen(&path, "me").unwrap();
         assert_eq!(fs::metadata(path.parent().unwrap()).unwrap().mode() & 0o777, 0o700);
         assert_eq!(fs::symlink_metadata(&path).unwrap().mode() & 0o777, 0o600);
         UnixStream::connect(&path).unwrap();
@@ -143,12 +147,15 @@ mod tests {
     fn a_living_owner_is_named_and_keeps_its_socket() {
         let folder = folder();
         let path = folder.path().join("a.sock");
-        let listener = listen(&path, "pid 7, /x/controller.py").unwrap();
+        let (listener, _lock) = listen(&path, "pid 7, /x/controller.py").unwrap();
         let refusal = listen(&path, "other").err().unwrap().to_string();
         assert!(refusal.contains("pid 7, /x/controller.py"), "{refusal}");
         UnixStream::connect(&path).unwrap();
         listener.socket.set_nonblocking(false).unwrap();
         listener.socket.accept().unwrap();
+        // While it stops, its path is gone and its state is still its own.
+        drop(listener);
+        assert!(matches!(listen(&path, "other"), Err(ListenError::Runs { .. })));
     }
 
     #[test]

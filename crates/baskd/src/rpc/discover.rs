@@ -34,7 +34,13 @@ fn method(method: &Method) -> Value {
     let params: Vec<_> = method
         .params
         .iter()
-        .map(|param| json!({ "name": param.name, "required": param.required, "schema": schema(&param.schema) }))
+        .map(|param| {
+            let mut schema = schema(&param.schema);
+            if let Some(default) = &param.default {
+                schema["default"] = default.clone();
+            }
+            json!({ "name": param.name, "required": param.required, "schema": schema })
+        })
         .collect();
     let mut described = Map::from_iter([("name".to_owned(), method.name.clone().into())]);
     if let Some(doc) = &method.doc {

@@ -11,7 +11,7 @@ import select
 import threading
 from collections import deque
 from time import sleep
-from typing import Callable, Optional
+from typing import Callable
 
 # User code that took longer than this is followed by a flush, in seconds.
 SLOW = 50e-6
@@ -69,11 +69,10 @@ class Reader:
         if not self._lock.acquire(blocking=False):
             return False
         try:
-            before = len(self.lines)
             while self._is_ready():
                 self._read()
             then()
-            return len(self.lines) > before
+            return bool(self.lines)
         finally:
             self._lock.release()
 

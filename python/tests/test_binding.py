@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import unittest
-from typing import Any, Callable, Dict, List, Optional, Union  # noqa: UP035 - these are what is tested
+from typing import Any, Callable, Dict, List, Optional, Union
 
 from baskd import binding
 from baskd.errors import BadParams
@@ -67,7 +67,7 @@ class TestBinding(unittest.TestCase):
             def f(self, a: Any, *more: Any, **rest: Any) -> Any:
                 return [a, more, rest]
 
-            def odd(this, self: Any = 0, **rest: Any) -> Any:  # noqa: N805
+            def odd(this, self: Any = 0, **rest: Any) -> Any:
                 return [self, rest]
 
         f = C().f

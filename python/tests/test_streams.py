@@ -25,7 +25,10 @@ class Streams:
                 [b'__STREAM__{"id":%d,"data":%d}' % (ident, n) for n in range(3)] + [b'{"id":%d,"result":3}' % ident],
             )
             assert router.begun[ident & 0x7FFF] == ident
-            assert router.items(router.call("nothing")) == ([], {"id": router.ident() - (1 << 15) - 1, "result": "done"})
+            assert router.items(router.call("nothing")) == (
+                [],
+                {"id": router.ident() - (1 << 15) - 1, "result": "done"},
+            )
             items, answer = router.items(router.call("fails"))
             assert items == [0, 1] and answer["error"]["data"]["type"] == "ValueError"
             items, answer = router.items(router.call("sends"))

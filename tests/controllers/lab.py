@@ -59,12 +59,13 @@ class Controller(BaseController):
     def stubborn(self, path):
         """Does not let itself be cancelled until that file is there."""
         self.send("begun")
-        while not os.path.exists(path):
+        while True:
             try:
-                time.sleep(0.005)
+                while not os.path.exists(path):
+                    time.sleep(0.005)
+                return "done"
             except baskd.Cancelled:
                 pass
-        return "done"
 
     async def asleep(self, seconds):
         import asyncio

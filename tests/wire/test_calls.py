@@ -66,9 +66,10 @@ class Cancelling(DaemonTest):
 
     def begin(self, connection: Connection, method: str, params: Any, id: Any = None) -> Any:
         """Sends a call that says when it has begun, and waits for that."""
-        connection.call("messages.subscribe", ["own"])
+        subscription = connection.call("messages.subscribe", ["own"])
         id = connection.request(method, params, id)
-        self.assertEqual(connection.read_until(lambda m: m.get("method") == "messages.item")["params"]["result"]["data"], "begun")
+        self.assertEqual(connection.event(subscription)["result"]["data"], "begun")
+        self.assertIs(connection.call("messages.unsubscribe", [subscription]), True)
         return id
 
     def test_a_running_sleeper_is_cancelled_at_once_and_the_next_call_is_unaffected(self) -> None:
@@ -117,7 +118,8 @@ class Cancelling(DaemonTest):
         id = self.begin(connection, "waitFor", [str(gate)], "shared name")
         self.assertIs(other.call("rpc.cancel", [id]), False)
         other.notify("$/cancelRequest", [id])
-        self.assertIs(other.call("daemon.status")["workers"][0]["running"] != [], True)
+        running = other.call("daemon.status")["workers"][0]["running"]
+        self.assertEqual([call["method"] for call in running], ["waitFor"])
         gate.touch()
         self.assertEqual(connection.result(id), "found")
 
@@ -138,7 +140,8 @@ class Cancelling(DaemonTest):
         self.assertIs(connection.call("rpc.cancel", [id]), True)
         self.assertError(connection.answer(id)["error"], -32024, by="client")
         next_id = connection.request("add", [2, 2])
-        self.assertEqual(connection.call("daemon.status")["in_flight"] + connection.call("daemon.status")["queued"], 1)
+        status = connection.call("daemon.status")
+        self.assertEqual(status["in_flight"] + status["queued"], 1)
         gate.touch()
         self.assertEqual(connection.result(next_id), 4)
 

@@ -145,6 +145,7 @@ class Breaker(DaemonTest):
         for _ in range(10):
             connection.call("pid")
             self.assertError(connection.error("exit"), -32021, ran="yes")
+        connection.call("pid")
         self.assertEqual(connection.call("daemon.status")["state"], "ready")
 
 

@@ -1,9 +1,8 @@
-import { basename } from "node:path";
 import { findBinary } from "./binary.js";
 import { chooseController, instanceNameFor, serves } from "./controller.js";
 import { BaskdError, NotReached } from "./errors.js";
 import { startDaemon } from "./launch.js";
-import { checkedName, socketPath, stateFolder } from "./places.js";
+import { checkedName, nameOf, socketPath, stateFolder } from "./places.js";
 import { privatePlace, tied } from "./private.js";
 import { Session } from "./session.js";
 import { dialSocket } from "./wire.js";
@@ -130,8 +129,7 @@ function named(name, path) {
   const ownName = name || (path ? undefined : process.env.BASKD_NAME);
   if (ownName) flags.push("--name", checkedName(ownName));
   if (path || !name) flags.push("--socket", socket);
-  // A socket that has no name given lends the daemon its own.
-  return { socket, flags, stateFolder: stateFolder(ownName || basename(socket, ".sock")) };
+  return { socket, flags, stateFolder: stateFolder(ownName || nameOf(socket)) };
 }
 
 /**

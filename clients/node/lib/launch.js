@@ -20,8 +20,8 @@ const LONGEST_KNOCK_MS = 100;
 const LOG_KEPT_BYTES = 1024 * 1024;
 const SHOWN_BYTES = 4096;
 
-/** What a daemon says that finds another in its place. */
-const ANOTHER_RUNS = /\balready\b/;
+/** What a daemon says that finds another in its place: `ListenError` in crates/baskd/src/net/listen.rs. */
+const ANOTHER_RUNS = /\bdaemon runs on\b.*\balready\b/;
 
 /**
  * @typedef {object} Plan

@@ -2,7 +2,7 @@
 
 import { lstatSync, statSync } from "node:fs";
 import { homedir } from "node:os";
-import { dirname, join, resolve } from "node:path";
+import { dirname, join, parse, resolve } from "node:path";
 import { BaskdError, NotReached } from "./errors.js";
 
 const NAME = /^[A-Za-z0-9][A-Za-z0-9_.-]{0,31}$/;
@@ -40,6 +40,16 @@ function runtimeFolder(env) {
  */
 export function stateFolder(name, env = process.env) {
   return join(env.XDG_STATE_HOME || join(homedir(), ".local", "state"), "baskd", name);
+}
+
+/**
+ * The name of the instance whose socket was given without one: the socket lends it its own, as the daemon has it.
+ * @param {string} socket
+ * @returns {string}
+ */
+export function nameOf(socket) {
+  const { name } = parse(socket);
+  return NAME.test(name) ? name : "default";
 }
 
 /**

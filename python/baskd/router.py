@@ -240,7 +240,7 @@ class Router:
                 self._cancel(call)
 
     def _keep_early(self, ident: int, more: list[int]) -> None:
-        """Keeps credit for a call that has not begun, or has ended: that can't be told apart, so not too much is kept."""
+        """Keeps credit for a call that has not begun. It may also have ended: so not too much is kept."""
         self.early.setdefault(ident, []).append(more)
         if len(self.early) > _EARLY:
             del self.early[next(iter(self.early))]

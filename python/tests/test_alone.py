@@ -65,7 +65,8 @@ class TestAlone(unittest.TestCase):
             for old in ("basecontroller.py", "router.py", "index.py"):
                 Path(folder, old).write_text("raise ImportError('the old one')\n")
             Path(folder, "controller.py").write_text(
-                "from basecontroller import BaseController\nclass Controller(BaseController):\n def f(self): return __name__\n"
+                "from basecontroller import BaseController\n"
+                "class Controller(BaseController):\n def f(self): return __name__\n"
             )
             request = lines({"method": "f"})
             for spec in ("other.py:Other", "other:Other", "package.other:Other", f"{folder}/other.py:Other"):

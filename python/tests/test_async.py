@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import unittest
+from typing import Any
 
 from tests.support import FIXTURES, Spawned
 from tests.test_cancel import CANCELLED, begun
@@ -64,7 +65,7 @@ class TestAsync(unittest.TestCase):
                 ident, beside = router.call(method), router.call("sleep", {"seconds": 0.3})
                 begun(router, ident)
                 router.cancel(ident)
-                answers = {}
+                answers: dict[int, Any] = {}
                 while len(answers) < 2:
                     message = router.read()
                     if "begun" not in message:

@@ -110,7 +110,7 @@ class TestCalls(unittest.TestCase):
 
     def test_signatures(self) -> None:
         with Spawned(FIXTURES / "typed.py") as router:
-            for method, params, result in [
+            expected: list[tuple[str, Any, Any]] = [
                 ("search", ["q", 5], ["q", 5, None]),
                 ("search", {"query": "q", "exact": True}, ["q", 10, True]),
                 ("whole", None, {}),
@@ -125,9 +125,11 @@ class TestCalls(unittest.TestCase):
                 ("static", [4], 4),
                 ("of_class", {"a": 4}, ["Controller", 4]),
                 ("implicit_optional", {"x": None}, None),
-            ]:
+            ]
+            for method, params, result in expected:
                 self.assertEqual(router.result(method, params), result, method)
-            for method, bad in [("increment", {"bye": 1}), ("nothing", [1]), ("increment", {"by": "1"})]:
+            misfits: list[tuple[str, Any]] = [("increment", {"bye": 1}), ("nothing", [1]), ("increment", {"by": "1"})]
+            for method, bad in misfits:
                 self.assertEqual(router.error(method, bad)["code"], -32602)
             for method in ("serch", "_private", "on_start", "send", "a_property", "__init__", ""):
                 error = router.error(method)
@@ -322,6 +324,7 @@ class TestDeath(unittest.TestCase):
             "import time\nclass Controller:\n def f(self):\n  pass\n def on_stop(self):\n  time.sleep(60)\n",
         ):
             with Spawned(source) as router:
+                router.allow_unread = True
                 router.call("f", window=[1 << 40, 1 << 50])
                 router.read()
                 end, router._stdout = router._stdout, os.open(os.devnull, os.O_RDONLY)

@@ -384,10 +384,9 @@ def measure(options: argparse.Namespace, base: Path) -> Iterator[str]:
         first = ways[0].name
         memory.setdefault(first, memory[alone.name])
         callers = sorted({1, options.callers, 2 * options.callers})
-        together = [
-            (k, processes_together(alone, k), clients_together(path, [daemon.pid, worker], k))
-            for k in callers
-        ]
+        shared = [clients_together(path, [daemon.pid, worker], count) for count in callers]
+    # Once the daemon is gone: its Python has the same files mapped, and would take a share of them.
+    separate = [processes_together(alone, count) for count in callers]
 
     yield f"Machine: {machine()}; Python {version(options.python)}."
     yield (
@@ -418,8 +417,8 @@ def measure(options: argparse.Namespace, base: Path) -> Iterator[str]:
     yield ""
     yield "| callers at the same time | a process each, MiB | one daemon, MiB |"
     yield "| ---: | ---: | ---: |"
-    for count, separate, shared in together:
-        yield f"| {count} | {mib(separate)} | {mib(shared)} |"
+    for number, count in enumerate(callers):
+        yield f"| {count} | {mib(separate[number])} | {mib(shared[number])} |"
     yield ""
     yield "Memory of all of them together, pages that they share counted once (the sum of Pss)."
 

@@ -40,8 +40,7 @@ test("a call that is under way keeps it alive, and so do a stream and a connecti
       return LATER;
     },
     bye: () => {
-      void fake.stop();
-      setTimeout(() => fake.restart(), 300);
+      fake.stop().then(() => setTimeout(() => fake.restart(), 300));
       return LATER;
     },
   });

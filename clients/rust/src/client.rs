@@ -45,7 +45,8 @@ pub struct Builder {
 /// What to ask for with a call.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct CallOptions {
-    /// After how long the daemon answers `TimedOut`, the time in its queue included; in whole milliseconds. None: never.
+    /// After how long the daemon answers `TimedOut`, the time in its queue included; in whole milliseconds. None:
+    /// never.
     pub timeout: Option<Duration>,
 }
 
@@ -57,8 +58,8 @@ impl Builder {
         self
     }
 
-    /// For how long a call tries to connect again after the connection was lost, as when the daemon restarts. One second
-    /// by default.
+    /// For how long a call tries to connect again after the connection was lost, as when the daemon restarts. One
+    /// second by default.
     #[must_use]
     pub fn reconnect(mut self, reconnect: Duration) -> Self {
         self.reconnect = reconnect;
@@ -102,8 +103,8 @@ impl Client {
     /// Dropping the future cancels the call.
     ///
     /// # Errors
-    /// [`Error::Rpc`] with what the daemon or the method answered; [`Error::Disconnected`] if the daemon went away meanwhile;
-    /// [`Error::NoDaemon`] if it was away before; [`Error::Decode`] if the result is no `T`.
+    /// [`Error::Rpc`] with what the daemon or the method answered; [`Error::Disconnected`] if the daemon went away
+    /// meanwhile; [`Error::NoDaemon`] if it was away before; [`Error::Decode`] if the result is no `T`.
     pub async fn call<T: DeserializeOwned>(&self, method: &str, params: impl Serialize) -> Result<T, Error> {
         decode(&self.raw(method, raw_params(params)?.as_deref()).await?)
     }
@@ -123,8 +124,8 @@ impl Client {
     /// Calls a method for its partial results. Dropping the stream cancels the call.
     ///
     /// # Errors
-    /// As [`call`](Client::call), for what is known before the call begins: an unknown method, a full queue. What happens
-    /// later is an item of the stream.
+    /// As [`call`](Client::call), for what is known before the call begins: an unknown method, a full queue. What
+    /// happens later is an item of the stream.
     pub async fn stream(&self, method: &str, params: impl Serialize, options: StreamOptions) -> Result<Stream, Error> {
         let window = options.window();
         let timeout_ms = options.timeout.map(milliseconds);
@@ -134,8 +135,8 @@ impl Client {
         Ok(Stream::new(events.map_err(last)?, window))
     }
 
-    /// What calls `send()` or `yield` besides their results: those of this connection's plain calls, or everybody's; of one
-    /// method, or of all. Dropping it unsubscribes. Up to 65,536 messages are kept for a reader that falls behind.
+    /// What calls `send()` or `yield` besides their results: those of this connection's plain calls, or everybody's; of
+    /// one method, or of all. Dropping it unsubscribes. Up to 65,536 messages are kept for a reader that falls behind.
     ///
     /// # Errors
     /// As [`call`](Client::call).

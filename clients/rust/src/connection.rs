@@ -1,9 +1,9 @@
 //! One connection, from the first byte to the last.
 //!
-//! jsonrpsee's client keeps the table of what is under way; this adds what it leaves out. It sends nothing when a call's
-//! future is dropped, and does not tell a caller its request's id, without which a call can't be cancelled. So calls don't
-//! go through its `request` but through the [`RpcService`] under it, which takes whole requests, with ids counted here.
-//! That also spares a timer for each call, which `request` would start in a thread of its own.
+//! jsonrpsee's client keeps the table of what is under way; this adds what it leaves out. It sends nothing when a
+//! call's future is dropped, and does not tell a caller its request's id, without which a call can't be cancelled. So
+//! calls don't go through its `request` but through the [`RpcService`] under it, which takes whole requests, with ids
+//! counted here. That also spares a timer for each call, which `request` would start in a thread of its own.
 
 use std::borrow::Cow;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -107,8 +107,8 @@ impl Connection {
         });
     }
 
-    /// Subscribes, and keeps up to `buffered` events for their reader. If this future is dropped before the subscription is
-    /// acknowledged, it is ended when it is.
+    /// Subscribes, and keeps up to `buffered` events for their reader. If this future is dropped before the
+    /// subscription is acknowledged, it is ended when it is.
     pub(crate) async fn subscribe<T: DeserializeOwned + 'static>(
         self: &Arc<Self>,
         method: &'static str,

@@ -21,7 +21,8 @@ pub enum Error {
     /// The socket can't be used as it is: choose another, or mend its folder.
     #[error(transparent)]
     Socket(#[from] SocketError),
-    /// The connection was lost while the call was under way, so it may or may not have run. The next call connects again.
+    /// The connection was lost while the call was under way, so it may or may not have run. The next call connects
+    /// again.
     #[error("the daemon closed the connection before it answered, so the call may or may not have run: check `baskd status`")]
     Disconnected,
     /// The daemon or the method answered with an error.
@@ -36,7 +37,8 @@ pub enum Error {
     /// The answer is not of the type that was asked for.
     #[error("the answer is not of the type that was asked for: {0}")]
     Decode(#[source] serde_json::Error),
-    /// This subscription's messages were not taken fast enough, and some are lost: subscribe again, and take them sooner.
+    /// This subscription's messages were not taken fast enough, and some are lost: subscribe again, and take them
+    /// sooner.
     #[error("the messages of this subscription were not taken fast enough, and some are lost: take them sooner")]
     Lagged,
 }

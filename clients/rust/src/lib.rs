@@ -21,8 +21,8 @@
 //! ```
 //!
 //! A [`Client`] is cheap to clone and can be used from many tasks at once; all share one connection. It needs a tokio
-//! runtime. Dropping the future of a call, or a [`Stream`], cancels it in the daemon. A client outlives its daemon: calls
-//! under way when the connection is lost fail with [`Error::Disconnected`], and the next one connects again.
+//! runtime. Dropping the future of a call, or a [`Stream`], cancels it in the daemon. A client outlives its daemon:
+//! calls under way when the connection is lost fail with [`Error::Disconnected`], and the next one connects again.
 
 mod client;
 mod connection;

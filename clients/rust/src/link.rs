@@ -2,8 +2,8 @@
 //!
 //! jsonrpsee's client gives up its connection, and with it every call under way, when it meets an answer it did not ask
 //! for; one with `id: null` is such. So it is handed only answers to requests that went out. Nor is it handed
-//! subscriptions: it keeps an entry for each that ever ended, and forgets to end one whose request was dropped before it
-//! was acknowledged. They are told apart here, in one pass over each line.
+//! subscriptions: it keeps an entry for each that ever ended, and forgets to end one whose request was dropped before
+//! it was acknowledged. They are told apart here, in one pass over each line.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -206,7 +206,8 @@ impl Line {
     }
 }
 
-/// The id of a message that begins as jsonrpsee's requests and the daemon's answers do; within, None if it is no number.
+/// The id of a message that begins as jsonrpsee's requests and the daemon's answers do; within, None if it is no
+/// number.
 pub(crate) fn leading_id(message: &[u8]) -> Option<Option<u64>> {
     let rest = message.strip_prefix(b"{\"jsonrpc\":\"2.0\",\"id\":")?;
     let end = rest.iter().position(|&byte| byte == b',')?;

@@ -17,8 +17,8 @@ use crate::subscription::Subscription;
 pub struct StreamOptions {
     /// After how long the call ends `TimedOut`, as in [`CallOptions`](crate::CallOptions).
     pub timeout: Option<Duration>,
-    /// How many items may be under way before they are taken, from 1 to 512; 256 unless given. A generator pauses when its
-    /// reader is that far behind, so a small one suits large items.
+    /// How many items may be under way before they are taken, from 1 to 512; 256 unless given. A generator pauses when
+    /// its reader is that far behind, so a small one suits large items.
     pub window: Option<u32>,
 }
 
@@ -40,7 +40,8 @@ pub enum Event {
 
 /// One call's partial results, then its return value. Dropping it cancels the call.
 ///
-/// It is a [`futures_util::Stream`](futures_util::stream::Stream) of `Result<Event, Error>` as well. An error is the last item.
+/// It is a [`futures_util::Stream`](futures_util::stream::Stream) of `Result<Event, Error>` as well. An error is the
+/// last item.
 #[derive(Debug)]
 pub struct Stream {
     events: Subscription<Wire>,
@@ -69,8 +70,8 @@ impl Stream {
         StreamExt::next(self).await
     }
 
-    /// Allows the daemon as many items as were taken, once half the window is used up: late enough for few messages, and
-    /// early enough that a generator whose reader keeps up never pauses.
+    /// Allows the daemon as many items as were taken, once half the window is used up: late enough for few messages,
+    /// and early enough that a generator whose reader keeps up never pauses.
     fn replenish(&mut self) {
         self.taken += 1;
         if self.taken >= self.window.div_ceil(2) {
@@ -137,7 +138,8 @@ pub enum Message {
 
 /// A subscription to messages. Dropping it unsubscribes.
 ///
-/// It is a [`futures_util::Stream`](futures_util::stream::Stream) of `Result<Message, Error>` as well. An error is the last item.
+/// It is a [`futures_util::Stream`](futures_util::stream::Stream) of `Result<Message, Error>` as well. An error is the
+/// last item.
 #[derive(Debug)]
 pub struct Messages(Subscription<WireMessage>);
 

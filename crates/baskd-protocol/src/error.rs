@@ -1,4 +1,5 @@
-//! The errors a client can meet: one table of codes, and one constructor an error, so that each is always worded and filled in the same way.
+//! The errors a client can meet: one table of codes, and one constructor an error, so that each is always worded and
+//! filled in the same way.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};

@@ -1,8 +1,9 @@
 //! Where does a JSON value end, and is it JSON at all?
 //!
-//! [`Scanner`] walks the bytes of one object or array once, however they are split into reads: it stops at the end of what it is given and goes on from there. It checks the whole
-//! grammar of RFC 8259 but for UTF-8 (which [`std::str::from_utf8`] does faster, once, at the end), so that what it accepts can be carried to Python and back without being parsed again. On the
-//! way it notes where the members of a request, or the entries of a batch, are.
+//! [`Scanner`] walks the bytes of one object or array once, however they are split into reads: it stops at the end of
+//! what it is given and goes on from there. It checks the whole grammar of RFC 8259 but for UTF-8 (which
+//! [`std::str::from_utf8`] does faster, once, at the end), so that what it accepts can be carried to Python and back
+//! without being parsed again. On the way it notes where the members of a request, or the entries of a batch, are.
 
 use std::ops::Range;
 
@@ -112,7 +113,8 @@ pub struct Scanner {
 }
 
 impl Scanner {
-    /// `max_nesting`: how many brackets may be open at once. `max_entries`: how many entries of a batch are noted; the others are only counted.
+    /// `max_nesting`: how many brackets may be open at once. `max_entries`: how many entries of a batch are noted; the
+    /// others are only counted.
     pub fn new(max_nesting: usize, max_entries: usize) -> Scanner {
         Scanner {
             state: State::Value,
@@ -156,13 +158,15 @@ impl Scanner {
         self.entry_count
     }
 
-    /// Stops noting members and forgets the bytes seen, so that the rest of a value that is too large can be skipped: the next [`Scanner::scan`] is given only new bytes.
+    /// Stops noting members and forgets the bytes seen, so that the rest of a value that is too large can be skipped:
+    /// the next [`Scanner::scan`] is given only new bytes.
     pub fn skip_rest(&mut self) {
         self.noting = false;
         self.at = 0;
     }
 
-    /// Goes on with `bytes`, which begin with the value's first byte (after [`Scanner::skip_rest`]: with the first byte not seen yet).
+    /// Goes on with `bytes`, which begin with the value's first byte (after [`Scanner::skip_rest`]: with the first byte
+    /// not seen yet).
     pub fn scan(&mut self, bytes: &[u8]) -> Scan {
         while self.at < bytes.len() {
             let byte = bytes[self.at];
@@ -295,7 +299,8 @@ impl Scanner {
             return self.close_value(self.at + 1);
         }
         self.state = State::Colon;
-        // The key is looked at while its bytes are at hand: only four matter, so nothing grows with the number of members.
+        // The key is looked at while its bytes are at hand: only four matter, so nothing grows with the number of
+        // members.
         if self.open.len() == 1 && self.noting {
             self.member = Member::named(&bytes[self.key_start..self.at + 1]);
         }
@@ -457,10 +462,7 @@ mod tests {
         assert_eq!(scanner.scan(text), Scan::Complete(text.len()));
         let at = |span: &Option<Span>| std::str::from_utf8(&text[span.clone().unwrap()]).unwrap();
         let members = scanner.members();
-        assert_eq!(
-            (at(&members.id), at(&members.method), at(&members.params), at(&members.jsonrpc)),
-            ("8", "\"f\"", "{\"id\":1}", "\"2.0\"")
-        );
+        assert_eq!((at(&members.id), at(&members.method), at(&members.params), at(&members.jsonrpc)), ("8", "\"f\"", "{\"id\":1}", "\"2.0\""));
 
         scanner.reset();
         let text = b"[ {} ,[1], 2,\"x\"]";

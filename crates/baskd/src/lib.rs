@@ -1,4 +1,5 @@
-//! The daemon of baskd. A request meets the modules in this order: [`net`] → [`rpc`] → [`backend`]; [`serve`] puts them together.
+//! The daemon of baskd. A request meets the modules in this order: [`net`] → [`rpc`] → [`backend`]; [`serve`] puts them
+//! together.
 
 pub mod backend;
 pub mod limits;

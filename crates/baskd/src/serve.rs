@@ -39,7 +39,8 @@ pub struct Options {
     pub limits: Limits,
 }
 
-/// A controller as it is written on a command line: `path.py`, `path.py:Class`, `package.module:Class`, or nothing for the embedded example.
+/// A controller as it is written on a command line: `path.py`, `path.py:Class`, `package.module:Class`, or nothing for
+/// the embedded example.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum ControllerSpec {
     #[default]
@@ -63,7 +64,9 @@ impl FromStr for ControllerSpec {
 
     fn from_str(spec: &str) -> Result<ControllerSpec, BadSpec> {
         let bad = || BadSpec(spec.to_owned());
-        let is_name = |name: &str| !name.is_empty() && !name.starts_with(|first: char| first.is_ascii_digit()) && name.chars().all(|letter| letter.is_alphanumeric() || letter == '_');
+        let is_name = |name: &str| {
+            !name.is_empty() && !name.starts_with(|first: char| first.is_ascii_digit()) && name.chars().all(|letter| letter.is_alphanumeric() || letter == '_')
+        };
         let (place, class) = match spec.rsplit_once(':') {
             Some((place, class)) if is_name(class) => (place, class),
             Some(_) => return Err(bad()),
@@ -104,7 +107,9 @@ impl Error {
     pub fn is_usage(&self) -> bool {
         match self {
             Error::BadName(_) | Error::NoController(_) | Error::Python(_) => true,
-            Error::Listen(error) => matches!(error, ListenError::Socket(SocketError::PathTooLong { .. } | SocketError::BadName(_)) | ListenError::NotASocket(_)),
+            Error::Listen(error) => {
+                matches!(error, ListenError::Socket(SocketError::PathTooLong { .. } | SocketError::BadName(_)) | ListenError::NotASocket(_))
+            }
             Error::State { .. } | Error::NoState | Error::Io(_) => false,
         }
     }
@@ -112,6 +117,7 @@ impl Error {
 
 /// Runs a daemon until it is asked to stop, by SIGTERM, SIGINT or `daemon.shutdown`. Everything runs on this thread.
 pub fn run(options: Options) -> Result<(), Error> {
+    backend::allow_many_descriptors();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let local = LocalSet::new();
     runtime.block_on(local.run_until(async {
@@ -126,7 +132,8 @@ pub fn run(options: Options) -> Result<(), Error> {
                     _ = interrupt.recv() => "SIGINT",
                 };
                 if asked > 1 {
-                    // Asked twice: whoever does is not willing to wait for running calls. Python ends with this process.
+                    // Asked twice: whoever does is not willing to wait for running calls. Python ends with this
+                    // process.
                     std::process::exit(1);
                 }
                 tracing::info!(target: "baskd", "stopping: {name}");
@@ -185,7 +192,8 @@ impl Daemon {
         Ok(Daemon { service, backend, listener, lock, grace: options.grace, stop })
     }
 
-    /// Serves until it is asked to stop; then answers what there is, and returns when Python has ended and every connection is closed.
+    /// Serves until it is asked to stop; then answers what there is, and returns when Python has ended and every
+    /// connection is closed.
     pub async fn run(self) {
         let closing = CancellationToken::new();
         let mut connections = JoinSet::new();

@@ -1,4 +1,5 @@
-//! jsonrpsee's own client, unmodified, against a daemon in this process: calls, batches, and its own idea of a subscription.
+//! jsonrpsee's own client, unmodified, against a daemon in this process: calls, batches, and its own idea of a
+//! subscription.
 
 use std::io;
 use std::os::unix::fs::PermissionsExt;

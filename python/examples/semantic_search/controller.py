@@ -16,10 +16,9 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 from basecontroller import BaseController
 
-from model import DIMENSIONS, MAX_TOKENS, PACKAGE, Model
+from model import DIMENSIONS, MAX_TOKENS, PACKAGE, Array, Model, joined
 from passages import split
 from store import Document, Store
 
@@ -105,15 +104,15 @@ class Controller(BaseController):
                     store.put(known._replace(size=file.size, mtime_ns=file.mtime_ns))
                     continue
                 parts = split(text, self._model.count, markdown=file.path.endswith(".md"))
-                vectors = np.empty((len(parts), DIMENSIONS), np.float32)
-                row = 0
+                vectors: list[Array] = []
+                embedded = 0
                 for batch in self._model.batches([part.embedded for part in parts]):
                     # Between the batches of a long file others get their turn.
-                    if row:
-                        yield {"done": done - 1, **progress, "passages": passages + row}
-                    vectors[row : row + len(batch)] = batch
-                    row += len(batch)
-                store.put(Document(*file, digest, tuple(parts), vectors))
+                    if embedded:
+                        yield {"done": done - 1, **progress, "passages": passages + embedded}
+                    vectors.append(batch)
+                    embedded += len(batch)
+                store.put(Document(*file, digest, tuple(parts), joined(vectors)))
                 summary["embedded"] += 1
                 passages += len(parts)
                 yield {"done": done, **progress, "passages": passages}

@@ -14,15 +14,16 @@ from __future__ import annotations
 import importlib.util
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-# BLAS reads this once, when numpy is imported. Its own threads wait for each other, spinning, in
-# every product: that gains less than working on several batches at once, as is done here, and where
-# other programs keep the cores busy it was ten times slower than one thread.
+# BLAS reads this once, when numpy is imported: nothing imports numpy before this module. Its own
+# threads wait for each other, spinning, in every product: that gains less than working on several
+# batches at once, as is done here, and where other programs keep the cores busy it was ten times
+# slower than one thread.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import numpy as np
@@ -79,7 +80,7 @@ class Model:
 
     def embed(self, texts: Sequence[str]) -> Array:
         """One row of length 1 a text, in order."""
-        return np.concatenate([np.empty((0, DIMENSIONS), np.float32), *self.batches(texts)])
+        return joined(self.batches(texts))
 
     def batches(self, texts: Sequence[str]) -> Iterator[Array]:
         """The rows of `embed`, as many at a time as are computed together."""
@@ -225,6 +226,11 @@ def erf(x: Array) -> Array:
     np.subtract(np.float32(1), tail, out=tail)
     np.copysign(tail, x, out=tail)
     return tail
+
+
+def joined(batches: Iterable[Array]) -> Array:
+    """The rows of all batches, which may be none, in one matrix."""
+    return np.concatenate([np.empty((0, DIMENSIONS), np.float32), *batches])
 
 
 def mapped(path: Path) -> dict[str, Array]:

@@ -23,7 +23,7 @@ import numpy as np
 import safetensors.numpy
 from safetensors import SafetensorError
 
-from model import DIMENSIONS, Array
+from model import Array, joined
 from passages import VERSION, Passage
 
 log = logging.getLogger("semantic_search")
@@ -192,9 +192,7 @@ class Store:
     def _stack(self) -> _Stacked:
         if self._stacked is None:
             documents = list(self._documents.values())
-            matrix: Array = np.concatenate(
-                [np.empty((0, DIMENSIONS), np.float32), *(d.vectors for d in documents)]
-            )
+            matrix = joined(document.vectors for document in documents)
             starts, start = [], 0
             for number, document in enumerate(documents):
                 starts.append(start)

@@ -134,8 +134,10 @@ export class FakeDaemon {
 
   /** Ends, as a daemon does that is stopped. */
   async stop() {
+    // It stops listening first: a client that is dropped is at once back at the door.
+    const closed = new Promise((resolve) => this.#server.close(resolve));
     this.drop();
-    await new Promise((resolve) => this.#server.close(resolve));
+    await closed;
   }
 
   /** Comes back where it was. */

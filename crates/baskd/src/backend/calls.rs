@@ -2,12 +2,15 @@
 //!
 //! # Theory of operation
 //!
-//! A call is *queued*, then *sent* to Python, and leaves the table with its answer. Whether a sent call has *begun* is not guessed: the router marks it in the shared [`Page`], which outlives the process. When
-//! the process dies, begun calls are answered `BackendCrashed`, and the others go back to the head of the queue for the next process.
+//! A call is *queued*, then *sent* to Python, and leaves the table with its answer. Whether a sent call has *begun* is
+//! not guessed: the router marks it in the shared [`Page`], which outlives the process. When the process dies, begun
+//! calls are answered `BackendCrashed`, and the others go back to the head of the queue for the next process.
 //!
-//! A cancelled call that was sent is answered at once and stays in its slot, *abandoned*, until Python is done with it: its slot is not used again before, so a late reply can't be taken for another call's.
+//! A cancelled call that was sent is answered at once and stays in its slot, *abandoned*, until Python is done with it:
+//! its slot is not used again before, so a late reply can't be taken for another call's.
 //!
-//! Only so many calls are sent ahead of what Python has begun ([`AHEAD`]); the rest wait in the [`Queue`], where owners take turns and where a cancelled call costs nothing.
+//! Only so many calls are sent ahead of what Python has begun ([`AHEAD`]); the rest wait in the [`Queue`], where owners
+//! take turns and where a cancelled call costs nothing.
 //!
 //! The table does no I/O. It writes what Python is to be told into buffers, which the worker takes.
 
@@ -24,7 +27,8 @@ use super::queue::Queue;
 use super::wire;
 use super::{CallId, Item, NewCall, Outcome, Sink, Taken};
 
-/// How many calls may be with Python without having begun. Enough that Python never waits for the daemon, few enough that a flood of one client is not before another's first call.
+/// How many calls may be with Python without having begun. Enough that Python never waits for the daemon, few enough
+/// that a flood of one client is not before another's first call.
 const AHEAD: usize = 64;
 /// How many bytes may wait for Python's pipe before nothing more is taken from the queue.
 const MAX_OUT: usize = 256 << 10;
@@ -87,7 +91,8 @@ struct Call {
     since: Instant,
 }
 
-/// The bytes of partial results that a call's client has not taken yet, and those that it has but Python was not told of.
+/// The bytes of partial results that a call's client has not taken yet, and those that it has but Python was not told
+/// of.
 #[derive(Default)]
 struct Flow {
     outstanding: u64,
@@ -451,7 +456,8 @@ impl Calls {
         self.abandoned > 0 || self.some_full
     }
 
-    /// Ends plain calls whose `send()` has waited too long for its reader. True if Python itself has to go: a call that was cancelled `kill_grace` ago still runs, and others wait for it.
+    /// Ends plain calls whose `send()` has waited too long for its reader. True if Python itself has to go: a call that
+    /// was cancelled `kill_grace` ago still runs, and others wait for it.
     pub(crate) fn tend(&mut self, page: &Page, stall: Duration, kill_grace: Duration) -> bool {
         let now = Instant::now();
         let methods = self.methods.clone();
@@ -495,6 +501,11 @@ impl Calls {
         self.queued == 0 && self.in_flight() == 0
     }
 
+    /// Whether one of both may be so that waits for it: see `Shared::rest`.
+    pub(crate) fn is_at_rest(&self) -> bool {
+        self.is_idle() || self.nothing_sent()
+    }
+
     /// Whether Python has nothing to do.
     pub(crate) fn nothing_sent(&self) -> bool {
         self.sent == 0
@@ -513,8 +524,7 @@ impl Calls {
     pub(crate) fn running(&self, page: &Page) -> Vec<Running> {
         let now = Instant::now();
         let begun = self.slots.iter().flatten().filter(|call| call.sent && page.has_begun(call.id));
-        let mut running: Vec<_> =
-            begun.map(|call| Running { number: call.id >> SLOT_BITS, method: call.method.clone(), age: now - call.since }).collect();
+        let mut running: Vec<_> = begun.map(|call| Running { number: call.id >> SLOT_BITS, method: call.method.clone(), age: now - call.since }).collect();
         running.sort_unstable_by_key(|call| call.number);
         running
     }

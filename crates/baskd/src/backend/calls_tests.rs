@@ -244,10 +244,7 @@ fn a_timeout_says_where_the_call_was() {
     for id in [running, ahead, queued] {
         table.calls.expire(id, Some(&table.page));
     }
-    assert_eq!(
-        table.seen(),
-        ["starting ! -32023 \"starting\"", "running ! -32023 \"running\"", "ahead ! -32023 \"queued\"", "queued ! -32023 \"queued\""]
-    );
+    assert_eq!(table.seen(), ["starting ! -32023 \"starting\"", "running ! -32023 \"running\"", "ahead ! -32023 \"queued\"", "queued ! -32023 \"queued\""]);
 }
 
 #[test]

@@ -1,4 +1,5 @@
-//! Calls that may take only so long. One task waits for the earliest deadline; a call that ended before its own costs nothing but its entry, and the entries of ended calls are thrown out whenever they are the most.
+//! Calls that may take only so long. One task waits for the earliest deadline; a call that ended before its own costs
+//! nothing but its entry, and the entries of ended calls are thrown out whenever they are the most.
 
 use std::cell::RefCell;
 use std::cmp::Reverse;

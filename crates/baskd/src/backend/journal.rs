@@ -1,6 +1,7 @@
 //! The properties that clients set, kept over deaths of Python and, but for the volatile ones, of the daemon.
 //!
-//! A `setProperty` is answered when the file has it: written beside, fsynced, renamed, and the folder fsynced. All that come in meanwhile are written together.
+//! A `setProperty` is answered when the file has it: written beside, fsynced, renamed, and the folder fsynced. All that
+//! come in meanwhile are written together.
 
 use std::cell::RefCell;
 use std::fs::{self, DirBuilder, File, OpenOptions};
@@ -49,7 +50,8 @@ struct Read {
 }
 
 impl Journal {
-    /// Reads what `state_dir` holds, and starts the task that writes. A file that can't be read is put aside, said in the log, and nothing is set.
+    /// Reads what `state_dir` holds, and starts the task that writes. A file that can't be read is put aside, said in
+    /// the log, and nothing is set.
     pub fn open(state_dir: &Path, logs: &Logs) -> io::Result<Journal> {
         DirBuilder::new().recursive(true).mode(0o700).create(state_dir)?;
         let path = state_dir.join(FILE);
@@ -153,7 +155,8 @@ fn save(path: &Path, text: &[u8]) -> io::Result<()> {
     }
 }
 
-/// Whether one of the name's words says that it is a secret: `apiKey`, `api_key` and `API-KEY` are, `tokenizer` and `monkey` are not.
+/// Whether one of the name's words says that it is a secret: `apiKey`, `api_key` and `API-KEY` are, `tokenizer` and
+/// `monkey` are not.
 fn is_volatile(name: &str) -> bool {
     words(name).iter().any(|word| VOLATILE_WORDS.contains(&word.trim_end_matches(|end: char| end.is_ascii_digit()).trim_end_matches('s')))
 }
@@ -163,8 +166,8 @@ fn words(name: &str) -> Vec<String> {
     let mut words = vec![String::new()];
     for (at, letter) in letters.iter().enumerate() {
         let before = at.checked_sub(1).map(|before| letters[before]);
-        let starts_word = letter.is_uppercase()
-            && (before.is_some_and(|before| !before.is_uppercase()) || letters.get(at + 1).is_some_and(|after| after.is_lowercase()));
+        let starts_word =
+            letter.is_uppercase() && (before.is_some_and(|before| !before.is_uppercase()) || letters.get(at + 1).is_some_and(|after| after.is_lowercase()));
         if !letter.is_alphanumeric() || starts_word {
             words.push(String::new());
         }

@@ -44,10 +44,8 @@ impl Methods {
 /// Up to three names that somebody who wrote `name` may have meant, nearest first.
 pub(crate) fn nearest<'a>(name: &str, names: impl Iterator<Item = &'a str>) -> Vec<String> {
     let wanted = name.to_lowercase();
-    let mut near: Vec<_> = names
-        .map(|candidate| (strsim::jaro_winkler(&wanted, &candidate.to_lowercase()), candidate))
-        .filter(|(likeness, _)| *likeness > 0.75)
-        .collect();
+    let mut near: Vec<_> =
+        names.map(|candidate| (strsim::jaro_winkler(&wanted, &candidate.to_lowercase()), candidate)).filter(|(likeness, _)| *likeness > 0.75).collect();
     near.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(b.1)));
     near.into_iter().take(3).map(|(_, candidate)| candidate.to_owned()).collect()
 }

@@ -1,9 +1,11 @@
 //! The backend: one Python, kept alive, and the calls it is given.
 //!
-//! [`Backend`] is the handle through which everything is asked for. Behind it, [`calls::Calls`] owns the calls, [`supervisor`] owns the life of the Python process, and [`worker`] is that process: its pipes, its
-//! page, its death. The backend knows nothing of sockets: whoever submits a call gives it a [`Sink`] for what comes back.
+//! [`Backend`] is the handle through which everything is asked for. Behind it, [`calls::Calls`] owns the calls,
+//! [`supervisor`] owns the life of the Python process, and [`worker`] is that process: its pipes, its page, its death.
+//! The backend knows nothing of sockets: whoever submits a call gives it a [`Sink`] for what comes back.
 //!
-//! Everything runs on one thread, so a call costs no lock, no task and no wake-up of its own: it is written into a buffer, and one wake-up sends all that has come in.
+//! Everything runs on one thread, so a call costs no lock, no task and no wake-up of its own: it is written into a
+//! buffer, and one wake-up sends all that has come in.
 
 mod calls;
 mod deadlines;
@@ -37,6 +39,7 @@ use methods::Methods;
 use page::Page;
 
 pub use journal::Journal;
+pub use spawn::allow_many_descriptors;
 pub use status::State;
 
 /// A call's id on the router's wire: its number, then its slot.
@@ -54,9 +57,11 @@ pub struct NewCall<'a> {
     pub sink: Box<dyn Sink>,
 }
 
-/// Where what comes of a call goes. All of it is called while the table of calls is borrowed: a sink writes into a buffer of its own, and asks nothing of the backend.
+/// Where what comes of a call goes. All of it is called while the table of calls is borrowed: a sink writes into a
+/// buffer of its own, and asks nothing of the backend.
 pub trait Sink {
-    /// The method exists, and the call waits its turn. Comes before everything else; not at all for a call that is refused.
+    /// The method exists, and the call waits its turn. Comes before everything else; not at all for a call that is
+    /// refused.
     fn accepted(&mut self) {}
 
     /// A partial result.
@@ -244,7 +249,7 @@ impl Shared {
         let page = self.page.borrow().clone();
         let mut calls = self.calls.borrow_mut();
         let result = change(&mut calls, page.as_deref());
-        if calls.is_idle() {
+        if calls.is_at_rest() {
             self.rest.notify_waiters();
         }
         self.work.notify_one();

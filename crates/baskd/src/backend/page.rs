@@ -1,7 +1,8 @@
 //! The page shared with one Python process: which calls have begun, and which are cancelled.
 //!
-//! The router marks a call as begun with one store, about 40 ns and no system call; the mark outlives the process. A cancelled call's mark is what the router's signal handler looks at: no message
-//! has to be read for it. A page serves one process, so nothing that an old process left behind can speak for a new one.
+//! The router marks a call as begun with one store, about 40 ns and no system call; the mark outlives the process. A
+//! cancelled call's mark is what the router's signal handler looks at: no message has to be read for it. A page serves
+//! one process, so nothing that an old process left behind can speak for a new one.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};

@@ -21,8 +21,8 @@ pub enum FindError {
     None,
 }
 
-/// The one asked for (an interpreter or a venv's folder), else `$VIRTUAL_ENV`, else `.venv` beside the controller or above it, else `python3`. `beside` is the controller's folder, or the
-/// working folder.
+/// The one asked for (an interpreter or a venv's folder), else `$VIRTUAL_ENV`, else `.venv` beside the controller or
+/// above it, else `python3`. `beside` is the controller's folder, or the working folder.
 pub fn find(asked: Option<&Path>, beside: &Path) -> Result<Interpreter, FindError> {
     find_in(asked, beside, env::var_os("VIRTUAL_ENV"), env::var_os("PATH"))
 }

@@ -1,4 +1,5 @@
-//! Who is next: calls in order of arrival within one owner (a connection), round robin between owners, so that a flood delays only its sender.
+//! Who is next: calls in order of arrival within one owner (a connection), round robin between owners, so that a flood
+//! delays only its sender.
 
 use std::collections::{HashMap, VecDeque};
 

@@ -1,7 +1,9 @@
 //! When is a dead Python replaced? A pure function of what has happened.
 //!
-//! A process that answered a call has shown that it works: the next one is started at once, however often that happens. One that dies before its first answer is started again after a growing pause, and after
-//! five such deaths in ten seconds not at all. A process that never became ready is counted however long it took: a broken installation that needs a minute to fail does not restart for ever either.
+//! A process that answered a call has shown that it works: the next one is started at once, however often that happens.
+//! One that dies before its first answer is started again after a growing pause, and after five such deaths in ten
+//! seconds not at all. A process that never became ready is counted however long it took: a broken installation that
+//! needs a minute to fail does not restart for ever either.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};

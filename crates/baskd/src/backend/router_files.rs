@@ -1,7 +1,9 @@
 //! The router's Python files, laid where Python can read them.
 //!
-//! They are real files in the instance's own folder rather than an archive in memory, so that tracebacks show their lines and `multiprocessing` can start processes of its own. What is there is compared with
-//! what this binary carries at every start of Python, and laid anew where it differs: an older version's files, a tidied-up folder or a meddled one never run.
+//! They are real files in the instance's own folder rather than an archive in memory, so that tracebacks show their
+//! lines and `multiprocessing` can start processes of its own. What is there is compared with what this binary carries
+//! at every start of Python, and laid anew where it differs: an older version's files, a tidied-up folder or a meddled
+//! one never run.
 
 use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::{self, Write};

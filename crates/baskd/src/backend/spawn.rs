@@ -5,10 +5,11 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
 
 use rustix::io::{FdFlags, fcntl_setfd};
 use rustix::pipe::{PipeFlags, pipe_with};
-use rustix::process::{Pid, PidfdFlags, Signal, getpid, getppid, pidfd_open, set_parent_process_death_signal};
+use rustix::process::{Pid, PidfdFlags, Resource, Rlimit, Signal, getpid, getppid, getrlimit, pidfd_open, set_parent_process_death_signal, setrlimit};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::net::unix::pipe;
@@ -28,7 +29,19 @@ pub(crate) struct Process {
     pub(crate) stderr: pipe::Receiver,
 }
 
-/// Starts `python router/index.py` as PROTOCOL.md says. To be called from the thread that lives as long as the daemon: the death signal is sent when the *thread* that forked ends.
+/// The limit on descriptors that the daemon was started with.
+static FIRST_LIMIT: OnceLock<Rlimit> = OnceLock::new();
+
+/// Lets this process have as many descriptors as it is allowed, for as many connections. Python gets the limit that was
+/// there: some of its libraries can't cope with high descriptors.
+pub fn allow_many_descriptors() {
+    let first = *FIRST_LIMIT.get_or_init(|| getrlimit(Resource::Nofile));
+    // If it can't be raised, connections beyond it wait to be accepted.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: first.maximum, maximum: first.maximum });
+}
+
+/// Starts `python router/index.py` as PROTOCOL.md says. To be called from the thread that lives as long as the daemon:
+/// the death signal is sent when the *thread* that forked ends.
 pub(crate) fn spawn(python: &Path, router: &Path) -> io::Result<Process> {
     let page = Page::new()?;
     let (theirs_in, wire_in) = pipe_with(PipeFlags::CLOEXEC)?;
@@ -51,6 +64,9 @@ pub(crate) fn spawn(python: &Path, router: &Path) -> io::Result<Process> {
         for fd in &inherited {
             fcntl_setfd(fd, FdFlags::empty())?;
         }
+        if let Some(limit) = FIRST_LIMIT.get() {
+            setrlimit(Resource::Nofile, *limit)?;
+        }
         set_parent_process_death_signal(Some(Signal::KILL))?;
         // The daemon may have died before the line above: then nobody would send the signal any more.
         if getppid() != Some(daemon) {
@@ -58,7 +74,7 @@ pub(crate) fn spawn(python: &Path, router: &Path) -> io::Result<Process> {
         }
         Ok(())
     };
-    // SAFETY: between fork and exec it makes four system calls and neither allocates nor locks.
+    // SAFETY: between fork and exec it makes a few system calls and neither allocates nor locks.
     unsafe { command.pre_exec(before_exec) };
 
     let child = command.spawn()?;

@@ -2,13 +2,16 @@
 //!
 //! # Theory of operation
 //!
-//! One task runs [`run`], and it alone starts and ends processes. Each turn of its loop is one process's life ([`Supervisor::live`]), and ends in a [`Next`]: what happens now. While a process lives, the task waits for
+//! One task runs [`run`], and it alone starts and ends processes. Each turn of its loop is one process's life
+//! ([`Supervisor::live`]), and ends in a [`Next`]: what happens now. While a process lives, the task waits for
 //! whichever comes first of the worker's [`Event`]s, an [`Order`], or a time limit.
 //!
-//! Calls are steered by the gate of the table: held while Python starts, closed with the reason while it can't be had. A process that could not start is told apart from one that crashed: the calls that wait are
-//! answered at once, with what Python said, since the next attempt would most likely end alike.
+//! Calls are steered by the gate of the table: held while Python starts, closed with the reason while it can't be had.
+//! A process that could not start is told apart from one that crashed: the calls that wait are answered at once, with
+//! what Python said, since the next attempt would most likely end alike.
 //!
-//! To be asked to end and to have ended are two things: end of input, TERM, KILL stand in [`Supervisor::end`], and nowhere else.
+//! To be asked to end and to have ended are two things: end of input, TERM, KILL stand in [`Supervisor::end`], and
+//! nowhere else.
 
 use std::rc::Rc;
 use std::time::{Duration, Instant, SystemTime};
@@ -26,7 +29,8 @@ use super::status::{ProcessStatus, State, describe, exit_json};
 use super::worker::{Event, Exit, Worker};
 use super::{Controller, Shared, router_files, spawn};
 
-/// How long a process may take from the end of its input to its exit, `on_stop` included; and then from SIGTERM to SIGKILL.
+/// How long a process may take from the end of its input to its exit, `on_stop` included; and then from SIGTERM to
+/// SIGKILL.
 const END_GRACE: Duration = Duration::from_secs(10);
 const TERM_GRACE: Duration = Duration::from_secs(2);
 /// How often the controller's file is looked at while Python can't be had.
@@ -72,7 +76,10 @@ struct Supervisor {
 /// What comes after a process.
 enum Next {
     Start,
-    Pause { pause: Duration, exit: Failure },
+    Pause {
+        pause: Duration,
+        exit: Failure,
+    },
     /// It is not started again by itself.
     Wait(Failure),
     Stop(oneshot::Sender<()>),
@@ -132,7 +139,8 @@ impl Supervisor {
 
     fn start(&mut self) -> Result<Worker, String> {
         let options = &self.shared.options;
-        let router = router_files::lay(&options.state_dir).map_err(|error| format!("its router can't be written to {}: {error}", options.state_dir.display()))?;
+        let router =
+            router_files::lay(&options.state_dir).map_err(|error| format!("its router can't be written to {}: {error}", options.state_dir.display()))?;
         let process = spawn::spawn(&options.python.path, &router).map_err(|error| format!("{} can't be started: {error}", options.python.path.display()))?;
         let pid = process.pid.as_raw_nonzero().get();
         self.shared.status.borrow_mut().process = Some(ProcessStatus { pid, started: Instant::now(), ready_after: None });
@@ -364,7 +372,8 @@ impl Supervisor {
         }
     }
 
-    /// Waits until somebody asks for a restart, or the controller's file has changed. Returns whom to tell if it is to stop instead.
+    /// Waits until somebody asks for a restart, or the controller's file has changed. Returns whom to tell if it is to
+    /// stop instead.
     async fn wait(&mut self, failure: Failure) -> Option<oneshot::Sender<()>> {
         let reason = if failure.was_ready { format!("{} five times in a row before it had answered a call", failure.reason) } else { failure.reason };
         self.shared.logs.warn("Python is not started again until its controller changes or `baskd restart` is called");

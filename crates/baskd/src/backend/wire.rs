@@ -1,7 +1,8 @@
 //! The lines between the daemon and the router, as PROTOCOL.md has them.
 //!
-//! The router writes an envelope's bytes always in the same way, so a reply is told by its prefix and its value is carried without a look. Whatever does not have that form is [`Line::Garbage`]: the
-//! child is the user's program, and may be as broken as it likes.
+//! The router writes an envelope's bytes always in the same way, so a reply is told by its prefix and its value is
+//! carried without a look. Whatever does not have that form is [`Line::Garbage`]: the child is the user's program, and
+//! may be as broken as it likes.
 
 use baskd_protocol::reply::push_number;
 use serde::Deserialize;
@@ -138,7 +139,8 @@ pub(crate) fn push_call(out: &mut Vec<u8>, id: u64, method: &str, params: Option
     out.extend_from_slice(b"}\n");
 }
 
-/// Copies JSON, a pretty-printed one's newlines as spaces: outside of strings they mean nothing, and inside there are none.
+/// Copies JSON, a pretty-printed one's newlines as spaces: outside of strings they mean nothing, and inside there are
+/// none.
 fn push_on_one_line(out: &mut Vec<u8>, json: &[u8]) {
     let start = out.len();
     out.extend_from_slice(json);
@@ -180,8 +182,19 @@ mod tests {
     #[test]
     fn anything_else_is_garbage() {
         for line in [
-            &b""[..], b"x", b"{", b"{}", b"[]", b"__STREAM__", b"__STREAM__{\"id\":1}", b"{\"id\":}", b"{\"id\":1,\"result\":", b"{\"id\":1",
-            b"{\"id\":99999999999999999999,\"result\":1}", b"{\"ready\":1}", b"\xff\xfe",
+            &b""[..],
+            b"x",
+            b"{",
+            b"{}",
+            b"[]",
+            b"__STREAM__",
+            b"__STREAM__{\"id\":1}",
+            b"{\"id\":}",
+            b"{\"id\":1,\"result\":",
+            b"{\"id\":1",
+            b"{\"id\":99999999999999999999,\"result\":1}",
+            b"{\"ready\":1}",
+            b"\xff\xfe",
         ] {
             assert_eq!(Line::parse(line), Line::Garbage, "{}", String::from_utf8_lossy(line));
         }

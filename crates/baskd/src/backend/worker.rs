@@ -2,11 +2,13 @@
 //!
 //! # Theory of operation
 //!
-//! [`Worker::next`] moves bytes until something happens that the supervisor has to know. It reads big and handles every whole line of a chunk, then takes all calls that may be sent and writes them at once. All of
-//! its state is in the [`Worker`], so that it can be dropped at any await and called again.
+//! [`Worker::next`] moves bytes until something happens that the supervisor has to know. It reads big and handles every
+//! whole line of a chunk, then takes all calls that may be sent and writes them at once. All of its state is in the
+//! [`Worker`], so that it can be dropped at any await and called again.
 //!
-//! Death is the process's exit (its pidfd becomes readable), never the end of a pipe: a forked grandchild can hold a pipe open for long. At that moment the pid is a zombie's, and so is nobody else's: the wire is
-//! read until it is empty, then the process group is killed, and only then is the zombie reaped. No pid is signalled after that.
+//! Death is the process's exit (its pidfd becomes readable), never the end of a pipe: a forked grandchild can hold a
+//! pipe open for long. At that moment the pid is a zombie's, and so is nobody else's: the wire is read until it is
+//! empty, then the process group is killed, and only then is the zombie reaped. No pid is signalled after that.
 
 use std::io;
 use std::os::fd::AsFd;
@@ -212,7 +214,7 @@ impl Worker {
         self.searched = self.inbox.len();
         let held = self.shared.calls.borrow_mut().take_held();
         self.shared.journal.record(held);
-        if self.shared.calls.borrow().is_idle() {
+        if self.shared.calls.borrow().is_at_rest() {
             self.shared.rest.notify_waiters();
         }
     }

@@ -1,7 +1,8 @@
 //! The command line: one file a command family, and here what they have in common.
 //!
-//! A command either needs no daemon (`serve`, `demo`, `socket`), or is a client's: it gets a [`Client`] that is connected,
-//! prints to stdout what was asked for and nothing else, and returns a [`Failure`] for [`exit`] to word and number.
+//! A command either needs no daemon (`serve`, `demo`, `socket`), or is a client's: it gets a [`Client`] that is
+//! connected, prints to stdout what was asked for and nothing else, and returns a [`Failure`] for [`exit`] to word and
+//! number.
 
 mod call;
 mod control;
@@ -32,8 +33,8 @@ use interrupt::Interrupts;
 /// How long the daemon gets to take in that what was under way is cancelled, before this process ends anyway.
 const FAREWELL: Duration = Duration::from_secs(1);
 
-/// Keeps one Python warm and shares it: loads your Controller class once, and lets Node, Rust, Python and shell programs
-/// call its methods over a Unix socket.
+/// Keeps one Python warm and shares it: loads your Controller class once, and lets Node, Rust, Python and shell
+/// programs call its methods over a Unix socket.
 #[derive(Debug, Parser)]
 #[command(name = "baskd", version, max_term_width = 100, disable_help_subcommand = true)]
 #[command(after_help = "\

@@ -1,5 +1,5 @@
-//! The progress of a stream, on stderr while that is a terminal: how many items, how fast, for how long; and a bar, where
-//! the items themselves say how far they are.
+//! The progress of a stream, on stderr while that is a terminal: how many items, how fast, for how long; and a bar,
+//! where the items themselves say how far they are.
 
 use std::time::Duration;
 

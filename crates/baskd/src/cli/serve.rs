@@ -29,7 +29,8 @@ Examples:
 pub(crate) struct Serve {
     /// path/to/controller.py, path.py:Class or package.module:Class [default: the embedded example]
     controller: Option<ControllerSpec>,
-    /// The interpreter, or the folder of its venv [default: $VIRTUAL_ENV, else a .venv beside the controller or above, else python3]
+    /// The interpreter, or the folder of its venv [default: $VIRTUAL_ENV, else a .venv beside the controller or above,
+    /// else python3]
     #[arg(long, value_name = "PATH")]
     python: Option<PathBuf>,
     /// How long calls under way may take to end when it is stopped

@@ -1,7 +1,8 @@
 //! One connection: whose it is, its bytes in, its lines out, its end.
 //!
-//! A task reads a chunk, has every whole message in it handled, and writes all that is ready at once. It stops reading from a peer that does not read its answers. A peer that only closed its writing half is still
-//! answered; one that is gone has its calls cancelled.
+//! A task reads a chunk, has every whole message in it handled, and writes all that is ready at once. It stops reading
+//! from a peer that does not read its answers. A peer that only closed its writing half is still answered; one that is
+//! gone has its calls cancelled.
 
 use std::io;
 use std::rc::Rc;
@@ -28,15 +29,8 @@ pub async fn serve(stream: UnixStream, service: Rc<Service>, closing: Cancellati
     let refusal = (service.connections.get() >= limit).then(|| Error::too_many_connections(limit));
     let refused = refusal.is_some();
     let peer = Peer::new(&service);
-    let mut connection = Connection {
-        values: JsonValues::new(&peer, refusal),
-        stream,
-        peer: peer.clone(),
-        closing,
-        writing: Vec::new(),
-        written: 0,
-        reading: true,
-    };
+    let mut connection =
+        Connection { values: JsonValues::new(&peer, refusal), stream, peer: peer.clone(), closing, writing: Vec::new(), written: 0, reading: true };
     // However it ends, and also if this task is dropped.
     let gone = Gone(peer);
     if let Err(uid) = connection.peer_uid() {

@@ -7,8 +7,8 @@ use rustix::event::{PollFd, PollFlags, poll};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
-/// A second registration of a connection's socket, for the time after its last read: the first one's readiness can't be cleared without losing writes. It is for writing, since tokio never clears that a socket was
-/// closed for reading.
+/// A second registration of a connection's socket, for the time after its last read: the first one's readiness can't be
+/// cleared without losing writes. It is for writing, since tokio never clears that a socket was closed for reading.
 pub(crate) struct Hangup {
     fd: AsyncFd<OwnedFd>,
 }

@@ -1,6 +1,7 @@
 //! The framing of the socket: JSON values one after another, with newlines, without, or pretty-printed.
 //!
-//! Holds what a connection has sent and was not handled yet, and hands each whole value to [`dispatch`]. Does no I/O, so that any split of the bytes can be tried by a test.
+//! Holds what a connection has sent and was not handled yet, and hands each whole value to [`dispatch`]. Does no I/O,
+//! so that any split of the bytes can be tried by a test.
 
 use std::rc::Rc;
 

@@ -2,9 +2,10 @@
 //!
 //! # Theory of operation
 //!
-//! Whoever holds the lock on `SOCKET.lock` owns the path. The lock file is never unlinked: two daemons could otherwise hold locks on two files of one name. With the lock held, a socket that is there is stale, unless
-//! some other program listens on it; that one is asked, and left alone. The new socket is bound under a temporary name with a mode of 0600 from birth, and renamed over the path, so that at no time the path is
-//! missing, open to others, or not listened on.
+//! Whoever holds the lock on `SOCKET.lock` owns the path. The lock file is never unlinked: two daemons could otherwise
+//! hold locks on two files of one name. With the lock held, a socket that is there is stale, unless some other program
+//! listens on it; that one is asked, and left alone. The new socket is bound under a temporary name with a mode of 0600
+//! from birth, and renamed over the path, so that at no time the path is missing, open to others, or not listened on.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Seek, Write};
@@ -41,7 +42,8 @@ pub struct Listener {
     inode: (u64, u64),
 }
 
-/// The right to a path, and to the instance's state. It is given back by dropping it, which is to be the last thing a daemon does.
+/// The right to a path, and to the instance's state. It is given back by dropping it, which is to be the last thing a
+/// daemon does.
 pub struct Lock {
     _file: File,
 }
@@ -51,7 +53,11 @@ pub fn listen(path: &Path, about: &str) -> Result<(Listener, Lock), ListenError>
     let io = |source| ListenError::Io { path: path.to_owned(), source };
     let folder = folder_of(path);
     if fs::symlink_metadata(folder).is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
-        DirBuilder::new().mode(0o700).create(folder).or_else(|error| if error.kind() == io::ErrorKind::AlreadyExists { Ok(()) } else { Err(error) }).map_err(io)?;
+        DirBuilder::new()
+            .mode(0o700)
+            .create(folder)
+            .or_else(|error| if error.kind() == io::ErrorKind::AlreadyExists { Ok(()) } else { Err(error) })
+            .map_err(io)?;
     }
     check_folder(folder)?;
     let lock = lock(path, about)?;

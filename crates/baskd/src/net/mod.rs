@@ -1,4 +1,5 @@
-//! Sockets: [`listen`] makes the path safely, [`connection`] moves bytes, [`json_values`] finds the messages in them. Knows nothing of Python.
+//! Sockets: [`listen`] makes the path safely, [`connection`] moves bytes, [`json_values`] finds the messages in them.
+//! Knows nothing of Python.
 
 pub mod connection;
 mod hangup;

@@ -16,10 +16,7 @@ pub(crate) fn document(peer: &Peer, params: Option<&str>) -> Result<String, Erro
 }
 
 fn openrpc(ready: &Ready) -> Value {
-    let mut info = Map::from_iter([
-        ("title".to_owned(), ready.controller.clone().into()),
-        ("version".to_owned(), env!("CARGO_PKG_VERSION").into()),
-    ]);
+    let mut info = Map::from_iter([("title".to_owned(), ready.controller.clone().into()), ("version".to_owned(), env!("CARGO_PKG_VERSION").into())]);
     if let Some(doc) = &ready.doc {
         info.insert("description".into(), doc.clone().into());
     }

@@ -1,4 +1,5 @@
-//! Messages of all calls, and log lines, for those who subscribed. Who reads too slowly loses the oldest, and is told how many.
+//! Messages of all calls, and log lines, for those who subscribed. Who reads too slowly loses the oldest, and is told
+//! how many.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;

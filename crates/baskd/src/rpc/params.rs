@@ -1,4 +1,5 @@
-//! The params of the daemon's own methods: by name or by position, read one at a time, so that an error names the parameter.
+//! The params of the daemon's own methods: by name or by position, read one at a time, so that an error names the
+//! parameter.
 
 use baskd_protocol::error::Error;
 use baskd_protocol::request::unquote;

@@ -11,7 +11,8 @@ use super::hub::Lossy;
 use super::outbox::{HIGH, LOW, Outbox};
 use crate::backend::CallId;
 
-/// What a connection has asked for and is owed. Its socket belongs to [`crate::net`], which writes what the outbox holds.
+/// What a connection has asked for and is owed. Its socket belongs to [`crate::net`], which writes what the outbox
+/// holds.
 pub struct Peer {
     pub(crate) service: Rc<Service>,
     /// Who it is to the backend.

@@ -20,7 +20,11 @@ fn main() -> io::Result<()> {
     let mut hash: u64 = 0xcbf2_9ce4_8422_2325;
     for file in &files {
         println!("cargo::rerun-if-changed={}", file.display());
-        let name = file.strip_prefix(&root).map_err(io::Error::other)?.display().to_string();
+        let name = file
+            .strip_prefix(&root)
+            .map_err(io::Error::other)?
+            .display()
+            .to_string();
         let path = fs::canonicalize(file)?;
         for byte in name.bytes().chain(fs::read(file)?) {
             hash = (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3);
@@ -28,7 +32,10 @@ fn main() -> io::Result<()> {
         writeln!(list, "    ({name:?}, include_str!({path:?})),").map_err(io::Error::other)?;
     }
     writeln!(list, "];\npub(crate) const HASH: &str = \"{hash:016x}\";").map_err(io::Error::other)?;
-    fs::write(Path::new(&env::var("OUT_DIR").map_err(io::Error::other)?).join("router_files.rs"), list)
+    fs::write(
+        Path::new(&env::var("OUT_DIR").map_err(io::Error::other)?).join("router_files.rs"),
+        list,
+    )
 }
 
 fn collect(folder: &Path, files: &mut Vec<PathBuf>) -> io::Result<()> {

@@ -73,7 +73,11 @@ impl Builder {
     pub async fn connect(self, path: impl AsRef<Path>) -> Result<Client, Error> {
         let path = path.as_ref().to_owned();
         let connection = Connection::new(dial(&path, self.wait).await?);
-        Ok(Client(Arc::new(Shared { path, reconnect: self.reconnect, current: Mutex::new(connection) })))
+        Ok(Client(Arc::new(Shared {
+            path,
+            reconnect: self.reconnect,
+            current: Mutex::new(connection),
+        })))
     }
 }
 
@@ -88,7 +92,10 @@ impl Client {
 
     #[must_use]
     pub fn builder() -> Builder {
-        Builder { wait: Duration::ZERO, reconnect: RECONNECT }
+        Builder {
+            wait: Duration::ZERO,
+            reconnect: RECONNECT,
+        }
     }
 
     /// The path of the daemon's socket.
@@ -113,11 +120,21 @@ impl Client {
     ///
     /// # Errors
     /// As [`call`](Client::call).
-    pub async fn call_with<T: DeserializeOwned>(&self, method: &str, params: impl Serialize, options: CallOptions) -> Result<T, Error> {
+    pub async fn call_with<T: DeserializeOwned>(
+        &self,
+        method: &str,
+        params: impl Serialize,
+        options: CallOptions,
+    ) -> Result<T, Error> {
         let Some(timeout) = options.timeout else {
             return self.call(method, params).await;
         };
-        let wrapped = Wrapped { method, params: raw_params(params)?, timeout_ms: Some(milliseconds(timeout)), window: None };
+        let wrapped = Wrapped {
+            method,
+            params: raw_params(params)?,
+            timeout_ms: Some(milliseconds(timeout)),
+            window: None,
+        };
         self.call("rpc.call", wrapped).await
     }
 
@@ -129,9 +146,16 @@ impl Client {
     pub async fn stream(&self, method: &str, params: impl Serialize, options: StreamOptions) -> Result<Stream, Error> {
         let window = options.window();
         let timeout_ms = options.timeout.map(milliseconds);
-        let params = encode(&Wrapped { method, params: raw_params(params)?, timeout_ms, window: Some(window) })?;
+        let params = encode(&Wrapped {
+            method,
+            params: raw_params(params)?,
+            timeout_ms,
+            window: Some(window),
+        })?;
         let connection = self.connection().await?;
-        let events = connection.subscribe("stream.call", params, "stream.cancel", window as usize + LAST_EVENTS).await;
+        let events = connection
+            .subscribe("stream.call", params, "stream.cancel", window as usize + LAST_EVENTS)
+            .await;
         Ok(Stream::new(events.map_err(last)?, window))
     }
 
@@ -146,7 +170,14 @@ impl Client {
             None => json!({ "scope": scope.text() }),
         };
         let connection = self.connection().await?;
-        let events = connection.subscribe("messages.subscribe", encode(&params)?, "messages.unsubscribe", BUFFERED_MESSAGES).await;
+        let events = connection
+            .subscribe(
+                "messages.subscribe",
+                encode(&params)?,
+                "messages.unsubscribe",
+                BUFFERED_MESSAGES,
+            )
+            .await;
         Ok(Messages::new(events.map_err(last)?))
     }
 
@@ -168,7 +199,9 @@ impl Client {
             name: &'a str,
             value: V,
         }
-        self.call::<Box<RawValue>>("setProperty", Property { name, value }).await.map(drop)
+        self.call::<Box<RawValue>>("setProperty", Property { name, value })
+            .await
+            .map(drop)
     }
 
     /// What the daemon and its Python are doing.

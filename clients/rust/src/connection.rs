@@ -51,7 +51,9 @@ impl Connection {
         let keep = service.clone();
         let jsonrpsee = ClientBuilder::new()
             .id_format(IdKind::Number)
-            .set_rpc_middleware(RpcServiceBuilder::new().layer_fn(move |service: RpcService| keep.get_or_init(|| service).clone()))
+            .set_rpc_middleware(
+                RpcServiceBuilder::new().layer_fn(move |service: RpcService| keep.get_or_init(|| service).clone()),
+            )
             .build_with_tokio(sender, receiver);
         Arc::new(Connection {
             service: service.get().cloned().expect("building a client applies its layers"),
@@ -83,7 +85,10 @@ impl Connection {
     }
 
     async fn call_as(&self, id: u64, method: &str, params: Option<&RawValue>) -> Result<Box<RawValue>, Failure> {
-        let mut guard = CancelOnDrop { connection: self, id: Some(id) };
+        let mut guard = CancelOnDrop {
+            connection: self,
+            id: Some(id),
+        };
         let request = Request::borrowed(method, params, IdKind::Number.into_id(id));
         let answer = self.service.call(request).await;
         guard.id = None;
@@ -103,7 +108,9 @@ impl Connection {
         let service = self.service.clone();
         self.errand(async move {
             // That it fails means the connection is lost, and whoever waits for an answer learns that by himself.
-            let _ = service.notification(Notification::new(method.into(), Some(Cow::Owned(params)))).await;
+            let _ = service
+                .notification(Notification::new(method.into(), Some(Cow::Owned(params))))
+                .await;
         });
     }
 
@@ -123,7 +130,8 @@ impl Connection {
             let id = connection.next_id();
             connection.link.subscribing(id, inbox);
             let answer = connection.call_as(id, method, Some(&params)).await;
-            let subscribed = answer.map(|subscription| Subscription::new(connection.clone(), subscription, events, unsubscribe));
+            let subscribed =
+                answer.map(|subscription| Subscription::new(connection.clone(), subscription, events, unsubscribe));
             if subscribed.is_err() {
                 connection.link.not_subscribed(id);
             }
@@ -197,5 +205,9 @@ impl Drop for CancelOnDrop<'_> {
 }
 
 fn rpc(code: i32, message: &str, data: Option<&RawValue>) -> Error {
-    Error::Rpc(RpcError { code, message: message.to_owned(), data: data.and_then(|data| serde_json::from_str(data.get()).ok()) })
+    Error::Rpc(RpcError {
+        code,
+        message: message.to_owned(),
+        data: data.and_then(|data| serde_json::from_str(data.get()).ok()),
+    })
 }

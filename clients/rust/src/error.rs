@@ -23,7 +23,9 @@ pub enum Error {
     Socket(#[from] SocketError),
     /// The connection was lost while the call was under way, so it may or may not have run. The next call connects
     /// again.
-    #[error("the daemon closed the connection before it answered, so the call may or may not have run: check `baskd status`")]
+    #[error(
+        "the daemon closed the connection before it answered, so the call may or may not have run: check `baskd status`"
+    )]
     Disconnected,
     /// The daemon or the method answered with an error.
     #[error("{0}")]
@@ -100,7 +102,8 @@ mod tests {
         assert_eq!(error.nearest(), Some("increment"));
         assert_eq!(error.traceback(), None);
 
-        let crashed = RpcError::backend_crashed(true, "died", json!({ "signal": 9 }), &["a".to_owned(), "b".to_owned()]);
+        let crashed =
+            RpcError::backend_crashed(true, "died", json!({ "signal": 9 }), &["a".to_owned(), "b".to_owned()]);
         assert_eq!(Error::Rpc(crashed).stderr(), ["a", "b"]);
         assert_eq!(Error::Disconnected.nearest(), None);
     }

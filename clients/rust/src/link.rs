@@ -112,7 +112,10 @@ impl Link {
         }
         // Before the next line is read, for that may be its first event.
         if let Some(inbox) = state.subscribing.remove(&id)
-            && let Ok(Answer { result: Some(subscription), .. }) = serde_json::from_slice(line)
+            && let Ok(Answer {
+                result: Some(subscription),
+                ..
+            }) = serde_json::from_slice(line)
         {
             state.subscriptions.insert(subscription.get().to_owned(), inbox);
         }
@@ -223,12 +226,24 @@ mod tests {
     fn answers_are_told_from_notifications() {
         let kind = |line: &str| Line::of(line.as_bytes());
         assert_eq!(kind(r#"{"jsonrpc":"2.0","id":7,"result":1}"#), Line::Answer(Some(7)));
-        assert_eq!(kind(r#"{"result":{"id":3},"id":7,"jsonrpc":"2.0"}"#), Line::Answer(Some(7)));
+        assert_eq!(
+            kind(r#"{"result":{"id":3},"id":7,"jsonrpc":"2.0"}"#),
+            Line::Answer(Some(7))
+        );
         assert_eq!(kind(r#"{"jsonrpc":"2.0","id":null,"error":{}}"#), Line::Answer(None));
         assert_eq!(kind(r#"{"jsonrpc":"2.0","id":"a,b","error":{}}"#), Line::Answer(None));
-        assert_eq!(kind(r#"{"jsonrpc":"2.0","error":{"code":1,"message":""}}"#), Line::Answer(None));
-        assert_eq!(kind(r#"{"jsonrpc":"2.0","method":"stream.item","params":{"id":1}}"#), Line::Notification);
-        assert_eq!(kind(r#"{"params":{"id":1},"method":"stream.item","jsonrpc":"2.0"}"#), Line::Notification);
+        assert_eq!(
+            kind(r#"{"jsonrpc":"2.0","error":{"code":1,"message":""}}"#),
+            Line::Answer(None)
+        );
+        assert_eq!(
+            kind(r#"{"jsonrpc":"2.0","method":"stream.item","params":{"id":1}}"#),
+            Line::Notification
+        );
+        assert_eq!(
+            kind(r#"{"params":{"id":1},"method":"stream.item","jsonrpc":"2.0"}"#),
+            Line::Notification
+        );
         assert_eq!(kind("[]"), Line::Answer(None));
         assert_eq!(kind("nonsense"), Line::Nonsense);
         assert_eq!(kind("{"), Line::Nonsense);
@@ -239,11 +254,17 @@ mod tests {
         let link = Link::default();
         link.sending(7);
         assert!(link.read(br#"{"jsonrpc":"2.0","id":7,"result":1}"#));
-        assert!(!link.read(br#"{"jsonrpc":"2.0","id":7,"result":1}"#), "it was answered already");
+        assert!(
+            !link.read(br#"{"jsonrpc":"2.0","id":7,"result":1}"#),
+            "it was answered already"
+        );
         assert!(link.farewell().is_none());
         assert!(!link.read(br#"{"jsonrpc":"2.0","id":null,"error":{"code":-32027,"message":"no"}}"#));
         assert_eq!(link.farewell().map(|error| error.code), Some(-32027));
-        assert!(link.read(br#"{"jsonrpc":"2.0","method":"stream.item","params":{"#), "nonsense must not go unnoticed");
+        assert!(
+            link.read(br#"{"jsonrpc":"2.0","method":"stream.item","params":{"#),
+            "nonsense must not go unnoticed"
+        );
     }
 
     #[test]

@@ -38,7 +38,10 @@ pub(crate) async fn dial(path: &Path, patience: Duration) -> Result<UnixStream, 
 }
 
 async fn attempt(path: &Path) -> Result<UnixStream, Error> {
-    let no_daemon = |source: io::Error| Error::NoDaemon { path: path.to_owned(), source };
+    let no_daemon = |source: io::Error| Error::NoDaemon {
+        path: path.to_owned(),
+        source,
+    };
     match check_folder_for_client(folder_of(path)) {
         Ok(()) => UnixStream::connect(path).await.map_err(no_daemon),
         // A folder that is not there yet is only the most thorough way of not being served.

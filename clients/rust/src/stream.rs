@@ -62,7 +62,11 @@ pub(crate) enum Wire {
 
 impl Stream {
     pub(crate) fn new(events: Subscription<Wire>, window: u32) -> Stream {
-        Stream { events, window, taken: 0 }
+        Stream {
+            events,
+            window,
+            taken: 0,
+        }
     }
 
     /// The next item, or the return value, or what went wrong; None after either of the latter.

@@ -26,8 +26,20 @@ pub(crate) struct Subscription<T> {
 }
 
 impl<T: DeserializeOwned> Subscription<T> {
-    pub(crate) fn new(connection: Arc<Connection>, id: Box<RawValue>, events: mpsc::Receiver<Box<RawValue>>, unsubscribe: &'static str) -> Self {
-        Subscription { connection, id, events, unsubscribe, ended: false, event: PhantomData }
+    pub(crate) fn new(
+        connection: Arc<Connection>,
+        id: Box<RawValue>,
+        events: mpsc::Receiver<Box<RawValue>>,
+        unsubscribe: &'static str,
+    ) -> Self {
+        Subscription {
+            connection,
+            id,
+            events,
+            unsubscribe,
+            ended: false,
+            event: PhantomData,
+        }
     }
 
     /// The next event; an error is the last, and None comes after it, or after [`end`](Subscription::end).

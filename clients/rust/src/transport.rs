@@ -15,8 +15,15 @@ const READ_AT_ONCE: usize = 64 * 1024;
 pub(crate) fn split(stream: UnixStream) -> (Sender, Receiver, Arc<Link>) {
     let (read, write) = stream.into_split();
     let link = Arc::new(Link::default());
-    let sender = Sender { write, link: link.clone() };
-    let receiver = Receiver { read: BufReader::with_capacity(READ_AT_ONCE, read), line: Vec::new(), link: link.clone() };
+    let sender = Sender {
+        write,
+        link: link.clone(),
+    };
+    let receiver = Receiver {
+        read: BufReader::with_capacity(READ_AT_ONCE, read),
+        line: Vec::new(),
+        link: link.clone(),
+    };
     (sender, receiver, link)
 }
 

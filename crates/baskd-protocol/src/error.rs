@@ -101,7 +101,11 @@ impl Where {
 
 impl Error {
     pub fn new(code: ErrorCode, message: impl Into<String>, data: Option<Value>) -> Error {
-        Error { code: code.code(), message: message.into(), data }
+        Error {
+            code: code.code(),
+            message: message.into(),
+            data,
+        }
     }
 
     /// Which row of the table this is; None for a code of somebody else's.
@@ -129,7 +133,11 @@ impl Error {
             Some(name) => format!("did you mean `{name}`?"),
             None => "`baskd methods` lists those there are.".to_owned(),
         };
-        Error::new(ErrorCode::MethodNotFound, format!("There is no method `{method}`: {hint}"), Some(json!({ "nearest": nearest })))
+        Error::new(
+            ErrorCode::MethodNotFound,
+            format!("There is no method `{method}`: {hint}"),
+            Some(json!({ "nearest": nearest })),
+        )
     }
 
     /// `got` is the JSON that was given, or null where nothing was.
@@ -139,7 +147,11 @@ impl Error {
         } else {
             format!("The parameter `{parameter}` must be {wanted}, not {got}.")
         };
-        Error::new(ErrorCode::InvalidParams, message, Some(json!({ "parameter": parameter, "wanted": wanted, "got": got })))
+        Error::new(
+            ErrorCode::InvalidParams,
+            message,
+            Some(json!({ "parameter": parameter, "wanted": wanted, "got": got })),
+        )
     }
 
     pub fn internal(why: impl Into<String>) -> Error {
@@ -151,27 +163,51 @@ impl Error {
     }
 
     pub fn too_many_subscriptions(limit: usize) -> Error {
-        Error::limited(ErrorCode::TooManySubscriptions, format!("This connection has {limit} subscriptions already: end one first."), limit)
+        Error::limited(
+            ErrorCode::TooManySubscriptions,
+            format!("This connection has {limit} subscriptions already: end one first."),
+            limit,
+        )
     }
 
     pub fn request_too_large(limit: usize) -> Error {
-        Error::limited(ErrorCode::RequestTooLarge, format!("The request is larger than {limit} bytes: pass a file's path rather than its content."), limit)
+        Error::limited(
+            ErrorCode::RequestTooLarge,
+            format!("The request is larger than {limit} bytes: pass a file's path rather than its content."),
+            limit,
+        )
     }
 
     pub fn response_too_large(limit: usize) -> Error {
-        Error::limited(ErrorCode::ResponseTooLarge, format!("The result is larger than {limit} bytes: stream it, or write it to a file."), limit)
+        Error::limited(
+            ErrorCode::ResponseTooLarge,
+            format!("The result is larger than {limit} bytes: stream it, or write it to a file."),
+            limit,
+        )
     }
 
     pub fn too_many_connections(limit: usize) -> Error {
-        Error::limited(ErrorCode::TooManyConnections, format!("The daemon has {limit} connections already: share one, or close one."), limit)
+        Error::limited(
+            ErrorCode::TooManyConnections,
+            format!("The daemon has {limit} connections already: share one, or close one."),
+            limit,
+        )
     }
 
     pub fn batch_too_large(limit: usize) -> Error {
-        Error::limited(ErrorCode::BatchTooLarge, format!("The batch has more than {limit} entries: split it."), limit)
+        Error::limited(
+            ErrorCode::BatchTooLarge,
+            format!("The batch has more than {limit} entries: split it."),
+            limit,
+        )
     }
 
     pub fn batch_response_too_large(limit: usize) -> Error {
-        Error::limited(ErrorCode::BatchResponseTooLarge, format!("The answers to the batch are larger than {limit} bytes: split it."), limit)
+        Error::limited(
+            ErrorCode::BatchResponseTooLarge,
+            format!("The answers to the batch are larger than {limit} bytes: split it."),
+            limit,
+        )
     }
 
     /// `ran`: whether the call had begun. `exit` is `{"code":N}` or `{"signal":N}`.
@@ -181,7 +217,11 @@ impl Error {
         } else {
             format!("Python {how} twice before this call began; it was not run.")
         };
-        Error::new(ErrorCode::BackendCrashed, message, Some(json!({ "ran": if ran { "yes" } else { "no" }, "exit": exit, "stderr": stderr })))
+        Error::new(
+            ErrorCode::BackendCrashed,
+            message,
+            Some(json!({ "ran": if ran { "yes" } else { "no" }, "exit": exit, "stderr": stderr })),
+        )
     }
 
     /// `retry_ms`: when it is tried again by itself; None if only on `daemon.restart` or a changed file.
@@ -213,11 +253,19 @@ impl Error {
     }
 
     pub fn overloaded(limit: usize) -> Error {
-        Error::limited(ErrorCode::Overloaded, format!("{limit} calls are waiting already: try again later."), limit)
+        Error::limited(
+            ErrorCode::Overloaded,
+            format!("{limit} calls are waiting already: try again later."),
+            limit,
+        )
     }
 
     pub fn forbidden(uid: u32) -> Error {
-        Error::new(ErrorCode::Forbidden, format!("The user {uid} may not use this daemon: it is another user's."), Some(json!({ "uid": uid })))
+        Error::new(
+            ErrorCode::Forbidden,
+            format!("The user {uid} may not use this daemon: it is another user's."),
+            Some(json!({ "uid": uid })),
+        )
     }
 }
 
@@ -230,7 +278,10 @@ mod tests {
     fn codes_are_those_of_the_contract() {
         let codes: Vec<_> = ErrorCode::ALL.iter().map(|code| code.code()).collect();
         let contract = [-32700, -32600, -32601, -32602, -32603];
-        let contract = contract.into_iter().chain((-32011..=-32006).rev()).chain((-32028..=-32020).rev());
+        let contract = contract
+            .into_iter()
+            .chain((-32011..=-32006).rev())
+            .chain((-32028..=-32020).rev());
         assert_eq!(codes, contract.collect::<Vec<_>>());
         for code in ErrorCode::ALL {
             assert_eq!(ErrorCode::from_code(code.code()), Some(*code));
@@ -253,7 +304,10 @@ mod tests {
     #[test]
     fn an_unknown_method_names_the_nearest() {
         let error = Error::method_not_found("incremnt", &["increment".to_owned()]);
-        assert_eq!(error.message, "There is no method `incremnt`: did you mean `increment`?");
+        assert_eq!(
+            error.message,
+            "There is no method `incremnt`: did you mean `increment`?"
+        );
         assert_eq!(
             String::from_utf8(error.to_json()).unwrap(),
             r#"{"code":-32601,"message":"There is no method `incremnt`: did you mean `increment`?","data":{"nearest":["increment"]}}"#

@@ -28,7 +28,13 @@ pub fn event(out: &mut Vec<u8>, method: &str, subscription: u64, parts: &[&[u8]]
 
 /// The line by which jsonrpsee's client ends a subscription, and which others ignore.
 pub fn closed(out: &mut Vec<u8>, method: &str, subscription: u64) {
-    notification(out, method, subscription, b"\"error\":", &[br#"{"code":0,"message":"closed"}"#]);
+    notification(
+        out,
+        method,
+        subscription,
+        b"\"error\":",
+        &[br#"{"code":0,"message":"closed"}"#],
+    );
 }
 
 fn notification(out: &mut Vec<u8>, method: &str, subscription: u64, name: &[u8], parts: &[&[u8]]) {

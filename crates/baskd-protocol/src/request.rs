@@ -26,7 +26,10 @@ impl<'a> Request<'a> {
     /// Reads the object `text`, whose members a [`crate::scan::Scanner`] has noted.
     pub fn read(text: &'a str, members: &Members) -> Result<Request<'a>, Invalid<'a>> {
         let member = |span: &Option<crate::scan::Span>| span.clone().map(|span| &text[span]);
-        let refuse = |id: &'a str, why: &str| Invalid { id, error: Error::invalid_request(why) };
+        let refuse = |id: &'a str, why: &str| Invalid {
+            id,
+            error: Error::invalid_request(why),
+        };
 
         let id = match member(&members.id) {
             Some(id) if !is_id(id) => return Err(refuse("null", "`id` must be a string, a number or null")),
@@ -57,7 +60,11 @@ pub fn is_id(text: &str) -> bool {
 /// The text of a JSON string; None if it is another value, or holds a lone surrogate, which no Rust string can.
 pub fn unquote(text: &str) -> Option<Cow<'_, str>> {
     let inner = text.strip_prefix('"')?.strip_suffix('"')?;
-    if inner.contains('\\') { serde_json::from_str(text).ok().map(Cow::Owned) } else { Some(Cow::Borrowed(inner)) }
+    if inner.contains('\\') {
+        serde_json::from_str(text).ok().map(Cow::Owned)
+    } else {
+        Some(Cow::Borrowed(inner))
+    }
 }
 
 #[cfg(test)]
@@ -86,14 +93,23 @@ mod tests {
             let text = format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"m"}}"#);
             assert_eq!(read(&text).unwrap_err().0, "null");
         }
-        for text in [r#"{"id":1,"method":"m"}"#, r#"{"jsonrpc":2.0,"id":1,"method":"m"}"#, r#"{"jsonrpc":"1.0","id":1,"method":"m"}"#, "{}"] {
+        for text in [
+            r#"{"id":1,"method":"m"}"#,
+            r#"{"jsonrpc":2.0,"id":1,"method":"m"}"#,
+            r#"{"jsonrpc":"1.0","id":1,"method":"m"}"#,
+            "{}",
+        ] {
             assert_eq!(read(text).unwrap_err().0, "null", "{text}");
         }
     }
 
     #[test]
     fn a_wrong_method_or_params_is_answered_with_the_id() {
-        for text in [r#"{"jsonrpc":"2.0","id":1,"method":1}"#, r#"{"jsonrpc":"2.0","id":1,"method":"m","params":"bar"}"#, r#"{"jsonrpc":"2.0","id":1}"#] {
+        for text in [
+            r#"{"jsonrpc":"2.0","id":1,"method":1}"#,
+            r#"{"jsonrpc":"2.0","id":1,"method":"m","params":"bar"}"#,
+            r#"{"jsonrpc":"2.0","id":1}"#,
+        ] {
             assert_eq!(read(text).unwrap_err().0, "1", "{text}");
         }
     }
@@ -103,6 +119,9 @@ mod tests {
         let text = r#"{"jsonrpc":"2.0","method":"\u006d","params": [1, 2]}"#;
         let request = read(text).unwrap();
         assert_eq!((request.method.as_ref(), request.params), ("m", Some("[1, 2]")));
-        assert_eq!(read(r#"{"jsonrpc":"2.0","method":"m","params":null}"#).unwrap().params, None);
+        assert_eq!(
+            read(r#"{"jsonrpc":"2.0","method":"m","params":null}"#).unwrap().params,
+            None
+        );
     }
 }

@@ -84,7 +84,10 @@ impl Number {
     }
 
     fn may_end(self) -> bool {
-        matches!(self, Number::Zero | Number::Integer | Number::Fraction | Number::ExponentDigits)
+        matches!(
+            self,
+            Number::Zero | Number::Integer | Number::Fraction | Number::ExponentDigits
+        )
     }
 }
 
@@ -275,7 +278,11 @@ impl Scanner {
                     return Some(Scan::TooDeep(self.at));
                 }
                 self.open.push(byte);
-                self.state = if byte == b'{' { State::KeyOrEnd } else { State::ValueOrEnd };
+                self.state = if byte == b'{' {
+                    State::KeyOrEnd
+                } else {
+                    State::ValueOrEnd
+                };
             }
             // Only an object or an array can be told to have ended by its last byte.
             _ if self.open.is_empty() => return Some(Scan::Invalid(self.at)),
@@ -400,7 +407,11 @@ fn text_end(bytes: &[u8]) -> Option<usize> {
         }
         at += 8;
     }
-    chunks.remainder().iter().position(ends_plain_run).map(|found| at + found)
+    chunks
+        .remainder()
+        .iter()
+        .position(ends_plain_run)
+        .map(|found| at + found)
 }
 
 fn ends_plain_run(byte: &u8) -> bool {
@@ -462,7 +473,15 @@ mod tests {
         assert_eq!(scanner.scan(text), Scan::Complete(text.len()));
         let at = |span: &Option<Span>| std::str::from_utf8(&text[span.clone().unwrap()]).unwrap();
         let members = scanner.members();
-        assert_eq!((at(&members.id), at(&members.method), at(&members.params), at(&members.jsonrpc)), ("8", "\"f\"", "{\"id\":1}", "\"2.0\""));
+        assert_eq!(
+            (
+                at(&members.id),
+                at(&members.method),
+                at(&members.params),
+                at(&members.jsonrpc)
+            ),
+            ("8", "\"f\"", "{\"id\":1}", "\"2.0\"")
+        );
 
         scanner.reset();
         let text = b"[ {} ,[1], 2,\"x\"]";

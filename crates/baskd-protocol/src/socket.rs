@@ -21,7 +21,9 @@ pub const MAX_PATH: usize = 107;
 /// What keeps a socket from being used. Every message says what to do about it.
 #[derive(Debug, thiserror::Error)]
 pub enum SocketError {
-    #[error("'{0}' can't be the name of an instance: use 1 to 32 letters, digits, '_', '.' or '-', starting with a letter or a digit")]
+    #[error(
+        "'{0}' can't be the name of an instance: use 1 to 32 letters, digits, '_', '.' or '-', starting with a letter or a digit"
+    )]
     BadName(String),
     #[error(
         "the socket path {} has {len} bytes, and a Unix socket's may have {MAX_PATH}: choose a shorter one with --socket", .path.display()
@@ -53,7 +55,11 @@ pub enum SocketError {
 #[must_use]
 pub fn valid_name(name: &str) -> bool {
     let bytes = name.as_bytes();
-    (1..=32).contains(&bytes.len()) && bytes[0].is_ascii_alphanumeric() && bytes.iter().all(|byte| byte.is_ascii_alphanumeric() || b"_.-".contains(byte))
+    (1..=32).contains(&bytes.len())
+        && bytes[0].is_ascii_alphanumeric()
+        && bytes
+            .iter()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"_.-".contains(byte))
 }
 
 /// The socket of the instance that `name` and `socket`, both given explicitly or not at all, mean.
@@ -108,7 +114,10 @@ fn check(folder: &Path, any_owner: bool) -> Result<(), SocketError> {
         if source.kind() == io::ErrorKind::NotFound {
             SocketError::FolderMissing(folder.to_owned())
         } else {
-            SocketError::Unreadable { folder: folder.to_owned(), source }
+            SocketError::Unreadable {
+                folder: folder.to_owned(),
+                source,
+            }
         }
     })?;
     let user = rustix::process::geteuid().as_raw();
@@ -119,11 +128,18 @@ fn check(folder: &Path, any_owner: bool) -> Result<(), SocketError> {
         return Err(SocketError::NotAFolder(folder.to_owned()));
     }
     if found.uid() != user && !any_owner {
-        return Err(SocketError::NotYours { folder: folder.to_owned(), owner: found.uid(), user });
+        return Err(SocketError::NotYours {
+            folder: folder.to_owned(),
+            owner: found.uid(),
+            user,
+        });
     }
     let mode = found.mode() & 0o777;
     if mode != 0o700 {
-        return Err(SocketError::FolderOpen { folder: folder.to_owned(), mode });
+        return Err(SocketError::FolderOpen {
+            folder: folder.to_owned(),
+            mode,
+        });
     }
     Ok(())
 }
@@ -203,7 +219,11 @@ mod tests {
     use std::os::unix::fs::{PermissionsExt, symlink};
 
     fn surroundings(name: Option<&str>, socket: Option<&str>) -> Surroundings {
-        Surroundings { name: name.map(str::to_owned), socket: socket.map(PathBuf::from), folder: "/run/user/1/baskd".into() }
+        Surroundings {
+            name: name.map(str::to_owned),
+            socket: socket.map(PathBuf::from),
+            folder: "/run/user/1/baskd".into(),
+        }
     }
 
     #[test]
@@ -218,7 +238,12 @@ mod tests {
 
     #[test]
     fn what_is_explicit_wins() {
-        let path = |name, socket: Option<&str>, env: &Surroundings| env.socket_path(name, socket.map(Path::new)).unwrap().display().to_string();
+        let path = |name, socket: Option<&str>, env: &Surroundings| {
+            env.socket_path(name, socket.map(Path::new))
+                .unwrap()
+                .display()
+                .to_string()
+        };
         let none = surroundings(None, None);
         let both = surroundings(Some("env"), Some("/env.sock"));
         assert_eq!(path(None, None, &none), "/run/user/1/baskd/default.sock");
@@ -232,7 +257,8 @@ mod tests {
 
     #[test]
     fn a_socket_lends_its_name() {
-        let name = |name, socket: Option<&str>, env: &Surroundings| env.instance_name(name, socket.map(Path::new)).unwrap();
+        let name =
+            |name, socket: Option<&str>, env: &Surroundings| env.instance_name(name, socket.map(Path::new)).unwrap();
         let none = surroundings(None, None);
         let both = surroundings(Some("env"), Some("/x/other.sock"));
         assert_eq!(name(None, None, &none), "default");
@@ -250,7 +276,10 @@ mod tests {
         assert!(none.socket_path(None, Some(&path(107))).is_ok());
         let error = none.socket_path(None, Some(&path(108))).unwrap_err();
         assert!(error.to_string().contains("108 bytes"), "{error}");
-        assert!(matches!(none.socket_path(Some("../x"), None), Err(SocketError::BadName(_))));
+        assert!(matches!(
+            none.socket_path(Some("../x"), None),
+            Err(SocketError::BadName(_))
+        ));
     }
 
     #[test]
@@ -272,7 +301,10 @@ mod tests {
         symlink(&folder, &link).unwrap();
         assert!(matches!(check_folder(&link), Err(SocketError::FolderIsLink(_))));
         std::fs::write(temp.path().join("file"), "").unwrap();
-        assert!(matches!(check_folder(&temp.path().join("file")), Err(SocketError::NotAFolder(_))));
+        assert!(matches!(
+            check_folder(&temp.path().join("file")),
+            Err(SocketError::NotAFolder(_))
+        ));
     }
 
     #[test]

@@ -46,7 +46,12 @@ impl Logs {
     fn tell(&self, level: &'static str, stream: &'static str, line: &str) {
         let mut listeners = self.listeners.borrow_mut();
         if !listeners.is_empty() {
-            let line = LogLine { time: SystemTime::now(), level, stream, line };
+            let line = LogLine {
+                time: SystemTime::now(),
+                level,
+                stream,
+                line,
+            };
             listeners.retain_mut(|listener| listener(&line));
         }
     }

@@ -65,7 +65,9 @@ impl FromStr for ControllerSpec {
     fn from_str(spec: &str) -> Result<ControllerSpec, BadSpec> {
         let bad = || BadSpec(spec.to_owned());
         let is_name = |name: &str| {
-            !name.is_empty() && !name.starts_with(|first: char| first.is_ascii_digit()) && name.chars().all(|letter| letter.is_alphanumeric() || letter == '_')
+            !name.is_empty()
+                && !name.starts_with(|first: char| first.is_ascii_digit())
+                && name.chars().all(|letter| letter.is_alphanumeric() || letter == '_')
         };
         let (place, class) = match spec.rsplit_once(':') {
             Some((place, class)) if is_name(class) => (place, class),
@@ -74,9 +76,15 @@ impl FromStr for ControllerSpec {
         };
         let class = class.to_owned();
         if place.ends_with(".py") || place.contains('/') {
-            Ok(ControllerSpec::File { path: place.into(), class })
+            Ok(ControllerSpec::File {
+                path: place.into(),
+                class,
+            })
         } else if place.split('.').all(is_name) {
-            Ok(ControllerSpec::Module { module: place.to_owned(), class })
+            Ok(ControllerSpec::Module {
+                module: place.to_owned(),
+                class,
+            })
         } else {
             Err(bad())
         }
@@ -86,7 +94,9 @@ impl FromStr for ControllerSpec {
 /// Why a daemon did not start, or did not end well.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    #[error("'{0}' can't be the name of an instance: use 1 to 32 letters, digits, '_', '.' or '-', starting with a letter or a digit")]
+    #[error(
+        "'{0}' can't be the name of an instance: use 1 to 32 letters, digits, '_', '.' or '-', starting with a letter or a digit"
+    )]
     BadName(String),
     #[error("there is no controller at {}: write one with `class Controller(BaseController)`, or leave it out for the example", .0.display())]
     NoController(PathBuf),
@@ -108,7 +118,11 @@ impl Error {
         match self {
             Error::BadName(_) | Error::NoController(_) | Error::Python(_) => true,
             Error::Listen(error) => {
-                matches!(error, ListenError::Socket(SocketError::PathTooLong { .. } | SocketError::BadName(_)) | ListenError::NotASocket(_))
+                matches!(
+                    error,
+                    ListenError::Socket(SocketError::PathTooLong { .. } | SocketError::BadName(_))
+                        | ListenError::NotASocket(_)
+                )
             }
             Error::State { .. } | Error::NoState | Error::Io(_) => false,
         }
@@ -157,7 +171,9 @@ pub struct Daemon {
 
 impl Daemon {
     pub fn start(options: Options, stop: CancellationToken) -> Result<Daemon, Error> {
-        let state_dir = BaseDirs::new().and_then(|dirs| Some(dirs.state_dir()?.join("baskd"))).ok_or(Error::NoState)?;
+        let state_dir = BaseDirs::new()
+            .and_then(|dirs| Some(dirs.state_dir()?.join("baskd")))
+            .ok_or(Error::NoState)?;
         Daemon::start_in(options, state_dir, stop)
     }
 
@@ -184,12 +200,40 @@ impl Daemon {
         // With the lock held, the instance's state is ours as well.
         let state_dir = states.join(&options.name);
         let logs = Rc::new(Logs::default());
-        let journal = Journal::open(&state_dir, &logs).map_err(|source| Error::State { path: state_dir.clone(), source })?;
-        logs.info(&format!("listening on {} for {described}, with {} ({})", options.socket.display(), python.path.display(), python.found));
-        let backend = Backend::start(backend::Options { controller, python, state_dir, limits: options.limits.clone() }, journal, logs.clone());
-        let about = About { name: options.name, socket: options.socket.display().to_string(), started: Instant::now() };
+        let journal = Journal::open(&state_dir, &logs).map_err(|source| Error::State {
+            path: state_dir.clone(),
+            source,
+        })?;
+        logs.info(&format!(
+            "listening on {} for {described}, with {} ({})",
+            options.socket.display(),
+            python.path.display(),
+            python.found
+        ));
+        let backend = Backend::start(
+            backend::Options {
+                controller,
+                python,
+                state_dir,
+                limits: options.limits.clone(),
+            },
+            journal,
+            logs.clone(),
+        );
+        let about = About {
+            name: options.name,
+            socket: options.socket.display().to_string(),
+            started: Instant::now(),
+        };
         let service = Service::new(backend.clone(), options.limits, logs, about, stop.clone());
-        Ok(Daemon { service, backend, listener, lock, grace: options.grace, stop })
+        Ok(Daemon {
+            service,
+            backend,
+            listener,
+            lock,
+            grace: options.grace,
+            stop,
+        })
     }
 
     /// Serves until it is asked to stop; then answers what there is, and returns when Python has ended and every
@@ -237,13 +281,19 @@ impl Daemon {
 fn resolve(spec: &ControllerSpec) -> Result<Controller, Error> {
     match spec {
         ControllerSpec::Embedded => Ok(Controller::Embedded),
-        ControllerSpec::Module { module, class } => Ok(Controller::Module { module: module.clone(), class: class.clone() }),
+        ControllerSpec::Module { module, class } => Ok(Controller::Module {
+            module: module.clone(),
+            class: class.clone(),
+        }),
         ControllerSpec::File { path, class } => {
             if !path.is_file() {
                 return Err(Error::NoController(path.clone()));
             }
             let path = path.canonicalize().map_err(|_| Error::NoController(path.clone()))?;
-            Ok(Controller::File { path, class: class.clone() })
+            Ok(Controller::File {
+                path,
+                class: class.clone(),
+            })
         }
     }
 }
@@ -254,10 +304,19 @@ mod tests {
 
     #[test]
     fn controllers_are_written_in_three_ways() {
-        let file = |path: &str, class: &str| ControllerSpec::File { path: path.into(), class: class.into() };
-        assert_eq!("a/controller.py".parse::<ControllerSpec>().unwrap(), file("a/controller.py", "Controller"));
+        let file = |path: &str, class: &str| ControllerSpec::File {
+            path: path.into(),
+            class: class.into(),
+        };
+        assert_eq!(
+            "a/controller.py".parse::<ControllerSpec>().unwrap(),
+            file("a/controller.py", "Controller")
+        );
         assert_eq!("c.py:Chat".parse::<ControllerSpec>().unwrap(), file("c.py", "Chat"));
-        let module = ControllerSpec::Module { module: "my.pkg".into(), class: "Chat".into() };
+        let module = ControllerSpec::Module {
+            module: "my.pkg".into(),
+            class: "Chat".into(),
+        };
         assert_eq!("my.pkg:Chat".parse::<ControllerSpec>().unwrap(), module);
         for wrong in ["", ":", "c.py:", "c.py:9", "my-pkg:Chat", "a..b:C"] {
             assert!(wrong.parse::<ControllerSpec>().is_err(), "{wrong}");

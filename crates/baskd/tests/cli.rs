@@ -74,26 +74,42 @@ struct Outcome {
 }
 
 fn private_folder() -> TempDir {
-    tempfile::Builder::new().permissions(Permissions::from_mode(0o700)).tempdir().unwrap()
+    tempfile::Builder::new()
+        .permissions(Permissions::from_mode(0o700))
+        .tempdir()
+        .unwrap()
 }
 
 /// The program, with no surroundings but those of `folder`.
 fn command(folder: &Path) -> Command {
     let mut command = Command::new(BASKD);
     command.env_remove("BASKD_NAME").env_remove("BASKD_SOCKET");
-    for (name, sub) in [("XDG_STATE_HOME", "state"), ("XDG_CONFIG_HOME", "config"), ("XDG_RUNTIME_DIR", "run")] {
+    for (name, sub) in [
+        ("XDG_STATE_HOME", "state"),
+        ("XDG_CONFIG_HOME", "config"),
+        ("XDG_RUNTIME_DIR", "run"),
+    ] {
         command.env(name, folder.join(sub));
     }
     command
 }
 
 fn outcome(mut command: Command, stdin: &str) -> Outcome {
-    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
     // A command that is done before it reads closes its stdin.
     let _ = child.stdin.take().unwrap().write_all(stdin.as_bytes());
     let output = child.wait_with_output().unwrap();
     let text = |bytes| String::from_utf8(bytes).unwrap();
-    Outcome { status: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
+    Outcome {
+        status: output.status.code(),
+        stdout: text(output.stdout),
+        stderr: text(output.stderr),
+    }
 }
 
 fn until<T>(what: &str, mut found: impl FnMut() -> Option<T>) -> T {
@@ -117,8 +133,15 @@ impl Daemon {
         fs::write(folder.path().join("controller.py"), CONTROLLER).unwrap();
         let log = File::create(folder.path().join("log")).unwrap();
         let mut serve = command(folder.path());
-        serve.args(["serve", "controller.py", "--name", "test", "--socket", "socket"]).current_dir(folder.path());
-        let child = serve.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().unwrap();
+        serve
+            .args(["serve", "controller.py", "--name", "test", "--socket", "socket"])
+            .current_dir(folder.path());
+        let child = serve
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .unwrap();
         let daemon = Daemon { folder, child };
         until("the daemon listens", || UnixStream::connect(daemon.socket()).ok());
         daemon
@@ -130,7 +153,10 @@ impl Daemon {
 
     fn command(&self, arguments: &[&str]) -> Command {
         let mut command = command(self.folder.path());
-        command.args(arguments).env("BASKD_SOCKET", self.socket()).current_dir(self.folder.path());
+        command
+            .args(arguments)
+            .env("BASKD_SOCKET", self.socket())
+            .current_dir(self.folder.path());
         command
     }
 
@@ -141,14 +167,23 @@ impl Daemon {
     /// What a command prints that must succeed.
     fn ok(&self, arguments: &[&str]) -> String {
         let outcome = self.run(arguments);
-        assert_eq!((outcome.status, outcome.stderr.as_str()), (Some(0), ""), "{arguments:?}");
+        assert_eq!(
+            (outcome.status, outcome.stderr.as_str()),
+            (Some(0), ""),
+            "{arguments:?}"
+        );
         outcome.stdout
     }
 
     /// What a command says that must end with `status`, having printed nothing.
     fn fails(&self, status: i32, arguments: &[&str]) -> String {
         let outcome = self.run(arguments);
-        assert_eq!((outcome.status, outcome.stdout.as_str()), (Some(status), ""), "{arguments:?}: {}", outcome.stderr);
+        assert_eq!(
+            (outcome.status, outcome.stdout.as_str()),
+            (Some(status), ""),
+            "{arguments:?}: {}",
+            outcome.stderr
+        );
         outcome.stderr
     }
 }
@@ -160,7 +195,10 @@ impl Drop for Daemon {
             let _ = self.child.wait();
         }
         if thread::panicking() {
-            eprintln!("the daemon's log:\n{}", fs::read_to_string(self.folder.path().join("log")).unwrap_or_default());
+            eprintln!(
+                "the daemon's log:\n{}",
+                fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
+            );
         }
     }
 }
@@ -172,11 +210,30 @@ fn parameters_in_every_form() {
     assert_eq!(daemon.ok(&["call", "echo"]), "{}\n");
     assert_eq!(daemon.ok(&["call", "add", "a=1"]), "3\n");
     assert_eq!(daemon.ok(&["call", "add", "[1, 5]"]), "6\n");
-    let forms = ["call", "echo", "n=5", "text=five", "none=null", "list:=[1,2]", "file=@file.json", "json:=@file.json"];
-    assert_eq!(daemon.ok(&forms), "{\"n\":5,\"text\":\"five\",\"none\":null,\"list\":[1,2],\"file\":\"[1.50]\\n\",\"json\":[1.5]}\n");
+    let forms = [
+        "call",
+        "echo",
+        "n=5",
+        "text=five",
+        "none=null",
+        "list:=[1,2]",
+        "file=@file.json",
+        "json:=@file.json",
+    ];
+    assert_eq!(
+        daemon.ok(&forms),
+        "{\"n\":5,\"text\":\"five\",\"none\":null,\"list\":[1,2],\"file\":\"[1.50]\\n\",\"json\":[1.5]}\n"
+    );
     let outcome = outcome(daemon.command(&["call", "echo", "-", "b=2"]), "{\"a\": 1}");
-    assert_eq!((outcome.status, outcome.stdout.as_str()), (Some(0), "{\"a\":1,\"b\":2}\n"));
-    assert_eq!(daemon.ok(&["call", "talk"]), "\"done\"\n", "what a plain call sends is not printed");
+    assert_eq!(
+        (outcome.status, outcome.stdout.as_str()),
+        (Some(0), "{\"a\":1,\"b\":2}\n")
+    );
+    assert_eq!(
+        daemon.ok(&["call", "talk"]),
+        "\"done\"\n",
+        "what a plain call sends is not printed"
+    );
 }
 
 #[test]
@@ -204,11 +261,19 @@ fn exit_statuses_and_what_is_said() {
     let said = daemon.fails(3, &["call", "add", "--name", "nobody"]);
     assert!(said.contains("start one with `baskd serve --name nobody`"), "{said}");
     assert!(daemon.fails(4, &["call", "die"]).ends_with("\n  last words\n"));
-    assert!(daemon.fails(5, &["call", "nap", "--timeout", "100ms"]).contains("--timeout"));
+    assert!(
+        daemon
+            .fails(5, &["call", "nap", "--timeout", "100ms"])
+            .contains("--timeout")
+    );
 
     let object: serde_json::Value = serde_json::from_str(&daemon.fails(1, &["call", "fail", "--json"])).unwrap();
-    assert_eq!((&object["code"], &object["data"]["type"]), (&(-32020).into(), &"ValueError".into()));
-    let object: serde_json::Value = serde_json::from_str(&daemon.fails(3, &["status", "--json", "--name", "nobody"])).unwrap();
+    assert_eq!(
+        (&object["code"], &object["data"]["type"]),
+        (&(-32020).into(), &"ValueError".into())
+    );
+    let object: serde_json::Value =
+        serde_json::from_str(&daemon.fails(3, &["status", "--json", "--name", "nobody"])).unwrap();
     assert_eq!(object["name"], "NoDaemon");
 }
 
@@ -228,7 +293,12 @@ fn streams() {
 #[test]
 fn a_reader_who_has_seen_enough_ends_a_stream() {
     let daemon = Daemon::start();
-    let mut child = daemon.command(&["call", "count", "to=1000000000", "--stream"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut child = daemon
+        .command(&["call", "count", "to=1000000000", "--stream"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
     assert_eq!(lines.next().unwrap().unwrap(), "0");
     drop(lines);
@@ -240,12 +310,25 @@ fn a_reader_who_has_seen_enough_ends_a_stream() {
 #[test]
 fn ctrl_c_cancels_a_call() {
     let daemon = Daemon::start();
-    let child = daemon.command(&["call", "nap"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    until("it naps", || daemon.ok(&["status", "--json"]).contains("\"method\":\"nap\"").then_some(()));
+    let child = daemon
+        .command(&["call", "nap"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    until("it naps", || {
+        daemon
+            .ok(&["status", "--json"])
+            .contains("\"method\":\"nap\"")
+            .then_some(())
+    });
     signal(&child, Signal::INT);
     let output = child.wait_with_output().unwrap();
     assert_eq!((output.status.code(), output.stdout.as_slice()), (Some(1), &b""[..]));
-    assert_eq!(String::from_utf8_lossy(&output.stderr), "baskd: interrupted, so the call was cancelled\n");
+    assert_eq!(
+        String::from_utf8_lossy(&output.stderr),
+        "baskd: interrupted, so the call was cancelled\n"
+    );
     // The same Python is free again.
     assert_eq!(daemon.ok(&["call", "add", "a=1"]), "3\n");
     assert!(daemon.ok(&["status", "--json"]).contains("\"restarts\":0"));
@@ -256,7 +339,12 @@ fn methods_and_status() {
     let daemon = Daemon::start();
     daemon.ok(&["set", "model", "x"]);
     let methods = daemon.ok(&["methods"]);
-    assert!(methods.lines().any(|line| line.starts_with("add(a: integer, b: integer") && line.ends_with("Adds two numbers.")), "{methods}");
+    assert!(
+        methods
+            .lines()
+            .any(|line| line.starts_with("add(a: integer, b: integer") && line.ends_with("Adds two numbers.")),
+        "{methods}"
+    );
     assert!(daemon.ok(&["methods", "count"]).contains("--stream"));
     let document: serde_json::Value = serde_json::from_str(&daemon.ok(&["methods", "--json"])).unwrap();
     assert!(document["openrpc"].is_string());
@@ -271,14 +359,21 @@ fn methods_and_status() {
 fn restart_and_stop() {
     let mut daemon = Daemon::start();
     daemon.ok(&["set", "model", "x"]);
-    let pid = |daemon: &Daemon| serde_json::from_str::<serde_json::Value>(&daemon.ok(&["status", "--json"])).unwrap()["workers"][0]["pid"].clone();
+    let pid = |daemon: &Daemon| {
+        serde_json::from_str::<serde_json::Value>(&daemon.ok(&["status", "--json"])).unwrap()["workers"][0]["pid"]
+            .clone()
+    };
     let before = pid(&daemon);
     assert!(daemon.ok(&["restart"]).starts_with("test: the new Python"));
     assert_ne!(pid(&daemon), before);
     assert_eq!(daemon.ok(&["get", "model"]), "\"x\"\n");
 
     assert_eq!(daemon.ok(&["stop"]), "");
-    let status = daemon.child.try_wait().unwrap().expect("`stop` returns when the daemon has ended");
+    let status = daemon
+        .child
+        .try_wait()
+        .unwrap()
+        .expect("`stop` returns when the daemon has ended");
     assert_eq!(status.code(), Some(0));
     daemon.fails(3, &["stop"]);
 }
@@ -287,10 +382,21 @@ fn restart_and_stop() {
 fn what_cant_be_served() {
     let daemon = Daemon::start();
     let said = daemon.fails(1, &["serve", "--socket", "socket"]);
-    assert!(said.contains("runs") && said.contains(&daemon.child.id().to_string()), "{said}");
-    assert!(daemon.fails(2, &["serve", "nothing.py", "--socket", "s"]).contains("nothing.py"));
+    assert!(
+        said.contains("runs") && said.contains(&daemon.child.id().to_string()),
+        "{said}"
+    );
+    assert!(
+        daemon
+            .fails(2, &["serve", "nothing.py", "--socket", "s"])
+            .contains("nothing.py")
+    );
     assert!(daemon.fails(2, &["serve", "--name", "bad/name"]).contains("bad/name"));
-    assert!(daemon.fails(2, &["serve", "--socket", &"x".repeat(108)]).contains("108 bytes"));
+    assert!(
+        daemon
+            .fails(2, &["serve", "--socket", &"x".repeat(108)])
+            .contains("108 bytes")
+    );
     assert!(daemon.fails(2, &["serve", "--log", "a=b=c"]).contains("log level"));
     assert!(daemon.fails(2, &["serve", "--grace", "soon"]).contains("duration"));
 }
@@ -319,11 +425,28 @@ fn the_demo_plays_to_its_end() {
     let folder = private_folder();
     let mut demo = command(folder.path());
     // Its own daemon must not be misled by these.
-    demo.arg("demo").env("TMPDIR", folder.path()).env("BASKD_NAME", "other").env("BASKD_SOCKET", "/nowhere/s");
+    demo.arg("demo")
+        .env("TMPDIR", folder.path())
+        .env("BASKD_NAME", "other")
+        .env("BASKD_SOCKET", "/nowhere/s");
     let outcome = outcome(demo, "");
-    assert_eq!((outcome.status, outcome.stderr.as_str()), (Some(0), ""), "{}", outcome.stdout);
-    for text in ["$ baskd call increment by=5\n{\"counter\":5}", "$ kill -KILL", "answered by the next Python", "$ baskd stop"] {
+    assert_eq!(
+        (outcome.status, outcome.stderr.as_str()),
+        (Some(0), ""),
+        "{}",
+        outcome.stdout
+    );
+    for text in [
+        "$ baskd call increment by=5\n{\"counter\":5}",
+        "$ kill -KILL",
+        "answered by the next Python",
+        "$ baskd stop",
+    ] {
         assert!(outcome.stdout.contains(text), "{text} in {}", outcome.stdout);
     }
-    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0, "it leaves nothing behind");
+    assert_eq!(
+        fs::read_dir(folder.path()).unwrap().count(),
+        0,
+        "it leaves nothing behind"
+    );
 }

@@ -8,7 +8,8 @@ use std::time::Duration;
 use baskd::limits::Limits;
 use baskd::serve::{ControllerSpec, Daemon, Options};
 use jsonrpsee::core::client::{
-    BatchResponse, Client, ClientBuilder, ClientT, Error, ReceivedMessage, Subscription, SubscriptionClientT, TransportReceiverT, TransportSenderT,
+    BatchResponse, Client, ClientBuilder, ClientT, Error, ReceivedMessage, Subscription, SubscriptionClientT,
+    TransportReceiverT, TransportSenderT,
 };
 use jsonrpsee::core::params::{ArrayParams, BatchRequestBuilder, ObjectParams};
 use jsonrpsee::rpc_params;
@@ -45,8 +46,14 @@ impl TransportReceiverT for Receiver {
 
 /// Runs `test` with a client of a daemon of its own, which serves the embedded example, and then sees the daemon end.
 fn with_client(test: impl AsyncFnOnce(Client)) {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let folder = tempfile::Builder::new().permissions(std::fs::Permissions::from_mode(0o700)).tempdir().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let folder = tempfile::Builder::new()
+        .permissions(std::fs::Permissions::from_mode(0o700))
+        .tempdir()
+        .unwrap();
     let options = Options {
         name: "default".to_owned(),
         socket: folder.path().join("a.sock"),
@@ -100,7 +107,10 @@ fn a_batch() {
         batch.insert("increment", by(1)).unwrap();
         let answers: BatchResponse<'_, Value> = client.batch_request(batch).await.unwrap();
         assert_eq!((answers.num_successful_calls(), answers.num_failed_calls()), (2, 1));
-        let counters: Vec<_> = answers.iter().filter_map(|answer| answer.as_ref().ok().cloned()).collect();
+        let counters: Vec<_> = answers
+            .iter()
+            .filter_map(|answer| answer.as_ref().ok().cloned())
+            .collect();
         assert_eq!(counters, [json!({ "counter": 1 }), json!({ "counter": 2 })]);
     });
 }
@@ -108,16 +118,26 @@ fn a_batch() {
 #[test]
 fn a_stream_is_a_subscription_that_ends() {
     with_client(async |client| {
-        let mut stream: Subscription<Value> = client.subscribe("stream.call", rpc_params!["testStream"], "stream.cancel").await.unwrap();
+        let mut stream: Subscription<Value> = client
+            .subscribe("stream.call", rpc_params!["testStream"], "stream.cancel")
+            .await
+            .unwrap();
         let mut events = Vec::new();
         while let Some(event) = stream.next().await {
             events.push(event.unwrap());
         }
         assert!(events.len() > 1);
-        assert!(events[..events.len() - 1].iter().all(|event| event.get("item").is_some()), "{events:?}");
+        assert!(
+            events[..events.len() - 1]
+                .iter()
+                .all(|event| event.get("item").is_some()),
+            "{events:?}"
+        );
         assert!(events[events.len() - 1].get("end").is_some(), "{events:?}");
 
-        let refused = client.subscribe::<Value, _>("stream.call", rpc_params!["testSteam"], "stream.cancel").await;
+        let refused = client
+            .subscribe::<Value, _>("stream.call", rpc_params!["testSteam"], "stream.cancel")
+            .await;
         assert!(matches!(refused, Err(Error::Call(error)) if error.code() == -32601));
     });
 }
@@ -125,7 +145,10 @@ fn a_stream_is_a_subscription_that_ends() {
 #[test]
 fn messages_can_be_subscribed_to_and_left() {
     with_client(async |client| {
-        let mut messages: Subscription<Value> = client.subscribe("messages.subscribe", rpc_params!["own"], "messages.unsubscribe").await.unwrap();
+        let mut messages: Subscription<Value> = client
+            .subscribe("messages.subscribe", rpc_params!["own"], "messages.unsubscribe")
+            .await
+            .unwrap();
         client.request::<Value, _>("testStream", rpc_params![]).await.unwrap();
         let first = messages.next().await.unwrap().unwrap();
         assert_eq!(first["method"], "testStream");

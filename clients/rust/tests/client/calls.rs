@@ -27,7 +27,8 @@ async fn no_params_are_left_out_and_results_keep_their_digits() {
         let request = peer.expect("f").await;
         assert!(request.get("params").is_none());
         let id = &request["id"];
-        peer.write(format!(r#"{{"jsonrpc":"2.0","id":{id},"result":1.000}}"#).as_bytes()).await;
+        peer.write(format!(r#"{{"jsonrpc":"2.0","id":{id},"result":1.000}}"#).as_bytes())
+            .await;
         peer.write(b"\n").await;
     });
     assert_eq!(result.unwrap().get(), "1.000");
@@ -37,16 +38,23 @@ async fn no_params_are_left_out_and_results_keep_their_digits() {
 async fn answers_come_in_any_order_and_any_pieces() {
     let (client, mut peer) = Fake::new().client().await;
     let large = "x".repeat(3_000_000);
-    let (first, second, ()) = join!(client.call::<String>("first", ()), client.call::<u32>("second", ()), async {
-        let first = peer.expect("first").await;
-        let second = peer.expect("second").await;
-        let both =
-            format!("{}\n{}\n", json!({ "result": 2, "id": second["id"], "jsonrpc": "2.0" }), json!({ "jsonrpc": "2.0", "id": first["id"], "result": large }));
-        let (head, tail) = both.as_bytes().split_at(10);
-        peer.write(head).await;
-        tokio::task::yield_now().await;
-        peer.write(tail).await;
-    });
+    let (first, second, ()) = join!(
+        client.call::<String>("first", ()),
+        client.call::<u32>("second", ()),
+        async {
+            let first = peer.expect("first").await;
+            let second = peer.expect("second").await;
+            let both = format!(
+                "{}\n{}\n",
+                json!({ "result": 2, "id": second["id"], "jsonrpc": "2.0" }),
+                json!({ "jsonrpc": "2.0", "id": first["id"], "result": large })
+            );
+            let (head, tail) = both.as_bytes().split_at(10);
+            peer.write(head).await;
+            tokio::task::yield_now().await;
+            peer.write(tail).await;
+        }
+    );
     assert_eq!(first.unwrap(), large);
     assert_eq!(second.unwrap(), 2);
 }
@@ -56,7 +64,8 @@ async fn an_error_keeps_its_data() {
     let (client, mut peer) = Fake::new().client().await;
     let (result, ()) = join!(client.call::<Value>("incremnt", ()), async {
         let request = peer.next().await;
-        peer.refuse(&request, -32601, "no such method", json!({ "nearest": ["increment"] })).await;
+        peer.refuse(&request, -32601, "no such method", json!({ "nearest": ["increment"] }))
+            .await;
     });
     let error = result.unwrap_err();
     assert_eq!(error.kind(), Some(ErrorCode::MethodNotFound));
@@ -66,10 +75,15 @@ async fn an_error_keeps_its_data() {
 #[tokio::test]
 async fn a_timeout_goes_with_the_call() {
     let (client, mut peer) = Fake::new().client().await;
-    let options = CallOptions { timeout: Some(Duration::from_millis(250)) };
+    let options = CallOptions {
+        timeout: Some(Duration::from_millis(250)),
+    };
     let (result, ()) = join!(client.call_with::<u32>("slow", json!([1]), options), async {
         let request = peer.expect("rpc.call").await;
-        assert_eq!(request["params"], json!({ "method": "slow", "params": [1], "timeout_ms": 250 }));
+        assert_eq!(
+            request["params"],
+            json!({ "method": "slow", "params": [1], "timeout_ms": 250 })
+        );
         peer.answer(&request, json!(1)).await;
     });
     assert_eq!(result.unwrap(), 1);
@@ -87,7 +101,8 @@ async fn dropping_a_call_cancels_it() {
     assert!(cancel.get("id").is_none());
 
     // Its answer comes all the same, and the connection lives on.
-    peer.refuse(&request, -32024, "cancelled", json!({ "by": "client" })).await;
+    peer.refuse(&request, -32024, "cancelled", json!({ "by": "client" }))
+        .await;
     let (result, ()) = join!(client.call::<u32>("next", ()), async {
         let request = peer.expect("next").await;
         peer.answer(&request, json!(1)).await;
@@ -114,7 +129,8 @@ async fn answers_to_nobody_do_no_harm() {
     let (client, mut peer) = Fake::new().client().await;
     let (result, ()) = join!(client.call::<u32>("f", ()), async {
         let request = peer.expect("f").await;
-        peer.say(json!({ "jsonrpc": "2.0", "id": null, "error": { "code": -32700, "message": "parse error" } })).await;
+        peer.say(json!({ "jsonrpc": "2.0", "id": null, "error": { "code": -32700, "message": "parse error" } }))
+            .await;
         peer.say(json!({ "jsonrpc": "2.0", "id": 99, "result": 1 })).await;
         peer.say(json!({ "jsonrpc": "2.0", "id": "text", "result": 1 })).await;
         peer.write(b"[]\n\n").await;
@@ -134,7 +150,10 @@ async fn a_connection_that_is_refused_says_why() {
     let (client, mut peer) = Fake::new().client().await;
     let (result, ()) = join!(client.call::<u32>("f", ()), async move {
         peer.expect("f").await;
-        peer.say(json!({ "jsonrpc": "2.0", "id": null, "error": { "code": -32027, "message": "no", "data": { "uid": 5 } } })).await;
+        peer.say(
+            json!({ "jsonrpc": "2.0", "id": null, "error": { "code": -32027, "message": "no", "data": { "uid": 5 } } }),
+        )
+        .await;
     });
     let error = result.unwrap_err();
     assert_eq!(error.kind(), Some(ErrorCode::Forbidden));

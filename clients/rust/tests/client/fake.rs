@@ -33,7 +33,10 @@ impl Fake {
     pub(crate) fn new() -> Fake {
         let folder = tempfile::tempdir().unwrap();
         std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o700)).unwrap();
-        Fake { listener: UnixListener::bind(folder.path().join("s")).unwrap(), folder }
+        Fake {
+            listener: UnixListener::bind(folder.path().join("s")).unwrap(),
+            folder,
+        }
     }
 
     pub(crate) fn path(&self) -> PathBuf {
@@ -54,7 +57,10 @@ impl Fake {
 impl Peer {
     fn new(stream: UnixStream) -> Peer {
         let (read, write) = stream.into_split();
-        Peer { read: BufReader::new(read), write }
+        Peer {
+            read: BufReader::new(read),
+            write,
+        }
     }
 
     /// The next message, which must come.
@@ -81,7 +87,8 @@ impl Peer {
     }
 
     pub(crate) async fn answer(&mut self, request: &Value, result: Value) {
-        self.say(json!({ "jsonrpc": "2.0", "id": request["id"], "result": result })).await;
+        self.say(json!({ "jsonrpc": "2.0", "id": request["id"], "result": result }))
+            .await;
     }
 
     pub(crate) async fn refuse(&mut self, request: &Value, code: i32, message: &str, data: Value) {
@@ -89,12 +96,16 @@ impl Peer {
     }
 
     pub(crate) async fn event(&mut self, method: &str, subscription: u64, event: Value) {
-        self.say(json!({ "jsonrpc": "2.0", "method": method, "params": { "subscription": subscription, "result": event } })).await;
+        self.say(
+            json!({ "jsonrpc": "2.0", "method": method, "params": { "subscription": subscription, "result": event } }),
+        )
+        .await;
     }
 
     /// The closing notification.
     pub(crate) async fn close_subscription(&mut self, subscription: u64) {
         let params = json!({ "subscription": subscription, "error": { "code": 0, "message": "closed" } });
-        self.say(json!({ "jsonrpc": "2.0", "method": "stream.item", "params": params })).await;
+        self.say(json!({ "jsonrpc": "2.0", "method": "stream.item", "params": params }))
+            .await;
     }
 }

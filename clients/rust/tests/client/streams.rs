@@ -6,10 +6,16 @@ use serde_json::{Value, json};
 use tokio::join;
 
 async fn stream(client: &Client, peer: &mut Peer, window: u32) -> Stream {
-    let options = StreamOptions { window: Some(window), timeout: None };
+    let options = StreamOptions {
+        window: Some(window),
+        timeout: None,
+    };
     let (stream, ()) = join!(client.stream("count", json!({ "to": 9 }), options), async {
         let request = peer.expect("stream.call").await;
-        assert_eq!(request["params"], json!({ "method": "count", "params": { "to": 9 }, "window": window }));
+        assert_eq!(
+            request["params"],
+            json!({ "method": "count", "params": { "to": 9 }, "window": window })
+        );
         peer.answer(&request, json!(41)).await;
     });
     stream.unwrap()
@@ -106,7 +112,8 @@ async fn an_unknown_method_is_known_before_the_stream() {
     let (client, mut peer) = Fake::new().client().await;
     let (stream, ()) = join!(client.stream("cout", (), StreamOptions::default()), async {
         let request = peer.expect("stream.call").await;
-        peer.refuse(&request, -32601, "no", json!({ "nearest": ["count"] })).await;
+        peer.refuse(&request, -32601, "no", json!({ "nearest": ["count"] }))
+            .await;
     });
     assert_eq!(stream.unwrap_err().nearest(), Some("count"));
 }
@@ -124,7 +131,12 @@ async fn dropping_a_stream_cancels_it() {
 
     // What was under way, and the last event, come to nobody.
     peer.event("stream.item", 41, json!({ "item": 2 })).await;
-    peer.event("stream.item", 41, json!({ "error": { "code": -32024, "message": "cancelled" } })).await;
+    peer.event(
+        "stream.item",
+        41,
+        json!({ "error": { "code": -32024, "message": "cancelled" } }),
+    )
+    .await;
     peer.close_subscription(41).await;
     expect_silence(&client, &mut peer).await;
 }
@@ -159,10 +171,20 @@ async fn messages_of_a_method() {
         peer.answer(&request, json!(5)).await;
     });
     let mut messages = messages.unwrap();
-    peer.event("messages.item", 5, json!({ "call": 9, "method": "train", "data": null })).await;
+    peer.event(
+        "messages.item",
+        5,
+        json!({ "call": 9, "method": "train", "data": null }),
+    )
+    .await;
     peer.event("messages.item", 5, json!({ "dropped": 3 })).await;
     match soon(messages.next()).await {
-        Some(Ok(Message::Sent { call: 9, request: None, method, data })) => assert_eq!((method.as_str(), data.get()), ("train", "null")),
+        Some(Ok(Message::Sent {
+            call: 9,
+            request: None,
+            method,
+            data,
+        })) => assert_eq!((method.as_str(), data.get()), ("train", "null")),
         other => panic!("{other:?}"),
     }
     assert!(matches!(soon(messages.next()).await, Some(Ok(Message::Dropped(3)))));

@@ -189,7 +189,11 @@ impl Calls {
             has_sent_items: false,
             tries: 0,
             flow: Flow::default(),
-            property: if new.method == "setProperty" { new.params.and_then(Property::read) } else { None },
+            property: if new.method == "setProperty" {
+                new.params.and_then(Property::read)
+            } else {
+                None
+            },
             since: Instant::now(),
         });
         self.queued += 1;
@@ -199,7 +203,8 @@ impl Calls {
 
     /// The call of this owner whose sink bears this tag (the client's own id).
     pub(crate) fn find(&self, owner: u64, tag: &str) -> Option<CallId> {
-        let is_it = |call: &&Call| call.owner == owner && call.sink.as_ref().is_some_and(|sink| sink.tag() == Some(tag));
+        let is_it =
+            |call: &&Call| call.owner == owner && call.sink.as_ref().is_some_and(|sink| sink.tag() == Some(tag));
         self.slots.iter().flatten().find(is_it).map(|call| call.id)
     }
 
@@ -223,7 +228,8 @@ impl Calls {
 
     /// Cancels what an owner that is gone has asked for, but for its notifications, which nobody waits for anyway.
     pub(crate) fn owner_gone(&mut self, owner: u64, page: Option<&Page>) {
-        let is_its = |call: &&Call| call.owner == owner && call.sink.as_ref().is_some_and(|sink| sink.ends_with_its_owner());
+        let is_its =
+            |call: &&Call| call.owner == owner && call.sink.as_ref().is_some_and(|sink| sink.ends_with_its_owner());
         let ids: Vec<_> = self.slots.iter().flatten().filter(is_its).map(|call| call.id).collect();
         for id in ids {
             self.cancel(id, CancelledBy::Disconnect, page);
@@ -322,12 +328,21 @@ impl Calls {
 
     /// The process that had the sent calls is gone.
     pub(crate) fn died(&mut self, page: &Page, death: &Death<'_>) {
-        let mut ids: Vec<_> = self.slots.iter().flatten().filter(|call| call.sent).map(|call| call.id).collect();
+        let mut ids: Vec<_> = self
+            .slots
+            .iter()
+            .flatten()
+            .filter(|call| call.sent)
+            .map(|call| call.id)
+            .collect();
         // The last goes back first, so that the first ends up at the head of the queue.
         ids.sort_unstable_by(|a, b| b.cmp(a));
         for id in ids {
             let begun = page.has_begun(id);
-            let idempotent = self.methods.as_ref().is_some_and(|methods| self.peek(id).is_some_and(|call| methods.is_idempotent(&call.method)));
+            let idempotent = self
+                .methods
+                .as_ref()
+                .is_some_and(|methods| self.peek(id).is_some_and(|call| methods.is_idempotent(&call.method)));
             let Some(call) = self.get(id) else { continue };
             call.tries += 1;
             let again = call.tries < 2 && (!begun || (idempotent && !call.has_sent_items));
@@ -351,7 +366,13 @@ impl Calls {
 
     /// Cancels what Python has.
     pub(crate) fn cancel_sent(&mut self, by: CancelledBy, page: &Page) {
-        let ids: Vec<_> = self.slots.iter().flatten().filter(|call| call.sent).map(|call| call.id).collect();
+        let ids: Vec<_> = self
+            .slots
+            .iter()
+            .flatten()
+            .filter(|call| call.sent)
+            .map(|call| call.id)
+            .collect();
         for id in ids {
             self.cancel(id, by, Some(page));
         }
@@ -366,7 +387,13 @@ impl Calls {
     }
 
     fn end_queued(&mut self, error: &[u8]) {
-        let ids: Vec<_> = self.slots.iter().flatten().filter(|call| !call.sent).map(|call| call.id).collect();
+        let ids: Vec<_> = self
+            .slots
+            .iter()
+            .flatten()
+            .filter(|call| !call.sent)
+            .map(|call| call.id)
+            .collect();
         for id in ids {
             self.queued -= 1;
             if let Some(sink) = self.release(id) {
@@ -423,11 +450,17 @@ impl Calls {
         }
         self.answered += 1;
         self.sent -= 1;
-        let Some(mut call) = self.slots[slot_of(id)].take() else { return false };
+        let Some(mut call) = self.slots[slot_of(id)].take() else {
+            return false;
+        };
         self.free.push(slot_of(id));
         match (call.sink.take(), call.property.take(), outcome) {
             (None, ..) => self.abandoned -= 1,
-            (Some(sink), Some(property), Outcome::Result(result)) => self.held.push(Held { property, sink, result: result.into() }),
+            (Some(sink), Some(property), Outcome::Result(result)) => self.held.push(Held {
+                property,
+                sink,
+                result: result.into(),
+            }),
             (Some(sink), _, outcome) => sink.end(outcome),
         }
         true
@@ -438,7 +471,13 @@ impl Calls {
         let Some(call) = self.get(id) else { return false };
         let Some(sink) = &mut call.sink else { return call.sent };
         call.has_sent_items = true;
-        let taken = sink.item(Item { call: id, number: id >> SLOT_BITS, method: &call.method, data, cost });
+        let taken = sink.item(Item {
+            call: id,
+            number: id >> SLOT_BITS,
+            method: &call.method,
+            data,
+            cost,
+        });
         call.flow.outstanding += cost;
         // What was taken and not told to Python yet is as good as not taken, to a `send()` that waits.
         if call.flow.outstanding + call.flow.to_return >= WINDOW_BYTES && call.flow.full_since.is_none() {
@@ -462,18 +501,31 @@ impl Calls {
         let now = Instant::now();
         let methods = self.methods.clone();
         let is_plain = |call: &Call| methods.as_ref().is_some_and(|methods| methods.is_plain(&call.method));
-        let stalled = |call: &&Call| call.sink.is_some() && call.flow.full_since.is_some_and(|since| now - since >= stall) && is_plain(call);
-        let ids: Vec<_> = self.slots.iter().flatten().filter(stalled).map(|call| call.id).collect();
+        let stalled = |call: &&Call| {
+            call.sink.is_some() && call.flow.full_since.is_some_and(|since| now - since >= stall) && is_plain(call)
+        };
+        let ids: Vec<_> = self
+            .slots
+            .iter()
+            .flatten()
+            .filter(stalled)
+            .map(|call| call.id)
+            .collect();
         for id in ids {
             self.cancel(id, CancelledBy::SlowReader, Some(page));
         }
-        self.some_full = self.slots.iter().flatten().any(|call| call.sink.is_some() && call.flow.full_since.is_some());
+        self.some_full = self
+            .slots
+            .iter()
+            .flatten()
+            .any(|call| call.sink.is_some() && call.flow.full_since.is_some());
         if self.abandoned == 0 {
             return false;
         }
         self.forget_begun(page);
         let others_wait = self.queued > 0 || !self.ahead.is_empty();
-        let overdue = |call: &Call| call.sent && call.sink.is_none() && now - call.since >= kill_grace && page.has_begun(call.id);
+        let overdue =
+            |call: &Call| call.sent && call.sink.is_none() && now - call.since >= kill_grace && page.has_begun(call.id);
         others_wait && self.slots.iter().flatten().any(overdue)
     }
 
@@ -523,8 +575,18 @@ impl Calls {
 
     pub(crate) fn running(&self, page: &Page) -> Vec<Running> {
         let now = Instant::now();
-        let begun = self.slots.iter().flatten().filter(|call| call.sent && page.has_begun(call.id));
-        let mut running: Vec<_> = begun.map(|call| Running { number: call.id >> SLOT_BITS, method: call.method.clone(), age: now - call.since }).collect();
+        let begun = self
+            .slots
+            .iter()
+            .flatten()
+            .filter(|call| call.sent && page.has_begun(call.id));
+        let mut running: Vec<_> = begun
+            .map(|call| Running {
+                number: call.id >> SLOT_BITS,
+                method: call.method.clone(),
+                age: now - call.since,
+            })
+            .collect();
         running.sort_unstable_by_key(|call| call.number);
         running
     }

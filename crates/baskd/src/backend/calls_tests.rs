@@ -16,7 +16,9 @@ impl Sink for Recorder {
     }
 
     fn item(&mut self, item: Item<'_>) -> Taken {
-        self.seen.borrow_mut().push(format!("{} item {}", self.tag, String::from_utf8_lossy(item.data)));
+        self.seen
+            .borrow_mut()
+            .push(format!("{} item {}", self.tag, String::from_utf8_lossy(item.data)));
         (self.taken)()
     }
 
@@ -26,7 +28,10 @@ impl Sink for Recorder {
             Outcome::Error(error) => {
                 let error: serde_json::Value = serde_json::from_slice(error).unwrap();
                 let data = &error["data"];
-                let what = ["ran", "where", "by", "limit"].into_iter().find_map(|name| data.get(name)).unwrap_or(&serde_json::Value::Null);
+                let what = ["ran", "where", "by", "limit"]
+                    .into_iter()
+                    .find_map(|name| data.get(name))
+                    .unwrap_or(&serde_json::Value::Null);
                 format!("{} ! {} {what}", self.tag, error["code"])
             }
         };
@@ -52,7 +57,11 @@ impl Table {
     }
 
     fn starting() -> Table {
-        Table { calls: Calls::new(1000), page: Page::new().unwrap(), seen: Seen::default() }
+        Table {
+            calls: Calls::new(1000),
+            page: Page::new().unwrap(),
+            seen: Seen::default(),
+        }
     }
 
     fn ready(&mut self) {
@@ -61,16 +70,34 @@ impl Table {
             "protocol": 1, "version": "0", "python": "3", "codec": "json", "controller": "C",
             "methods": [method("f", "plain", false), method("safe", "plain", true), method("g", "generator", false), method("setProperty", "plain", false)],
         });
-        self.calls.ready(Rc::new(Methods::new(serde_json::from_value(ready).unwrap())));
+        self.calls
+            .ready(Rc::new(Methods::new(serde_json::from_value(ready).unwrap())));
     }
 
     fn call(&mut self, owner: u64, tag: &str, method: &str) -> Option<CallId> {
         self.call_with(owner, tag, method, None, || Taken::Now)
     }
 
-    fn call_with(&mut self, owner: u64, tag: &str, method: &str, params: Option<&str>, taken: fn() -> Taken) -> Option<CallId> {
-        let sink = Box::new(Recorder { tag: tag.to_owned(), seen: self.seen.clone(), taken });
-        self.calls.submit(NewCall { owner, method, params, window: None, sink })
+    fn call_with(
+        &mut self,
+        owner: u64,
+        tag: &str,
+        method: &str,
+        params: Option<&str>,
+        taken: fn() -> Taken,
+    ) -> Option<CallId> {
+        let sink = Box::new(Recorder {
+            tag: tag.to_owned(),
+            seen: self.seen.clone(),
+            taken,
+        });
+        self.calls.submit(NewCall {
+            owner,
+            method,
+            params,
+            window: None,
+            sink,
+        })
     }
 
     fn fill(&mut self) -> String {
@@ -84,13 +111,24 @@ impl Table {
     }
 
     fn die(&mut self) {
-        self.calls.died(&self.page, &Death { how: "died", exit: json!({ "code": 1 }), stderr: &[] });
+        self.calls.died(
+            &self.page,
+            &Death {
+                how: "died",
+                exit: json!({ "code": 1 }),
+                stderr: &[],
+            },
+        );
         self.page = Page::new().unwrap();
         self.calls.set_gate(Gate::Hold { starting: true });
     }
 
     fn seen(&self) -> Vec<String> {
-        self.seen.borrow_mut().drain(..).filter(|line| !line.ends_with("accepted")).collect()
+        self.seen
+            .borrow_mut()
+            .drain(..)
+            .filter(|line| !line.ends_with("accepted"))
+            .collect()
     }
 }
 
@@ -98,7 +136,10 @@ impl Table {
 fn a_call_is_sent_and_answered_once() {
     let mut table = Table::new();
     let id = table.call_with(1, "a", "f", Some("{\"x\":1}"), || Taken::Now).unwrap();
-    assert_eq!(table.fill(), format!("{{\"id\":{id},\"method\":\"f\",\"params\":{{\"x\":1}}}}\n"));
+    assert_eq!(
+        table.fill(),
+        format!("{{\"id\":{id},\"method\":\"f\",\"params\":{{\"x\":1}}}}\n")
+    );
     assert!(table.calls.item(id, b"5", 30));
     assert!(table.calls.reply(id, Outcome::Result(b"6")));
     assert!(!table.calls.reply(id, Outcome::Result(b"7")));
@@ -149,7 +190,10 @@ fn only_so_many_calls_are_ahead_of_python() {
 #[test]
 fn a_crash_costs_the_calls_that_had_begun_and_keeps_the_others_in_order() {
     let mut table = Table::new();
-    let ids: Vec<_> = ["a", "b", "c"].iter().map(|tag| table.call(1, tag, "f").unwrap()).collect();
+    let ids: Vec<_> = ["a", "b", "c"]
+        .iter()
+        .map(|tag| table.call(1, tag, "f").unwrap())
+        .collect();
     table.fill();
     table.begin(ids[0]);
     table.call(1, "d", "f");
@@ -158,7 +202,10 @@ fn a_crash_costs_the_calls_that_had_begun_and_keeps_the_others_in_order() {
     assert_eq!(table.fill(), "");
     table.ready();
     let sent = table.fill();
-    let order: Vec<_> = sent.lines().map(|line| line.split([':', ',']).nth(1).unwrap().parse::<u64>().unwrap()).collect();
+    let order: Vec<_> = sent
+        .lines()
+        .map(|line| line.split([':', ',']).nth(1).unwrap().parse::<u64>().unwrap())
+        .collect();
     assert_eq!(order[..2], [ids[1], ids[2]]);
     assert_eq!(order.len(), 3);
     assert!(table.calls.reply(ids[1], Outcome::Result(b"1")));
@@ -244,7 +291,15 @@ fn a_timeout_says_where_the_call_was() {
     for id in [running, ahead, queued] {
         table.calls.expire(id, Some(&table.page));
     }
-    assert_eq!(table.seen(), ["starting ! -32023 \"starting\"", "running ! -32023 \"running\"", "ahead ! -32023 \"queued\"", "queued ! -32023 \"queued\""]);
+    assert_eq!(
+        table.seen(),
+        [
+            "starting ! -32023 \"starting\"",
+            "running ! -32023 \"running\"",
+            "ahead ! -32023 \"queued\"",
+            "queued ! -32023 \"queued\""
+        ]
+    );
 }
 
 #[test]
@@ -338,16 +393,25 @@ fn a_closed_gate_answers_what_waits_and_what_comes() {
 fn a_property_that_was_set_is_held_for_the_journal() {
     let mut table = Table::new();
     for (tag, params) in [("a", r#"{"name":"model","value": {"x":1}}"#), ("b", r#"["model",2]"#)] {
-        let id = table.call_with(1, tag, "setProperty", Some(params), || Taken::Now).unwrap();
+        let id = table
+            .call_with(1, tag, "setProperty", Some(params), || Taken::Now)
+            .unwrap();
         table.fill();
         table.calls.reply(id, Outcome::Result(b"1"));
     }
-    let refused = table.call_with(1, "c", "setProperty", Some(r#"["_x",2]"#), || Taken::Now).unwrap();
+    let refused = table
+        .call_with(1, "c", "setProperty", Some(r#"["_x",2]"#), || Taken::Now)
+        .unwrap();
     table.fill();
-    table.calls.reply(refused, Outcome::Error(&Error::overloaded(1).to_json()));
+    table
+        .calls
+        .reply(refused, Outcome::Error(&Error::overloaded(1).to_json()));
     assert_eq!(table.seen(), ["c ! -32025 1"]);
     let held = table.calls.take_held();
-    let properties: Vec<_> = held.iter().map(|held| (held.property.name.as_str(), held.property.value.get())).collect();
+    let properties: Vec<_> = held
+        .iter()
+        .map(|held| (held.property.name.as_str(), held.property.value.get()))
+        .collect();
     assert_eq!(properties, [("model", r#"{"x":1}"#), ("model", "2")]);
     for held in held {
         held.sink.end(Outcome::Result(&held.result));

@@ -61,15 +61,26 @@ impl Journal {
                 _ => {
                     let aside = path.with_extension("json.unreadable");
                     fs::rename(&path, &aside)?;
-                    logs.warn(&format!("the properties in {} can't be read; they are put aside as {}", path.display(), aside.display()));
+                    logs.warn(&format!(
+                        "the properties in {} can't be read; they are put aside as {}",
+                        path.display(),
+                        aside.display()
+                    ));
                     Vec::new()
                 }
             },
             Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
             Err(error) => return Err(error),
         };
-        let properties = properties.into_iter().map(|(name, value)| Property { name, value }).collect();
-        let inner = Rc::new(Inner { properties: RefCell::new(properties), waiting: RefCell::default(), work: Notify::new() });
+        let properties = properties
+            .into_iter()
+            .map(|(name, value)| Property { name, value })
+            .collect();
+        let inner = Rc::new(Inner {
+            properties: RefCell::new(properties),
+            waiting: RefCell::default(),
+            work: Notify::new(),
+        });
         tokio::task::spawn_local(write(inner.clone(), path));
         Ok(Journal { inner })
     }
@@ -83,7 +94,10 @@ impl Journal {
         for Held { property, .. } in &held {
             match properties.iter_mut().find(|other| other.name == property.name) {
                 Some(there) => there.value = property.value.clone(),
-                None => properties.push(Property { name: property.name.clone(), value: property.value.clone() }),
+                None => properties.push(Property {
+                    name: property.name.clone(),
+                    value: property.value.clone(),
+                }),
             }
         }
         self.inner.waiting.borrow_mut().extend(held);
@@ -100,14 +114,25 @@ impl Journal {
             // A string can always be written.
             out.extend(serde_json::to_vec(&property.name).unwrap_or_default());
             out.push(b':');
-            out.extend(property.value.get().bytes().map(|byte| if matches!(byte, b'\n' | b'\r') { b' ' } else { byte }));
+            out.extend(
+                property
+                    .value
+                    .get()
+                    .bytes()
+                    .map(|byte| if matches!(byte, b'\n' | b'\r') { b' ' } else { byte }),
+            );
         }
         out.push(b'}');
         out
     }
 
     pub(crate) fn names(&self) -> Vec<String> {
-        self.inner.properties.borrow().iter().map(|property| property.name.clone()).collect()
+        self.inner
+            .properties
+            .borrow()
+            .iter()
+            .map(|property| property.name.clone())
+            .collect()
     }
 }
 
@@ -125,13 +150,23 @@ async fn write(inner: Rc<Inner>, path: PathBuf) {
         let text = {
             let properties = inner.properties.borrow();
             let lasting = properties.iter().filter(|property| !is_volatile(&property.name));
-            let properties = lasting.map(|property| (property.name.as_str(), &*property.value)).collect();
-            serde_json::to_vec(&Written { version: VERSION, properties })
+            let properties = lasting
+                .map(|property| (property.name.as_str(), &*property.value))
+                .collect();
+            serde_json::to_vec(&Written {
+                version: VERSION,
+                properties,
+            })
         };
         let target = path.clone();
-        let saved = tokio::task::spawn_blocking(move || save(&target, &text?)).await.unwrap_or_else(|panic| Err(io::Error::other(panic)));
+        let saved = tokio::task::spawn_blocking(move || save(&target, &text?))
+            .await
+            .unwrap_or_else(|panic| Err(io::Error::other(panic)));
         let error = saved.err().map(|error| {
-            let why = format!("The property is set, but will not outlive the daemon: {} can't be written: {error}.", path.display());
+            let why = format!(
+                "The property is set, but will not outlive the daemon: {} can't be written: {error}.",
+                path.display()
+            );
             Error::internal(why).to_json()
         });
         for held in later {
@@ -145,7 +180,12 @@ async fn write(inner: Rc<Inner>, path: PathBuf) {
 
 fn save(path: &Path, text: &[u8]) -> io::Result<()> {
     let new = path.with_extension("json.new");
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&new)?;
     file.write_all(text)?;
     file.sync_all()?;
     fs::rename(&new, path)?;
@@ -158,7 +198,13 @@ fn save(path: &Path, text: &[u8]) -> io::Result<()> {
 /// Whether one of the name's words says that it is a secret: `apiKey`, `api_key` and `API-KEY` are, `tokenizer` and
 /// `monkey` are not.
 fn is_volatile(name: &str) -> bool {
-    words(name).iter().any(|word| VOLATILE_WORDS.contains(&word.trim_end_matches(|end: char| end.is_ascii_digit()).trim_end_matches('s')))
+    words(name).iter().any(|word| {
+        VOLATILE_WORDS.contains(
+            &word
+                .trim_end_matches(|end: char| end.is_ascii_digit())
+                .trim_end_matches('s'),
+        )
+    })
 }
 
 fn words(name: &str) -> Vec<String> {
@@ -166,8 +212,9 @@ fn words(name: &str) -> Vec<String> {
     let mut words = vec![String::new()];
     for (at, letter) in letters.iter().enumerate() {
         let before = at.checked_sub(1).map(|before| letters[before]);
-        let starts_word =
-            letter.is_uppercase() && (before.is_some_and(|before| !before.is_uppercase()) || letters.get(at + 1).is_some_and(|after| after.is_lowercase()));
+        let starts_word = letter.is_uppercase()
+            && (before.is_some_and(|before| !before.is_uppercase())
+                || letters.get(at + 1).is_some_and(|after| after.is_lowercase()));
         if !letter.is_alphanumeric() || starts_word {
             words.push(String::new());
         }
@@ -184,7 +231,20 @@ mod tests {
 
     #[test]
     fn secrets_are_told_by_their_words() {
-        for name in ["key", "apiKey", "api_key", "API-KEY", "APIKey", "accessToken", "token", "tokens", "key2", "dbPassword", "SECRET", "clientSecrets"] {
+        for name in [
+            "key",
+            "apiKey",
+            "api_key",
+            "API-KEY",
+            "APIKey",
+            "accessToken",
+            "token",
+            "tokens",
+            "key2",
+            "dbPassword",
+            "SECRET",
+            "clientSecrets",
+        ] {
             assert!(is_volatile(name), "{name}");
         }
         for name in ["tokenizer", "monkey", "model", "keyboard", "passwordless", "secretary"] {

@@ -34,7 +34,13 @@ struct Inner {
 impl LogPipe {
     /// Reads in a task of its own until [`LogPipe::finish`].
     pub(crate) fn new(pipe: pipe::Receiver, stream: &'static str, logs: Rc<Logs>) -> LogPipe {
-        let inner = Rc::new(Inner { pipe, stream, logs, partial: RefCell::default(), recent: RefCell::default() });
+        let inner = Rc::new(Inner {
+            pipe,
+            stream,
+            logs,
+            partial: RefCell::default(),
+            recent: RefCell::default(),
+        });
         let reader = inner.clone();
         let task = tokio::task::spawn_local(async move {
             let mut chunk = vec![0; MAX_LINE];

@@ -14,7 +14,12 @@ pub struct Methods {
 
 impl Methods {
     pub(crate) fn new(ready: Ready) -> Methods {
-        let index = ready.methods.iter().enumerate().map(|(at, method)| (method.name.as_str().into(), at)).collect();
+        let index = ready
+            .methods
+            .iter()
+            .enumerate()
+            .map(|(at, method)| (method.name.as_str().into(), at))
+            .collect();
         Methods { ready, index }
     }
 
@@ -22,7 +27,10 @@ impl Methods {
     pub(crate) fn find(&self, name: &str) -> Result<Rc<str>, Error> {
         match self.index.get_key_value(name) {
             Some((name, _)) => Ok(name.clone()),
-            None => Err(Error::method_not_found(name, &nearest(name, self.ready.methods.iter().map(|method| method.name.as_str())))),
+            None => Err(Error::method_not_found(
+                name,
+                &nearest(name, self.ready.methods.iter().map(|method| method.name.as_str())),
+            )),
         }
     }
 
@@ -44,10 +52,15 @@ impl Methods {
 /// Up to three names that somebody who wrote `name` may have meant, nearest first.
 pub(crate) fn nearest<'a>(name: &str, names: impl Iterator<Item = &'a str>) -> Vec<String> {
     let wanted = name.to_lowercase();
-    let mut near: Vec<_> =
-        names.map(|candidate| (strsim::jaro_winkler(&wanted, &candidate.to_lowercase()), candidate)).filter(|(likeness, _)| *likeness > 0.75).collect();
+    let mut near: Vec<_> = names
+        .map(|candidate| (strsim::jaro_winkler(&wanted, &candidate.to_lowercase()), candidate))
+        .filter(|(likeness, _)| *likeness > 0.75)
+        .collect();
     near.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(b.1)));
-    near.into_iter().take(3).map(|(_, candidate)| candidate.to_owned()).collect()
+    near.into_iter()
+        .take(3)
+        .map(|(_, candidate)| candidate.to_owned())
+        .collect()
 }
 
 #[cfg(test)]
@@ -56,7 +69,14 @@ mod tests {
 
     #[test]
     fn the_nearest_names_come_first() {
-        let names = ["increment", "reset", "getModelPath", "getTokenizer", "setProperty", "getProperty"];
+        let names = [
+            "increment",
+            "reset",
+            "getModelPath",
+            "getTokenizer",
+            "setProperty",
+            "getProperty",
+        ];
         let near = |name| nearest(name, names.into_iter());
         assert_eq!(near("incremnt")[0], "increment");
         assert_eq!(near("getmodelpath")[0], "getModelPath");

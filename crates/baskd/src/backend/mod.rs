@@ -225,14 +225,24 @@ impl Backend {
     pub async fn restart(&self) -> Result<(), String> {
         let (done, ready) = oneshot::channel();
         let gone = || "the daemon is stopping".to_owned();
-        self.shared.orders.send(supervisor::Order::Restart(done)).await.map_err(|_| gone())?;
+        self.shared
+            .orders
+            .send(supervisor::Order::Restart(done))
+            .await
+            .map_err(|_| gone())?;
         ready.await.map_err(|_| gone())?
     }
 
     /// Takes no more calls, answers those there are within `grace`, cancels the rest, and ends Python.
     pub async fn stop(&self, grace: Duration) {
         let (done, stopped) = oneshot::channel();
-        if self.shared.orders.send(supervisor::Order::Stop { grace, done }).await.is_ok() {
+        if self
+            .shared
+            .orders
+            .send(supervisor::Order::Stop { grace, done })
+            .await
+            .is_ok()
+        {
             let _ = stopped.await;
         }
     }

@@ -30,7 +30,16 @@ impl Page {
         // A process that shrank the file would have the daemon killed by SIGBUS at its next look.
         fcntl_add_seals(&fd, SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL)?;
         // SAFETY: a new mapping of a file that is BYTES long and can't shrink; it is unmapped in `drop` only.
-        let words = unsafe { mmap(ptr::null_mut(), BYTES, ProtFlags::READ | ProtFlags::WRITE, MapFlags::SHARED, &fd, 0)? };
+        let words = unsafe {
+            mmap(
+                ptr::null_mut(),
+                BYTES,
+                ProtFlags::READ | ProtFlags::WRITE,
+                MapFlags::SHARED,
+                &fd,
+                0,
+            )?
+        };
         let words = NonNull::new(words.cast()).ok_or(io::ErrorKind::OutOfMemory)?;
         Ok(Page { fd, words })
     }

@@ -27,8 +27,18 @@ pub fn find(asked: Option<&Path>, beside: &Path) -> Result<Interpreter, FindErro
     find_in(asked, beside, env::var_os("VIRTUAL_ENV"), env::var_os("PATH"))
 }
 
-fn find_in(asked: Option<&Path>, beside: &Path, venv: Option<OsString>, search: Option<OsString>) -> Result<Interpreter, FindError> {
-    let found = |path: PathBuf, found: &str| Ok(Interpreter { path, found: found.to_owned() });
+fn find_in(
+    asked: Option<&Path>,
+    beside: &Path,
+    venv: Option<OsString>,
+    search: Option<OsString>,
+) -> Result<Interpreter, FindError> {
+    let found = |path: PathBuf, found: &str| {
+        Ok(Interpreter {
+            path,
+            found: found.to_owned(),
+        })
+    };
     if let Some(asked) = asked {
         return match asked {
             _ if asked.is_dir() => match in_venv(asked) {
@@ -36,7 +46,10 @@ fn find_in(asked: Option<&Path>, beside: &Path, venv: Option<OsString>, search: 
                 None => Err(FindError::NoVenv(asked.to_owned())),
             },
             // A venv's interpreter is a link, and must be run by the link's own name.
-            _ if asked.is_file() => found(std::path::absolute(asked).unwrap_or_else(|_| asked.to_owned()), "the interpreter asked for"),
+            _ if asked.is_file() => found(
+                std::path::absolute(asked).unwrap_or_else(|_| asked.to_owned()),
+                "the interpreter asked for",
+            ),
             _ if asked.components().count() == 1 => match on_path(asked, search) {
                 Some(path) => found(path, "the name asked for, on the PATH"),
                 None => Err(FindError::NotThere(asked.to_owned())),
@@ -44,12 +57,22 @@ fn find_in(asked: Option<&Path>, beside: &Path, venv: Option<OsString>, search: 
             _ => Err(FindError::NotThere(asked.to_owned())),
         };
     }
-    if let Some(path) = venv.filter(|venv| !venv.is_empty()).and_then(|venv| in_venv(Path::new(&venv))) {
+    if let Some(path) = venv
+        .filter(|venv| !venv.is_empty())
+        .and_then(|venv| in_venv(Path::new(&venv)))
+    {
         return found(path, "$VIRTUAL_ENV");
     }
     for folder in beside.ancestors() {
         if let Some(path) = in_venv(&folder.join(".venv")) {
-            return found(path, if folder == beside { ".venv beside the controller" } else { ".venv above the controller" });
+            return found(
+                path,
+                if folder == beside {
+                    ".venv beside the controller"
+                } else {
+                    ".venv above the controller"
+                },
+            );
         }
     }
     match on_path(Path::new("python3"), search) {
@@ -64,7 +87,9 @@ fn in_venv(folder: &Path) -> Option<PathBuf> {
 }
 
 fn on_path(name: &Path, search: Option<OsString>) -> Option<PathBuf> {
-    env::split_paths(&search?).map(|folder| folder.join(name)).find(|path| path.is_file())
+    env::split_paths(&search?)
+        .map(|folder| folder.join(name))
+        .find(|path| path.is_file())
 }
 
 #[cfg(test)]
@@ -95,19 +120,49 @@ mod tests {
         let above = venv(&root.join("app/.venv"));
         assert_eq!(find_in(None, &beside, Some("".into()), path()).unwrap().path, above);
         let near = venv(&beside.join(".venv"));
-        assert_eq!(find_in(None, &beside, None, path()).unwrap(), Interpreter { path: near, found: ".venv beside the controller".into() });
+        assert_eq!(
+            find_in(None, &beside, None, path()).unwrap(),
+            Interpreter {
+                path: near,
+                found: ".venv beside the controller".into()
+            }
+        );
         let active = venv(&root.join("active"));
-        assert_eq!(find_in(None, &beside, Some(root.join("active").into()), path()).unwrap().path, active);
+        assert_eq!(
+            find_in(None, &beside, Some(root.join("active").into()), path())
+                .unwrap()
+                .path,
+            active
+        );
         let asked = venv(&root.join("asked"));
-        assert_eq!(find_in(Some(&root.join("asked")), &beside, Some(root.join("active").into()), path()).unwrap().path, asked);
+        assert_eq!(
+            find_in(
+                Some(&root.join("asked")),
+                &beside,
+                Some(root.join("active").into()),
+                path()
+            )
+            .unwrap()
+            .path,
+            asked
+        );
         assert_eq!(find_in(Some(&asked), &beside, None, path()).unwrap().path, asked);
-        assert_eq!(find_in(Some(Path::new("python3")), &beside, None, path()).unwrap().path, system);
+        assert_eq!(
+            find_in(Some(Path::new("python3")), &beside, None, path()).unwrap().path,
+            system
+        );
     }
 
     #[test]
     fn what_is_not_there_is_said() {
         let root = tempfile::tempdir().unwrap();
-        assert!(matches!(find_in(Some(root.path()), root.path(), None, None), Err(FindError::NoVenv(_))));
-        assert!(matches!(find_in(Some(&root.path().join("no")), root.path(), None, None), Err(FindError::NotThere(_))));
+        assert!(matches!(
+            find_in(Some(root.path()), root.path(), None, None),
+            Err(FindError::NoVenv(_))
+        ));
+        assert!(matches!(
+            find_in(Some(&root.path().join("no")), root.path(), None, None),
+            Err(FindError::NotThere(_))
+        ));
     }
 }

@@ -53,7 +53,9 @@ impl Queue {
     }
 
     pub(crate) fn resume(&mut self, owner: u64) {
-        let Some(lane) = self.owners.get_mut(&owner) else { return };
+        let Some(lane) = self.owners.get_mut(&owner) else {
+            return;
+        };
         let was_paused = std::mem::take(&mut lane.paused);
         if lane.calls.is_empty() {
             self.owners.remove(&owner);

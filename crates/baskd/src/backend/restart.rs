@@ -38,13 +38,25 @@ impl History {
             *self = History::default();
             return Decision::After(Duration::ZERO);
         }
-        self.boot_failures = if life == Life::NeverReady { self.boot_failures + 1 } else { 0 };
+        self.boot_failures = if life == Life::NeverReady {
+            self.boot_failures + 1
+        } else {
+            0
+        };
         self.early.push_back(now);
-        while self.early.front().is_some_and(|death| now.duration_since(*death) > WINDOW) {
+        while self
+            .early
+            .front()
+            .is_some_and(|death| now.duration_since(*death) > WINDOW)
+        {
             self.early.pop_front();
         }
         let deaths = self.early.len().max(self.boot_failures);
-        if deaths >= DEATHS { Decision::GiveUp } else { Decision::After(FIRST_PAUSE * 2u32.pow(deaths as u32 - 1)) }
+        if deaths >= DEATHS {
+            Decision::GiveUp
+        } else {
+            Decision::After(FIRST_PAUSE * 2u32.pow(deaths as u32 - 1))
+        }
     }
 }
 
@@ -71,19 +83,38 @@ mod tests {
     #[test]
     fn five_early_deaths_in_ten_seconds_open_the_breaker() {
         let early = |at| (Life::Ready, at);
-        assert_eq!(decisions(&[early(0), early(1000), early(2000), early(3000), early(4000)]), [Some(100), Some(200), Some(400), Some(800), None]);
-        assert_eq!(decisions(&[early(0), early(4000), early(8000), early(12_000), early(16_000), early(20_000)])[5], Some(400));
+        assert_eq!(
+            decisions(&[early(0), early(1000), early(2000), early(3000), early(4000)]),
+            [Some(100), Some(200), Some(400), Some(800), None]
+        );
+        assert_eq!(
+            decisions(&[
+                early(0),
+                early(4000),
+                early(8000),
+                early(12_000),
+                early(16_000),
+                early(20_000)
+            ])[5],
+            Some(400)
+        );
     }
 
     #[test]
     fn an_answer_clears_the_record() {
         let early = |at| (Life::Ready, at);
-        assert_eq!(decisions(&[early(0), early(1), early(2), early(3), (Life::Answered, 4), early(5)])[5], Some(100));
+        assert_eq!(
+            decisions(&[early(0), early(1), early(2), early(3), (Life::Answered, 4), early(5)])[5],
+            Some(100)
+        );
     }
 
     #[test]
     fn slow_boot_failures_end_as_well() {
         let boot = |at| (Life::NeverReady, at);
-        assert_eq!(decisions(&[boot(0), boot(60_000), boot(120_000), boot(180_000), boot(240_000)])[4], None);
+        assert_eq!(
+            decisions(&[boot(0), boot(60_000), boot(120_000), boot(180_000), boot(240_000)])[4],
+            None
+        );
     }
 }

@@ -31,14 +31,21 @@ pub(crate) fn lay(state_dir: &Path) -> io::Result<PathBuf> {
         if let Some(parent) = path.parent() {
             DirBuilder::new().recursive(true).mode(0o700).create(parent)?;
         }
-        OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?.write_all(text.as_bytes())?;
+        OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(path)?
+            .write_all(text.as_bytes())?;
     }
     fs::rename(new, &folder)?;
     Ok(folder)
 }
 
 fn is_there(folder: &Path) -> bool {
-    FILES.iter().all(|(name, text)| fs::read(folder.join(name)).is_ok_and(|there| there == text.as_bytes()))
+    FILES
+        .iter()
+        .all(|(name, text)| fs::read(folder.join(name)).is_ok_and(|there| there == text.as_bytes()))
 }
 
 #[cfg(test)]

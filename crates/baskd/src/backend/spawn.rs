@@ -9,7 +9,10 @@ use std::sync::OnceLock;
 
 use rustix::io::{FdFlags, fcntl_setfd};
 use rustix::pipe::{PipeFlags, pipe_with};
-use rustix::process::{Pid, PidfdFlags, Resource, Rlimit, Signal, getpid, getppid, getrlimit, pidfd_open, set_parent_process_death_signal, setrlimit};
+use rustix::process::{
+    Pid, PidfdFlags, Resource, Rlimit, Signal, getpid, getppid, getrlimit, pidfd_open, set_parent_process_death_signal,
+    setrlimit,
+};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::net::unix::pipe;
@@ -37,7 +40,13 @@ static FIRST_LIMIT: OnceLock<Rlimit> = OnceLock::new();
 pub fn allow_many_descriptors() {
     let first = *FIRST_LIMIT.get_or_init(|| getrlimit(Resource::Nofile));
     // If it can't be raised, connections beyond it wait to be accepted.
-    let _ = setrlimit(Resource::Nofile, Rlimit { current: first.maximum, maximum: first.maximum });
+    let _ = setrlimit(
+        Resource::Nofile,
+        Rlimit {
+            current: first.maximum,
+            maximum: first.maximum,
+        },
+    );
 }
 
 /// Starts `python router/index.py` as PROTOCOL.md says. To be called from the thread that lives as long as the daemon:

@@ -52,9 +52,16 @@ impl Shared {
     pub(crate) fn describe(&self) -> serde_json::Map<String, Value> {
         let status = self.status.borrow();
         let calls = self.calls.borrow();
-        let running: Vec<_> = self.page.borrow().as_ref().map(|page| calls.running(page)).unwrap_or_default();
-        let running: Vec<_> =
-            running.iter().map(|call| json!({ "call": call.number, "method": &*call.method, "age_ms": call.age.as_millis() as u64 })).collect();
+        let running: Vec<_> = self
+            .page
+            .borrow()
+            .as_ref()
+            .map(|page| calls.running(page))
+            .unwrap_or_default();
+        let running: Vec<_> = running
+            .iter()
+            .map(|call| json!({ "call": call.number, "method": &*call.method, "age_ms": call.age.as_millis() as u64 }))
+            .collect();
         let workers: Vec<_> = status
             .process
             .iter()
@@ -72,11 +79,15 @@ impl Shared {
         let python = &self.options.python;
         let ready = calls.methods.as_ref().map(|methods| &methods.ready);
         let controller = match &self.options.controller {
-            Controller::Embedded => json!({ "spec": "embedded", "file": null, "class": "Controller", "embedded": true }),
+            Controller::Embedded => {
+                json!({ "spec": "embedded", "file": null, "class": "Controller", "embedded": true })
+            }
             Controller::File { path, class } => {
                 json!({ "spec": format!("{}:{class}", path.display()), "file": path, "class": class, "embedded": false })
             }
-            Controller::Module { module, class } => json!({ "spec": format!("{module}:{class}"), "file": null, "class": class, "embedded": false }),
+            Controller::Module { module, class } => {
+                json!({ "spec": format!("{module}:{class}"), "file": null, "class": class, "embedded": false })
+            }
         };
         let described = json!({
             "controller": controller,
@@ -142,7 +153,12 @@ mod tests {
 
     #[test]
     fn an_exit_is_told_in_words_and_in_json() {
-        let cases = [(9, "was killed by SIGKILL"), (11, "was killed by SIGSEGV"), (64, "was killed by signal 64"), (3 << 8, "exited with code 3")];
+        let cases = [
+            (9, "was killed by SIGKILL"),
+            (11, "was killed by SIGSEGV"),
+            (64, "was killed by signal 64"),
+            (3 << 8, "exited with code 3"),
+        ];
         for (raw, words) in cases {
             assert_eq!(describe(ExitStatus::from_raw(raw)), words);
         }

@@ -45,7 +45,13 @@ pub(crate) enum Order {
 type Ready = oneshot::Sender<Result<(), String>>;
 
 pub(crate) async fn run(shared: Rc<Shared>, orders: mpsc::Receiver<Order>) {
-    let mut supervisor = Supervisor { shared, orders, history: History::default(), askers: Vec::new(), failures: 0 };
+    let mut supervisor = Supervisor {
+        shared,
+        orders,
+        history: History::default(),
+        askers: Vec::new(),
+        failures: 0,
+    };
     loop {
         let next = match supervisor.live().await {
             Next::Pause { pause, exit } if pause > Duration::ZERO => supervisor.pause(pause, exit).await,
@@ -106,7 +112,16 @@ impl Supervisor {
         self.shared.calls.borrow_mut().set_gate(Gate::Hold { starting: true });
         let mut worker = match self.start() {
             Ok(worker) => worker,
-            Err(reason) => return self.failed(Life::NeverReady, Failure { reason, stderr: Vec::new(), was_ready: false }),
+            Err(reason) => {
+                return self.failed(
+                    Life::NeverReady,
+                    Failure {
+                        reason,
+                        stderr: Vec::new(),
+                        was_ready: false,
+                    },
+                );
+            }
         };
         match self.boot(&mut worker).await {
             Ok(()) => {}
@@ -139,11 +154,20 @@ impl Supervisor {
 
     fn start(&mut self) -> Result<Worker, String> {
         let options = &self.shared.options;
-        let router =
-            router_files::lay(&options.state_dir).map_err(|error| format!("its router can't be written to {}: {error}", options.state_dir.display()))?;
-        let process = spawn::spawn(&options.python.path, &router).map_err(|error| format!("{} can't be started: {error}", options.python.path.display()))?;
+        let router = router_files::lay(&options.state_dir).map_err(|error| {
+            format!(
+                "its router can't be written to {}: {error}",
+                options.state_dir.display()
+            )
+        })?;
+        let process = spawn::spawn(&options.python.path, &router)
+            .map_err(|error| format!("{} can't be started: {error}", options.python.path.display()))?;
         let pid = process.pid.as_raw_nonzero().get();
-        self.shared.status.borrow_mut().process = Some(ProcessStatus { pid, started: Instant::now(), ready_after: None });
+        self.shared.status.borrow_mut().process = Some(ProcessStatus {
+            pid,
+            started: Instant::now(),
+            ready_after: None,
+        });
         tracing::debug!(pid, "Python started");
         Ok(Worker::new(self.shared.clone(), process, self.hello()))
     }
@@ -156,7 +180,9 @@ impl Supervisor {
             Controller::Module { module, class } => json!({ "module": module, "class": class }),
         };
         let version = env!("CARGO_PKG_VERSION");
-        let mut hello = format!(r#"{{"hello":{{"protocol":1,"version":"{version}","controller":{controller},"properties":"#).into_bytes();
+        let mut hello =
+            format!(r#"{{"hello":{{"protocol":1,"version":"{version}","controller":{controller},"properties":"#)
+                .into_bytes();
         hello.extend(self.shared.journal.to_json());
         hello.extend(format!(",\"window\":[{WINDOW_ITEMS},{WINDOW_BYTES}]}}}}\n").into_bytes());
         hello
@@ -213,11 +239,16 @@ impl Supervisor {
         let took = {
             let mut status = self.shared.status.borrow_mut();
             let process = status.process.as_mut();
-            process.map(|process| *process.ready_after.insert(process.started.elapsed())).unwrap_or_default()
+            process
+                .map(|process| *process.ready_after.insert(process.started.elapsed()))
+                .unwrap_or_default()
         };
         self.set(State::Ready, None);
         let count = ready.methods.len();
-        self.shared.logs.info(&format!("{} is ready after {took:.0?}: {count} methods, Python {}, {}", ready.controller, ready.python, ready.codec));
+        self.shared.logs.info(&format!(
+            "{} is ready after {took:.0?}: {count} methods, Python {}, {}",
+            ready.controller, ready.python, ready.codec
+        ));
         self.shared.calls.borrow_mut().ready(Rc::new(Methods::new(ready)));
         self.shared.work.notify_one();
         for asker in self.askers.drain(..) {
@@ -253,8 +284,13 @@ impl Supervisor {
             Ok(Some(exit)) => return self.died(exit),
             Ok(None) => {}
             Err(_) => {
-                self.shared.logs.warn(&format!("restart: calls that still run after {limit:?} are cancelled"));
-                self.shared.calls.borrow_mut().cancel_sent(CancelledBy::Shutdown, worker.page());
+                self.shared
+                    .logs
+                    .warn(&format!("restart: calls that still run after {limit:?} are cancelled"));
+                self.shared
+                    .calls
+                    .borrow_mut()
+                    .cancel_sent(CancelledBy::Shutdown, worker.page());
             }
         }
         let exit = self.end(worker, END_GRACE).await;
@@ -265,9 +301,13 @@ impl Supervisor {
     /// Answers what there is within `grace`, cancels the rest, and ends Python.
     async fn finish(&mut self, worker: &mut Worker, grace: Duration) {
         self.set(State::Stopping, None);
-        self.shared.calls.borrow_mut().set_gate(Gate::Finishing(Error::cancelled(CancelledBy::Shutdown)));
+        self.shared
+            .calls
+            .borrow_mut()
+            .set_gate(Gate::Finishing(Error::cancelled(CancelledBy::Shutdown)));
         let answered = timeout(grace, self.until(worker, |shared| shared.calls.borrow().is_idle())).await;
-        self.shared.with_page(|calls, page| calls.end_all(CancelledBy::Shutdown, page));
+        self.shared
+            .with_page(|calls, page| calls.end_all(CancelledBy::Shutdown, page));
         match answered {
             Ok(Some(exit)) => self.bury(&exit),
             Ok(None) | Err(_) => {
@@ -309,7 +349,9 @@ impl Supervisor {
             return exit;
         }
         if !patience.is_zero() {
-            self.shared.logs.warn(&format!("Python has not ended {patience:?} after its input: SIGTERM"));
+            self.shared
+                .logs
+                .warn(&format!("Python has not ended {patience:?} after its input: SIGTERM"));
         }
         worker.signal(Signal::TERM);
         if let Ok(exit) = timeout(TERM_GRACE, died(worker)).await {
@@ -325,13 +367,24 @@ impl Supervisor {
         self.bury(&exit);
         let reason = format!("it {}", describe(exit.status));
         self.shared.logs.warn(&format!("Python {}", describe(exit.status)));
-        self.failed(exit.life, Failure { reason, stderr: exit.stderr, was_ready: true })
+        self.failed(
+            exit.life,
+            Failure {
+                reason,
+                stderr: exit.stderr,
+                was_ready: true,
+            },
+        )
     }
 
     /// Answers or keeps the calls that a dead process had.
     fn bury(&self, exit: &Exit) {
         let how = describe(exit.status);
-        let death = Death { how: &how, exit: exit_json(exit.status), stderr: &exit.stderr };
+        let death = Death {
+            how: &how,
+            exit: exit_json(exit.status),
+            stderr: &exit.stderr,
+        };
         self.shared.calls.borrow_mut().died(&exit.page, &death);
         self.shared.rest.notify_waiters();
     }
@@ -339,7 +392,9 @@ impl Supervisor {
     fn failed(&mut self, life: Life, failure: Failure) -> Next {
         if life == Life::NeverReady {
             self.failures += 1;
-            self.shared.logs.warn(&format!("Python did not start: {}", failure.reason));
+            self.shared
+                .logs
+                .warn(&format!("Python did not start: {}", failure.reason));
             for asker in self.askers.drain(..) {
                 let _ = asker.send(Err(failure.reason.clone()));
             }
@@ -355,7 +410,14 @@ impl Supervisor {
         self.set(State::BackingOff, Some(failure.reason.clone()));
         if !failure.was_ready {
             let retry_ms = u64::try_from(pause.as_millis()).ok();
-            self.shared.calls.borrow_mut().set_gate(Gate::Closed(Error::backend_unavailable(&failure.reason, &failure.stderr, retry_ms)));
+            self.shared
+                .calls
+                .borrow_mut()
+                .set_gate(Gate::Closed(Error::backend_unavailable(
+                    &failure.reason,
+                    &failure.stderr,
+                    retry_ms,
+                )));
         } else {
             self.shared.calls.borrow_mut().set_gate(Gate::Hold { starting: true });
         }
@@ -375,15 +437,27 @@ impl Supervisor {
     /// Waits until somebody asks for a restart, or the controller's file has changed. Returns whom to tell if it is to
     /// stop instead.
     async fn wait(&mut self, failure: Failure) -> Option<oneshot::Sender<()>> {
-        let reason = if failure.was_ready { format!("{} five times in a row before it had answered a call", failure.reason) } else { failure.reason };
-        self.shared.logs.warn("Python is not started again until its controller changes or `baskd restart` is called");
+        let reason = if failure.was_ready {
+            format!("{} five times in a row before it had answered a call", failure.reason)
+        } else {
+            failure.reason
+        };
+        self.shared
+            .logs
+            .warn("Python is not started again until its controller changes or `baskd restart` is called");
         self.set(State::Unavailable, Some(reason.clone()));
-        self.shared.calls.borrow_mut().set_gate(Gate::Closed(Error::backend_unavailable(&reason, &failure.stderr, None)));
+        self.shared
+            .calls
+            .borrow_mut()
+            .set_gate(Gate::Closed(Error::backend_unavailable(&reason, &failure.stderr, None)));
         let file = match &self.shared.options.controller {
             Controller::File { path, .. } => Some(path.clone()),
             _ => None,
         };
-        let changed_at = || file.as_ref().and_then(|file| std::fs::metadata(file).ok()?.modified().ok());
+        let changed_at = || {
+            file.as_ref()
+                .and_then(|file| std::fs::metadata(file).ok()?.modified().ok())
+        };
         let before: Option<SystemTime> = changed_at();
         loop {
             tokio::select! {
@@ -425,7 +499,9 @@ impl Supervisor {
     fn note_exit(&self, exit: &Exit) {
         let mut status = self.shared.status.borrow_mut();
         status.process = None;
-        status.last_exit = Some(json!({ "exit": exit_json(exit.status), "ran_ms": exit.ran.as_millis() as u64, "stderr": exit.stderr }));
+        status.last_exit = Some(
+            json!({ "exit": exit_json(exit.status), "ran_ms": exit.ran.as_millis() as u64, "stderr": exit.stderr }),
+        );
     }
 }
 

@@ -93,7 +93,9 @@ impl Line<'_> {
             }
         } else if let Some(rest) = line.strip_prefix(b"__STREAM__{\"id\":")
             && let Some((id, rest)) = number(rest)
-            && let Some(data) = rest.strip_prefix(b",\"data\":").and_then(|rest| rest.strip_suffix(b"}"))
+            && let Some(data) = rest
+                .strip_prefix(b",\"data\":")
+                .and_then(|rest| rest.strip_suffix(b"}"))
         {
             return Line::Item { id, data };
         } else if line.starts_with(b"{\"begun\":") {
@@ -101,7 +103,9 @@ impl Line<'_> {
         } else if line.starts_with(b"{") {
             return match serde_json::from_slice(line) {
                 Ok(Start { ready: Some(ready), .. }) => Line::Ready(ready),
-                Ok(Start { failed: Some(failed), .. }) => Line::Failed(failed),
+                Ok(Start {
+                    failed: Some(failed), ..
+                }) => Line::Failed(failed),
                 _ => Line::Garbage,
             };
         }
@@ -114,7 +118,9 @@ fn number(bytes: &[u8]) -> Option<(u64, &[u8])> {
     if digits == 0 || digits > 19 {
         return None;
     }
-    let number = bytes[..digits].iter().fold(0u64, |number, digit| number.wrapping_mul(10).wrapping_add(u64::from(digit - b'0')));
+    let number = bytes[..digits].iter().fold(0u64, |number, digit| {
+        number.wrapping_mul(10).wrapping_add(u64::from(digit - b'0'))
+    });
     Some((number, &bytes[digits..]))
 }
 
@@ -173,9 +179,21 @@ mod tests {
 
     #[test]
     fn replies_are_told_by_their_prefix() {
-        assert_eq!(Line::parse(br#"{"id":7,"result":{"a":1}}"#), Line::Result { id: 7, value: br#"{"a":1}"# });
-        assert_eq!(Line::parse(br#"{"id":7,"error":{}}"#), Line::Error { id: 7, value: b"{}" });
-        assert_eq!(Line::parse(br#"__STREAM__{"id":70,"data":null}"#), Line::Item { id: 70, data: b"null" });
+        assert_eq!(
+            Line::parse(br#"{"id":7,"result":{"a":1}}"#),
+            Line::Result {
+                id: 7,
+                value: br#"{"a":1}"#
+            }
+        );
+        assert_eq!(
+            Line::parse(br#"{"id":7,"error":{}}"#),
+            Line::Error { id: 7, value: b"{}" }
+        );
+        assert_eq!(
+            Line::parse(br#"__STREAM__{"id":70,"data":null}"#),
+            Line::Item { id: 70, data: b"null" }
+        );
         assert_eq!(Line::parse(br#"{"begun":70}"#), Line::Begun);
     }
 

@@ -246,7 +246,10 @@ impl Worker {
         if !known {
             drop(calls);
             // Without a word of it: it may hold a result.
-            self.shared.logs.warn(&format!("Python's router wrote a line of {} bytes that answers nothing", line.len()));
+            self.shared.logs.warn(&format!(
+                "Python's router wrote a line of {} bytes that answers nothing",
+                line.len()
+            ));
         }
     }
 
@@ -280,9 +283,15 @@ impl Worker {
 
     fn tend(&mut self) {
         let limits = &self.shared.options.limits;
-        let overdue = self.shared.calls.borrow_mut().tend(&self.page, limits.stall_timeout, limits.kill_grace);
+        let overdue = self
+            .shared
+            .calls
+            .borrow_mut()
+            .tend(&self.page, limits.stall_timeout, limits.kill_grace);
         if overdue {
-            self.shared.logs.warn("a cancelled call still runs and others wait: its Python is killed");
+            self.shared
+                .logs
+                .warn("a cancelled call still runs and others wait: its Python is killed");
         }
         if overdue || self.wire_ended {
             self.signal(Signal::KILL);
@@ -309,7 +318,13 @@ impl Worker {
         self.stderr.drain();
         let status = self.child.wait().unwrap_or_default();
         *self.shared.page.borrow_mut() = None;
-        Exit { life: self.life, status, ran: self.started.elapsed(), stderr: self.stderr.recent(), page: self.page.clone() }
+        Exit {
+            life: self.life,
+            status,
+            ran: self.started.elapsed(),
+            stderr: self.stderr.recent(),
+            page: self.page.clone(),
+        }
     }
 
     pub(crate) fn page(&self) -> &Page {

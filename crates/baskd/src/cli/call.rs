@@ -56,7 +56,10 @@ impl Call {
 
     pub(crate) async fn run(&self, client: &Client, params: Option<Box<RawValue>>) -> Result<(), Failure> {
         if self.stream {
-            let options = StreamOptions { timeout: self.timeout, window: None };
+            let options = StreamOptions {
+                timeout: self.timeout,
+                window: None,
+            };
             let stream = client.stream(&self.method, params, options).await?;
             return Printer::new().print(stream).await;
         }
@@ -79,8 +82,16 @@ const CHUNK: usize = 64 * 1024;
 
 impl Printer {
     fn new() -> Printer {
-        let progress = if io::stderr().is_terminal() { Progress::on_stderr() } else { Progress::none() };
-        Printer { shared_screen: progress.is_shown() && io::stdout().is_terminal(), progress, lines: Vec::new() }
+        let progress = if io::stderr().is_terminal() {
+            Progress::on_stderr()
+        } else {
+            Progress::none()
+        };
+        Printer {
+            shared_screen: progress.is_shown() && io::stdout().is_terminal(),
+            progress,
+            lines: Vec::new(),
+        }
     }
 
     async fn print(mut self, mut stream: Stream) -> Result<(), Failure> {

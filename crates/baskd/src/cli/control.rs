@@ -44,8 +44,14 @@ impl Restart {
         client.restart().await?;
         let status = client.status().await?;
         let worker = status.workers.first();
-        let pid = worker.and_then(|worker| worker.pid).map(|pid| format!(" (process {pid})")).unwrap_or_default();
-        let took = worker.and_then(|worker| worker.ready_ms).map(|ms| format!(" in {}", spoken(ms))).unwrap_or_default();
+        let pid = worker
+            .and_then(|worker| worker.pid)
+            .map(|pid| format!(" (process {pid})"))
+            .unwrap_or_default();
+        let took = worker
+            .and_then(|worker| worker.ready_ms)
+            .map(|ms| format!(" in {}", spoken(ms)))
+            .unwrap_or_default();
         output::line(format!("{}: the new Python{pid} was ready{took}", status.name)).await
     }
 }
@@ -67,7 +73,10 @@ impl Stop {
     pub(crate) async fn run(&self, client: &Client) -> Result<(), Failure> {
         let pid = client.status().await?.pid;
         // Opened while the daemon answers, so that it is the daemon's even if another process gets the number later.
-        let process = i32::try_from(pid).ok().and_then(Pid::from_raw).and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok());
+        let process = i32::try_from(pid)
+            .ok()
+            .and_then(Pid::from_raw)
+            .and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok());
         client.shutdown().await?;
         client.closed().await;
         if let Some(process) = process {

@@ -79,30 +79,58 @@ async fn play(folder: &Path, daemon: &mut Child) -> Result<(), Failure> {
     // Answered when Python is ready, and not before.
     let counter = stage.call("reset", ()).await?;
     let first = stage.python().await?;
-    say(format!("# Python {} is ready after {}, as process {}", first.version, spoken(milliseconds(started.elapsed())), first.pid)).await?;
+    say(format!(
+        "# Python {} is ready after {}, as process {}",
+        first.version,
+        spoken(milliseconds(started.elapsed())),
+        first.pid
+    ))
+    .await?;
     expect(&counter, &json!({ "counter": 0 }))?;
 
     stage.set("model", "something").await?;
-    expect(&stage.show("getModelPath", "", ()).await?, &json!({ "model": "something" }))?;
-    expect(&stage.show("increment", " by=5", json!({ "by": 5 })).await?, &json!({ "counter": 5 }))?;
+    expect(
+        &stage.show("getModelPath", "", ()).await?,
+        &json!({ "model": "something" }),
+    )?;
+    expect(
+        &stage.show("increment", " by=5", json!({ "by": 5 })).await?,
+        &json!({ "counter": 5 }),
+    )?;
     stage.stream("testStream").await?;
 
-    say(format!("{:<31} # Python, with everything it had loaded", format!("$ kill -KILL {}", first.pid))).await?;
+    say(format!(
+        "{:<31} # Python, with everything it had loaded",
+        format!("$ kill -KILL {}", first.pid)
+    ))
+    .await?;
     kill(first.pid)?;
     let again = stage.show("getModelPath", "", ()).await?;
     expect(&again, &json!({ "model": "something" }))?;
     let second = stage.python().await?;
     if first.pid == second.pid {
-        return Err(Failure::Failed(format!("the killed Python, process {}, seems to live on", first.pid)));
+        return Err(Failure::Failed(format!(
+            "the killed Python, process {}, seems to live on",
+            first.pid
+        )));
     }
-    say(format!("# answered by the next Python, process {}: the daemon had set the model again", second.pid)).await?;
+    say(format!(
+        "# answered by the next Python, process {}: the daemon had set the model again",
+        second.pid
+    ))
+    .await?;
 
     say("$ baskd stop").await?;
     stage.client.shutdown().await?;
     match timeout(END, daemon.wait()).await {
-        Ok(Ok(status)) if status.success() => say("# done: `baskd serve` runs it for real, `baskd --help` says the rest").await,
+        Ok(Ok(status)) if status.success() => {
+            say("# done: `baskd serve` runs it for real, `baskd --help` says the rest").await
+        }
         Ok(status) => Err(Failure::Failed(format!("the daemon did not end well{}", how(status)))),
-        Err(_) => Err(Failure::Failed(format!("the daemon did not end within {}", spoken(milliseconds(END))))),
+        Err(_) => Err(Failure::Failed(format!(
+            "the daemon did not end within {}",
+            spoken(milliseconds(END))
+        ))),
     }
 }
 
@@ -160,7 +188,10 @@ impl Stage {
         let status = self.client.status().await?;
         let pid = status.workers.first().and_then(|worker| worker.pid);
         let pid = pid.ok_or_else(|| Failure::Failed(format!("no Python runs: its state is {}", status.state)))?;
-        Ok(Python { pid, version: status.python.version.unwrap_or_default() })
+        Ok(Python {
+            pid,
+            version: status.python.version.unwrap_or_default(),
+        })
     }
 }
 
@@ -176,26 +207,42 @@ async fn timed(text: &str, started: Instant) -> Result<(), Failure> {
 }
 
 fn expect(got: &Value, wanted: &Value) -> Result<(), Failure> {
-    if got == wanted { Ok(()) } else { Err(Failure::Failed(format!("the answer should have been {wanted}, not {got}"))) }
+    if got == wanted {
+        Ok(())
+    } else {
+        Err(Failure::Failed(format!(
+            "the answer should have been {wanted}, not {got}"
+        )))
+    }
 }
 
 fn kill(pid: u32) -> Result<(), Failure> {
     let process = i32::try_from(pid).ok().and_then(Pid::from_raw);
     let killed = process.map(|process| kill_process(process, Signal::KILL));
-    killed.transpose().map_err(|error| Failure::Failed(format!("can't kill Python, process {pid}: {error}"))).map(drop)
+    killed
+        .transpose()
+        .map_err(|error| Failure::Failed(format!("can't kill Python, process {pid}: {error}")))
+        .map(drop)
 }
 
 /// A folder that only this user can enter, short enough for a socket.
 fn folder() -> Result<TempDir, Failure> {
     let new = |place: &Path| {
         let mut builder = tempfile::Builder::new();
-        builder.prefix("baskd-demo-").permissions(Permissions::from_mode(0o700)).tempdir_in(place)
+        builder
+            .prefix("baskd-demo-")
+            .permissions(Permissions::from_mode(0o700))
+            .tempdir_in(place)
     };
     let made = match new(&std::env::temp_dir()) {
         Ok(folder) if socket(folder.path()).as_os_str().len() > MAX_PATH => new(Path::new("/tmp")),
         made => made,
     };
-    made.map_err(|error| Failure::Failed(format!("can't make a temporary folder: {error}; set TMPDIR to one that can be written to")))
+    made.map_err(|error| {
+        Failure::Failed(format!(
+            "can't make a temporary folder: {error}; set TMPDIR to one that can be written to"
+        ))
+    })
 }
 
 fn socket(folder: &Path) -> std::path::PathBuf {
@@ -206,14 +253,21 @@ fn socket(folder: &Path) -> std::path::PathBuf {
 fn spawn(folder: &Path, log: &Path) -> Result<Child, Failure> {
     let failed = |error: io::Error| Failure::Failed(format!("can't start the daemon: {error}"));
     let mut command = Command::new(std::env::current_exe().map_err(failed)?);
-    command.args(["serve", "--name", "demo", "--socket"]).arg(socket(folder));
+    command
+        .args(["serve", "--name", "demo", "--socket"])
+        .arg(socket(folder));
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("BASKD_") {
             command.env_remove(name);
         }
     }
-    command.env("XDG_STATE_HOME", folder.join("state")).env("XDG_CONFIG_HOME", folder.join("config"));
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(File::create(log).map_err(failed)?);
+    command
+        .env("XDG_STATE_HOME", folder.join("state"))
+        .env("XDG_CONFIG_HOME", folder.join("config"));
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(File::create(log).map_err(failed)?);
     command.kill_on_drop(true).spawn().map_err(failed)
 }
 

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 pub(crate) fn parse(text: &str) -> Result<Duration, String> {
-    let unit_at = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let unit_at = text
+        .find(|c: char| !c.is_ascii_digit() && c != '.')
+        .unwrap_or(text.len());
     let (number, unit) = text.split_at(unit_at);
     let seconds = match unit {
         "ms" => 0.001,
@@ -51,10 +53,30 @@ mod tests {
 
     #[test]
     fn what_people_write() {
-        for (text, ms) in [("250ms", 250), ("30s", 30_000), ("5m", 300_000), ("2h", 7_200_000), ("30", 30_000), ("1.5", 1500), ("0.25s", 250), ("0", 0)] {
+        for (text, ms) in [
+            ("250ms", 250),
+            ("30s", 30_000),
+            ("5m", 300_000),
+            ("2h", 7_200_000),
+            ("30", 30_000),
+            ("1.5", 1500),
+            ("0.25s", 250),
+            ("0", 0),
+        ] {
             assert_eq!(parse(text), Ok(Duration::from_millis(ms)), "{text}");
         }
-        for text in ["", "s", "5 s", "-1", "1.", ".5", "1.2.3", "5d", "1e3", "99999999999999999999h"] {
+        for text in [
+            "",
+            "s",
+            "5 s",
+            "-1",
+            "1.",
+            ".5",
+            "1.2.3",
+            "5d",
+            "1e3",
+            "99999999999999999999h",
+        ] {
             assert!(parse(text).is_err(), "{text}");
         }
         assert!(parse_some("0ms").is_err());
@@ -62,7 +84,14 @@ mod tests {
 
     #[test]
     fn what_people_read() {
-        for (ms, text) in [(12, "12 ms"), (1234, "1.2 s"), (59_900, "59 s"), (61_000, "1 min 1 s"), (7_260_000, "2 h 1 min"), (90_000_000, "1 d 1 h")] {
+        for (ms, text) in [
+            (12, "12 ms"),
+            (1234, "1.2 s"),
+            (59_900, "59 s"),
+            (61_000, "1 min 1 s"),
+            (7_260_000, "2 h 1 min"),
+            (90_000_000, "1 d 1 h"),
+        ] {
             assert_eq!(spoken(ms), text);
         }
     }

@@ -69,7 +69,11 @@ impl Failure {
 
     /// Says to stderr what went wrong, and gives the status to exit with.
     pub(crate) fn report(&self, json: bool) -> ExitCode {
-        let text = if json { self.object().map(|object| object.to_string()) } else { self.text().map(|text| format!("baskd: {text}")) };
+        let text = if json {
+            self.object().map(|object| object.to_string())
+        } else {
+            self.text().map(|text| format!("baskd: {text}"))
+        };
         if let Some(text) = text {
             // Where even stderr is closed there is nobody left to tell.
             let _ = writeln!(io::stderr().lock(), "{text}");
@@ -95,7 +99,10 @@ impl Failure {
         match self {
             Failure::Client(Error::Rpc(error)) => Some(rpc_text(error)),
             Failure::Client(error) => Some(error.to_string()),
-            Failure::NoDaemon { path, flags } => Some(format!("no daemon answers at {}: start one with `baskd serve{flags}`", path.display())),
+            Failure::NoDaemon { path, flags } => Some(format!(
+                "no daemon answers at {}: start one with `baskd serve{flags}`",
+                path.display()
+            )),
             Failure::Usage(text) | Failure::Failed(text) => Some(text.clone()),
             Failure::Interrupted => Some("interrupted, so the call was cancelled".to_owned()),
             Failure::ReaderGone => None,
@@ -108,7 +115,9 @@ fn of(error: &Error) -> Exit {
     let error = match error {
         Error::Rpc(error) => error,
         Error::NoDaemon { .. } | Error::Disconnected => return Exit::NoDaemon,
-        Error::Socket(SocketError::BadName(_) | SocketError::PathTooLong { .. }) | Error::Params(_) | Error::Encode(_) => return Exit::Usage,
+        Error::Socket(SocketError::BadName(_) | SocketError::PathTooLong { .. })
+        | Error::Params(_)
+        | Error::Encode(_) => return Exit::Usage,
         Error::Socket(_) => return Exit::NoDaemon,
         _ => return Exit::Failed,
     };
@@ -123,7 +132,12 @@ fn of(error: &Error) -> Exit {
             | ErrorCode::BatchTooLarge,
         ) => Exit::Usage,
         Some(ErrorCode::Forbidden | ErrorCode::TooManyConnections) => Exit::NoDaemon,
-        Some(ErrorCode::BackendCrashed | ErrorCode::BackendUnavailable | ErrorCode::Overloaded | ErrorCode::TooManySubscriptions) => Exit::Backend,
+        Some(
+            ErrorCode::BackendCrashed
+            | ErrorCode::BackendUnavailable
+            | ErrorCode::Overloaded
+            | ErrorCode::TooManySubscriptions,
+        ) => Exit::Backend,
         Some(ErrorCode::TimedOut) => Exit::TimedOut,
         Some(
             ErrorCode::MethodError
@@ -143,7 +157,9 @@ fn rpc_text(error: &RpcError) -> String {
     let mut text = error.message.trim_end().to_owned();
     match error.kind() {
         Some(ErrorCode::MethodNotFound | ErrorCode::InvalidParams) => {
-            let nearest = data("nearest").and_then(|nearest| nearest.get(0)).and_then(Value::as_str);
+            let nearest = data("nearest")
+                .and_then(|nearest| nearest.get(0))
+                .and_then(Value::as_str);
             // The daemon's message may say so already.
             if let Some(nearest) = nearest.filter(|nearest| !text.contains(nearest)) {
                 add(&mut text, &format!("did you mean {nearest}?"));
@@ -179,7 +195,12 @@ fn add(text: &mut String, half: &str) {
 }
 
 fn lines(text: &mut String, lines: Option<&Value>) {
-    for line in lines.and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str) {
+    for line in lines
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str)
+    {
         let _ = write!(text, "\n  {}", line.trim_end());
     }
 }
@@ -194,9 +215,15 @@ mod tests {
         let expected = |code| match code {
             ErrorCode::MethodError | ErrorCode::Cancelled | ErrorCode::ResultNotJson => 1,
             ErrorCode::MethodNotFound | ErrorCode::InvalidParams | ErrorCode::PropertyRefused => 2,
-            ErrorCode::InvalidRequest | ErrorCode::ParseError | ErrorCode::RequestTooLarge | ErrorCode::BatchTooLarge => 2,
+            ErrorCode::InvalidRequest
+            | ErrorCode::ParseError
+            | ErrorCode::RequestTooLarge
+            | ErrorCode::BatchTooLarge => 2,
             ErrorCode::Forbidden | ErrorCode::TooManyConnections => 3,
-            ErrorCode::BackendCrashed | ErrorCode::BackendUnavailable | ErrorCode::Overloaded | ErrorCode::TooManySubscriptions => 4,
+            ErrorCode::BackendCrashed
+            | ErrorCode::BackendUnavailable
+            | ErrorCode::Overloaded
+            | ErrorCode::TooManySubscriptions => 4,
             ErrorCode::TimedOut => 5,
             ErrorCode::ResponseTooLarge | ErrorCode::BatchResponseTooLarge | ErrorCode::InternalError => 1,
         };
@@ -204,12 +231,22 @@ mod tests {
             let failure = Failure::Client(Error::Rpc(RpcError::new(code, "", None)));
             assert_eq!(failure.exit() as u8, expected(code), "{}", code.name());
         }
-        let unknown = Failure::Client(Error::Rpc(RpcError { code: -1, message: String::new(), data: None }));
+        let unknown = Failure::Client(Error::Rpc(RpcError {
+            code: -1,
+            message: String::new(),
+            data: None,
+        }));
         assert_eq!(unknown.exit(), Exit::Failed);
-        let nobody = Failure::Client(Error::NoDaemon { path: "/x".into(), source: ErrorKind::NotFound.into() });
+        let nobody = Failure::Client(Error::NoDaemon {
+            path: "/x".into(),
+            source: ErrorKind::NotFound.into(),
+        });
         assert_eq!(nobody.exit(), Exit::NoDaemon);
         assert_eq!(Failure::Client(Error::Disconnected).exit(), Exit::NoDaemon);
-        assert_eq!(Failure::Client(Error::Socket(SocketError::BadName("-".into()))).exit(), Exit::Usage);
+        assert_eq!(
+            Failure::Client(Error::Socket(SocketError::BadName("-".into()))).exit(),
+            Exit::Usage
+        );
         assert_eq!(Failure::Interrupted.exit(), Exit::Failed);
         assert_eq!(Failure::ReaderGone.exit(), Exit::Done);
     }
@@ -221,27 +258,51 @@ mod tests {
     #[test]
     fn the_nearest_name_is_said_once() {
         let data = json!({ "nearest": ["increment"] });
-        assert_eq!(text(ErrorCode::MethodNotFound, "There is no `incr`.", data.clone()), "There is no `incr`; did you mean increment?");
-        assert_eq!(text(ErrorCode::MethodNotFound, "No; did you mean `increment`?", data), "No; did you mean `increment`?");
+        assert_eq!(
+            text(ErrorCode::MethodNotFound, "There is no `incr`.", data.clone()),
+            "There is no `incr`; did you mean increment?"
+        );
+        assert_eq!(
+            text(ErrorCode::MethodNotFound, "No; did you mean `increment`?", data),
+            "No; did you mean `increment`?"
+        );
         assert_eq!(text(ErrorCode::MethodNotFound, "No.", json!({ "nearest": [] })), "No.");
     }
 
     #[test]
     fn what_python_said_follows() {
         let data = json!({ "traceback": "Traceback:\n  line\nValueError: no\n" });
-        assert_eq!(text(ErrorCode::MethodError, "ValueError: no", data), "ValueError: no\nTraceback:\n  line\nValueError: no");
+        assert_eq!(
+            text(ErrorCode::MethodError, "ValueError: no", data),
+            "ValueError: no\nTraceback:\n  line\nValueError: no"
+        );
         let data = json!({ "stderr": ["one", "two"], "retry_ms": null });
-        assert_eq!(text(ErrorCode::BackendCrashed, "It died.", data.clone()), "It died.\n  one\n  two");
-        assert_eq!(text(ErrorCode::BackendUnavailable, "No Python.", data), "No Python; mend it, then run `baskd restart`\n  one\n  two");
+        assert_eq!(
+            text(ErrorCode::BackendCrashed, "It died.", data.clone()),
+            "It died.\n  one\n  two"
+        );
+        assert_eq!(
+            text(ErrorCode::BackendUnavailable, "No Python.", data),
+            "No Python; mend it, then run `baskd restart`\n  one\n  two"
+        );
         let data = json!({ "retry_ms": 4000 });
-        assert_eq!(text(ErrorCode::BackendUnavailable, "No Python.", data), "No Python; it is tried again in 4.0 s");
+        assert_eq!(
+            text(ErrorCode::BackendUnavailable, "No Python.", data),
+            "No Python; it is tried again in 4.0 s"
+        );
     }
 
     #[test]
     fn the_object_is_whole() {
         let error = RpcError::new(ErrorCode::TimedOut, "late", Some(json!({ "where": "queued" })));
         let object = Failure::Client(Error::Rpc(error)).object().unwrap();
-        assert_eq!(object, json!({ "code": -32023, "message": "late", "data": { "where": "queued" } }));
-        assert_eq!(Failure::Usage("no".into()).object().unwrap(), json!({ "name": "Usage", "message": "no" }));
+        assert_eq!(
+            object,
+            json!({ "code": -32023, "message": "late", "data": { "where": "queued" } })
+        );
+        assert_eq!(
+            Failure::Usage("no".into()).object().unwrap(),
+            json!({ "name": "Usage", "message": "no" })
+        );
     }
 }

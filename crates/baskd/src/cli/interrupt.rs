@@ -13,7 +13,10 @@ impl Interrupts {
     /// From here on neither signal ends the process by itself.
     pub(crate) fn new() -> Result<Interrupts, Failure> {
         let listen = |kind| signal(kind).map_err(|error| Failure::Failed(format!("can't listen for signals: {error}")));
-        Ok(Interrupts { interrupt: listen(SignalKind::interrupt())?, terminate: listen(SignalKind::terminate())? })
+        Ok(Interrupts {
+            interrupt: listen(SignalKind::interrupt())?,
+            terminate: listen(SignalKind::terminate())?,
+        })
     }
 
     pub(crate) async fn next(&mut self) {

@@ -33,7 +33,11 @@ impl Methods {
             None => table(methods),
             Some(name) => {
                 let method = find(methods, name)?;
-                if self.target.json { method.to_string() } else { page(method) }
+                if self.target.json {
+                    method.to_string()
+                } else {
+                    page(method)
+                }
             }
         };
         output::line(text).await
@@ -60,11 +64,19 @@ fn find<'a>(methods: &'a [Value], name: &str) -> Result<&'a Value, Failure> {
 fn table(methods: &[Value]) -> String {
     const WIDEST: usize = 40;
     let signatures: Vec<String> = methods.iter().map(signature).collect();
-    let width = signatures.iter().map(|signature| signature.chars().count()).filter(|width| *width <= WIDEST).max().unwrap_or(0);
-    let lines = methods.iter().zip(&signatures).map(|(method, signature)| match method["summary"].as_str() {
-        Some(summary) => format!("{signature:width$}  {summary}"),
-        None => signature.clone(),
-    });
+    let width = signatures
+        .iter()
+        .map(|signature| signature.chars().count())
+        .filter(|width| *width <= WIDEST)
+        .max()
+        .unwrap_or(0);
+    let lines = methods
+        .iter()
+        .zip(&signatures)
+        .map(|(method, signature)| match method["summary"].as_str() {
+            Some(summary) => format!("{signature:width$}  {summary}"),
+            None => signature.clone(),
+        });
     lines.collect::<Vec<_>>().join("\n")
 }
 
@@ -125,7 +137,10 @@ fn signature(method: &Value) -> String {
     for param in method["params"].as_array().into_iter().flatten() {
         let schema = &param["schema"];
         let mut text = param["name"].as_str().unwrap_or("?").to_owned();
-        if schema.as_object().is_some_and(|schema| schema.keys().any(|key| key != "default")) {
+        if schema
+            .as_object()
+            .is_some_and(|schema| schema.keys().any(|key| key != "default"))
+        {
             let _ = write!(text, ": {}", kind(schema));
         }
         match schema.get("default") {
@@ -150,7 +165,9 @@ fn kind(schema: &Value) -> String {
         (_, _, Some(values)) => values.iter().map(Value::to_string).collect::<Vec<_>>().join(" | "),
         (_, Some(schemas), _) => schemas.iter().map(kind).collect::<Vec<_>>().join(" | "),
         (Value::Array(kinds), ..) => kinds.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(" | "),
-        (Value::String(kind), ..) if kind == "array" && schema["items"].is_object() => format!("array of {}", self::kind(&schema["items"])),
+        (Value::String(kind), ..) if kind == "array" && schema["items"].is_object() => {
+            format!("array of {}", self::kind(&schema["items"]))
+        }
         (Value::String(kind), ..) => kind.clone(),
         _ => "any".to_owned(),
     }
@@ -178,15 +195,23 @@ mod tests {
 
     #[test]
     fn a_line_each() {
-        let expected = "increment(by: integer = 1)           Adds to the counter.\ncount(to, by: integer | null?)\nold(…)";
+        let expected =
+            "increment(by: integer = 1)           Adds to the counter.\ncount(to, by: integer | null?)\nold(…)";
         let table = table(&methods());
-        let squeezed = |text: &str| text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect::<Vec<_>>();
+        let squeezed = |text: &str| {
+            text.lines()
+                .map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "))
+                .collect::<Vec<_>>()
+        };
         assert_eq!(squeezed(&table), squeezed(expected));
     }
 
     #[test]
     fn a_page() {
-        assert_eq!(page(&methods()[0]), "increment(by: integer = 1) -> object\n  Adds to the counter.\n\n  And says what it is.\n    by  integer, default 1");
+        assert_eq!(
+            page(&methods()[0]),
+            "increment(by: integer = 1) -> object\n  Adds to the counter.\n\n  And says what it is.\n    by  integer, default 1"
+        );
         assert!(page(&methods()[1]).contains("--stream"));
     }
 
@@ -202,8 +227,14 @@ mod tests {
 
     #[test]
     fn kinds() {
-        assert_eq!(kind(&json!({ "type": "array", "items": { "type": "string" } })), "array of string");
-        assert_eq!(kind(&json!({ "anyOf": [{ "type": "string" }, { "type": "null" }] })), "string | null");
+        assert_eq!(
+            kind(&json!({ "type": "array", "items": { "type": "string" } })),
+            "array of string"
+        );
+        assert_eq!(
+            kind(&json!({ "anyOf": [{ "type": "string" }, { "type": "null" }] })),
+            "string | null"
+        );
         assert_eq!(kind(&json!({ "enum": ["a", 1] })), "\"a\" | 1");
         assert_eq!(kind(&json!({})), "any");
     }

@@ -95,7 +95,10 @@ impl Instance {
     /// What was given, as it would be given to another command.
     fn flags(&self) -> String {
         let name = self.name.as_ref().map(|name| format!(" --name {name}"));
-        let socket = self.socket.as_ref().map(|socket| format!(" --socket {}", socket.display()));
+        let socket = self
+            .socket
+            .as_ref()
+            .map(|socket| format!(" --socket {}", socket.display()));
         name.into_iter().chain(socket).collect()
     }
 }
@@ -153,7 +156,10 @@ fn with_client(target: &Target, work: impl AsyncFnOnce(&Client) -> Result<(), Fa
     let runtime = runtime()?;
     let outcome = runtime.block_on(async {
         let client = Client::connect(&socket).await.map_err(|error| match error {
-            baskd_client::Error::NoDaemon { path, .. } => Failure::NoDaemon { path, flags: target.instance.flags() },
+            baskd_client::Error::NoDaemon { path, .. } => Failure::NoDaemon {
+                path,
+                flags: target.instance.flags(),
+            },
             error => error.into(),
         })?;
         let mut interrupts = Interrupts::new()?;
@@ -172,7 +178,10 @@ fn with_client(target: &Target, work: impl AsyncFnOnce(&Client) -> Result<(), Fa
 }
 
 fn runtime() -> Result<Runtime, Failure> {
-    Builder::new_current_thread().enable_all().build().map_err(|error| Failure::Failed(format!("can't start: {error}")))
+    Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::Failed(format!("can't start: {error}")))
 }
 
 #[cfg(test)]
@@ -189,16 +198,27 @@ mod tests {
     fn every_command_has_an_example() {
         for command in Cli::command().get_subcommands() {
             let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
-            assert!(help.contains(&format!("baskd {}", command.get_name())), "{}: {help}", command.get_name());
+            assert!(
+                help.contains(&format!("baskd {}", command.get_name())),
+                "{}: {help}",
+                command.get_name()
+            );
             assert!(command.get_about().is_some(), "{}", command.get_name());
         }
     }
 
     #[test]
     fn every_command_but_demo_takes_a_name_and_a_socket() {
-        for command in Cli::command().get_subcommands().filter(|command| command.get_name() != "demo") {
+        for command in Cli::command()
+            .get_subcommands()
+            .filter(|command| command.get_name() != "demo")
+        {
             for flag in ["name", "socket"] {
-                assert!(command.get_arguments().any(|argument| argument.get_id() == flag), "{} --{flag}", command.get_name());
+                assert!(
+                    command.get_arguments().any(|argument| argument.get_id() == flag),
+                    "{} --{flag}",
+                    command.get_name()
+                );
             }
         }
     }

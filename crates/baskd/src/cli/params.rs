@@ -14,7 +14,10 @@ use super::exit::Failure;
 pub(crate) fn read(arguments: &[String]) -> Result<Option<Box<RawValue>>, Failure> {
     from(arguments, || {
         let mut text = String::new();
-        io::stdin().lock().read_to_string(&mut text).map_err(|error| Failure::Usage(format!("can't read params from stdin: {error}")))?;
+        io::stdin()
+            .lock()
+            .read_to_string(&mut text)
+            .map_err(|error| Failure::Usage(format!("can't read params from stdin: {error}")))?;
         Ok(text)
     })
 }
@@ -32,7 +35,9 @@ fn from(arguments: &[String], stdin: impl Fn() -> Result<String, Failure>) -> Re
             }
         };
         if whole.is_some() {
-            return Err(Failure::Usage("params can be given as JSON only once: put both into one object".to_owned()));
+            return Err(Failure::Usage(
+                "params can be given as JSON only once: put both into one object".to_owned(),
+            ));
         }
         whole = Some(object_or_array(&source)?);
     }
@@ -47,16 +52,24 @@ fn from(arguments: &[String], stdin: impl Fn() -> Result<String, Failure>) -> Re
 /// One `key=value`, in any of its forms.
 pub(crate) fn member(argument: &str) -> Result<(String, Box<RawValue>), Failure> {
     let Some((key, value)) = argument.split_once('=') else {
-        return Err(Failure::Usage(format!("`{argument}` has no name: write it as name={argument}, or give all params as one JSON object or array")));
+        return Err(Failure::Usage(format!(
+            "`{argument}` has no name: write it as name={argument}, or give all params as one JSON object or array"
+        )));
     };
     let (key, json) = match key.strip_suffix(':') {
         Some(key) => (key, true),
         None => (key, false),
     };
     if key.is_empty() {
-        return Err(Failure::Usage(format!("`{argument}` has no name before its `=`: write name=value")));
+        return Err(Failure::Usage(format!(
+            "`{argument}` has no name before its `=`: write name=value"
+        )));
     }
-    let value = if json { json_value(key, value)? } else { text_value(value)? };
+    let value = if json {
+        json_value(key, value)?
+    } else {
+        text_value(value)?
+    };
     Ok((key.to_owned(), value))
 }
 
@@ -77,14 +90,22 @@ fn json_value(key: &str, value: &str) -> Result<Box<RawValue>, Failure> {
         Some(file) => (file_text(file)?, file),
         None => (value.to_owned(), value),
     };
-    serde_json::from_str(&text).map_err(|error| Failure::Usage(format!("`{place}` is no JSON ({error}): write {key}={value} if you mean it as text")))
+    serde_json::from_str(&text).map_err(|error| {
+        Failure::Usage(format!(
+            "`{place}` is no JSON ({error}): write {key}={value} if you mean it as text"
+        ))
+    })
 }
 
 fn file_text(file: &str) -> Result<String, Failure> {
     fs::read_to_string(file).map_err(|error| {
         Failure::Usage(match error.kind() {
-            io::ErrorKind::InvalidData => format!("the file {file} is not UTF-8 text: pass its path instead, and let the method read it"),
-            _ => format!("can't read the file {file}: {error} (for a text that begins with an @, write name:='\"@…\"')"),
+            io::ErrorKind::InvalidData => {
+                format!("the file {file} is not UTF-8 text: pass its path instead, and let the method read it")
+            }
+            _ => {
+                format!("can't read the file {file}: {error} (for a text that begins with an @, write name:='\"@…\"')")
+            }
         })
     })
 }
@@ -92,16 +113,22 @@ fn file_text(file: &str) -> Result<String, Failure> {
 fn object_or_array(text: &str) -> Result<Box<RawValue>, Failure> {
     match serde_json::from_str::<Box<RawValue>>(text) {
         Ok(raw) if raw.get().starts_with(['{', '[']) => Ok(raw),
-        Ok(raw) => Err(Failure::Usage(format!("params are a JSON object or array, not `{}`", raw.get()))),
+        Ok(raw) => Err(Failure::Usage(format!(
+            "params are a JSON object or array, not `{}`",
+            raw.get()
+        ))),
         Err(error) => Err(Failure::Usage(format!("the params are no JSON: {error}"))),
     }
 }
 
 fn merged(whole: &RawValue, members: Vec<(String, Box<RawValue>)>) -> Result<Box<RawValue>, Failure> {
     if whole.get().starts_with('[') {
-        return Err(Failure::Usage("params are either an array or have names: give all of them one way".to_owned()));
+        return Err(Failure::Usage(
+            "params are either an array or have names: give all of them one way".to_owned(),
+        ));
     }
-    let given = serde_json::from_str::<Members>(whole.get()).map_err(|error| Failure::Usage(format!("the params are no JSON object: {error}")))?;
+    let given = serde_json::from_str::<Members>(whole.get())
+        .map_err(|error| Failure::Usage(format!("the params are no JSON object: {error}")))?;
     let mut all = Vec::new();
     for member in given.0.into_iter().chain(members) {
         set(&mut all, member);
@@ -184,8 +211,14 @@ mod tests {
     fn scalars_and_text() {
         assert_eq!(ok(&[]), "none");
         assert_eq!(ok(&["by=5"]), r#"{"by":5}"#);
-        assert_eq!(ok(&["a=1.500", "b=true", "c=null", r#"d="5""#]), r#"{"a":1.500,"b":true,"c":null,"d":"5"}"#);
-        assert_eq!(ok(&["a=five", "b=", "c= 5", "d=05", "e=NaN"]), r#"{"a":"five","b":"","c":" 5","d":"05","e":"NaN"}"#);
+        assert_eq!(
+            ok(&["a=1.500", "b=true", "c=null", r#"d="5""#]),
+            r#"{"a":1.500,"b":true,"c":null,"d":"5"}"#
+        );
+        assert_eq!(
+            ok(&["a=five", "b=", "c= 5", "d=05", "e=NaN"]),
+            r#"{"a":"five","b":"","c":" 5","d":"05","e":"NaN"}"#
+        );
         assert_eq!(ok(&["a=[1]", "b={}"]), r#"{"a":"[1]","b":"{}"}"#);
         assert_eq!(ok(&["n=12345678901234567890123"]), r#"{"n":12345678901234567890123}"#);
         assert_eq!(ok(&["url=http://x/?a=b:=c"]), r#"{"url":"http://x/?a=b:=c"}"#);
@@ -211,7 +244,11 @@ mod tests {
         assert_eq!(ok(&[&format!("x:=@{file}")]), "{\"x\":{\"a\":\n1}}");
         fs::write(&file, b"\xff").unwrap();
         assert!(params(&[&format!("x=@{file}")]).unwrap_err().contains("not UTF-8"));
-        assert!(params(&["x=@/nowhere"]).unwrap_err().contains("can't read the file /nowhere"));
+        assert!(
+            params(&["x=@/nowhere"])
+                .unwrap_err()
+                .contains("can't read the file /nowhere")
+        );
     }
 
     #[test]

@@ -43,7 +43,13 @@ impl Progress {
     pub(crate) fn on_stderr() -> Progress {
         let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden());
         bar.set_style(style("{spinner} {msg}, {elapsed}"));
-        Progress(Some(Display { bar, ticks: interval_at(Instant::now() + SHOW_AFTER, REDRAW), shown: false, items: 0, percent: false }))
+        Progress(Some(Display {
+            bar,
+            ticks: interval_at(Instant::now() + SHOW_AFTER, REDRAW),
+            shown: false,
+            items: 0,
+            percent: false,
+        }))
     }
 
     pub(crate) fn is_shown(&self) -> bool {
@@ -92,7 +98,11 @@ impl Display {
             items => format!("{items} items"),
         };
         // A rate is worth saying once it is more than a guess.
-        let rate = if self.items > 1 && seconds > 1.0 { format!(", {} a second", rate(self.items as f64 / seconds)) } else { String::new() };
+        let rate = if self.items > 1 && seconds > 1.0 {
+            format!(", {} a second", rate(self.items as f64 / seconds))
+        } else {
+            String::new()
+        };
         self.bar.set_message(items + &rate);
         self.bar.tick();
     }
@@ -103,7 +113,8 @@ impl Display {
             return;
         };
         if self.bar.length().is_none() {
-            self.bar.set_style(style("{spinner} [{bar:30}] {percent}%  {msg}, {elapsed}").progress_chars("=> "));
+            self.bar
+                .set_style(style("{spinner} [{bar:30}] {percent}%  {msg}, {elapsed}").progress_chars("=> "));
         }
         self.bar.set_length(total);
         self.bar.set_position(done);
@@ -159,7 +170,14 @@ mod tests {
         assert_eq!(far(r#"{"done":9,"total":4}"#), Some((1000, 1000)));
         assert_eq!(far(r#"{"progress":0.5,"text":"x"}"#), Some((500, 1000)));
         assert_eq!(far(r#"{"progress":50}"#), Some((500, 1000)));
-        for other in [r#"{"done":1}"#, r#"{"done":1,"total":0}"#, r#"{"progress":"half"}"#, "5", "[1]", r#""text""#] {
+        for other in [
+            r#"{"done":1}"#,
+            r#"{"done":1,"total":0}"#,
+            r#"{"progress":"half"}"#,
+            "5",
+            "[1]",
+            r#""text""#,
+        ] {
             assert_eq!(far(other), None, "{other}");
         }
     }
@@ -173,12 +191,18 @@ mod tests {
 
     #[test]
     fn rates_are_short() {
-        assert_eq!((rate(0.25).as_str(), rate(123.4).as_str(), rate(123_456.0).as_str()), ("0.2", "123", "123k"));
+        assert_eq!(
+            (rate(0.25).as_str(), rate(123.4).as_str(), rate(123_456.0).as_str()),
+            ("0.2", "123", "123k")
+        );
     }
 
     #[test]
     fn templates_are_sound() {
-        for template in ["{spinner} {msg}, {elapsed}", "{spinner} [{bar:30}] {percent}%  {msg}, {elapsed}"] {
+        for template in [
+            "{spinner} {msg}, {elapsed}",
+            "{spinner} [{bar:30}] {percent}%  {msg}, {elapsed}",
+        ] {
             assert!(ProgressStyle::with_template(template).is_ok(), "{template}");
         }
     }

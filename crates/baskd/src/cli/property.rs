@@ -58,7 +58,10 @@ impl Set {
         match &self.value {
             Some(value) => Ok((self.property.clone(), params::text_value(value)?)),
             None if self.property.contains('=') => params::member(&self.property),
-            None => Err(Failure::Usage(format!("{0} to what? Write `baskd set {0} VALUE`", self.property))),
+            None => Err(Failure::Usage(format!(
+                "{0} to what? Write `baskd set {0} VALUE`",
+                self.property
+            ))),
         }
     }
 

@@ -50,7 +50,8 @@ impl Serve {
     pub(crate) fn run(&self) -> Result<(), Failure> {
         let _flushed_at_the_end = self.log()?;
         let options = Options {
-            name: socket::instance_name(self.instance.name.as_deref(), self.instance.socket.as_deref()).map_err(baskd_client::Error::from)?,
+            name: socket::instance_name(self.instance.name.as_deref(), self.instance.socket.as_deref())
+                .map_err(baskd_client::Error::from)?,
             socket: self.instance.socket()?,
             controller: self.controller.clone().unwrap_or_default(),
             python: self.python.clone(),
@@ -59,7 +60,11 @@ impl Serve {
         };
         serve::run(options).map_err(|error| {
             let text = error.to_string();
-            if error.is_usage() { Failure::Usage(text) } else { Failure::Failed(text) }
+            if error.is_usage() {
+                Failure::Usage(text)
+            } else {
+                Failure::Failed(text)
+            }
         })
     }
 
@@ -71,11 +76,16 @@ impl Serve {
             (None, 1) => "debug",
             (None, _) => "trace",
         };
-        let filter = EnvFilter::builder()
-            .parse(level)
-            .map_err(|error| Failure::Usage(format!("`{level}` is no log level ({error}): write error, warn, info, debug or trace")))?;
+        let filter = EnvFilter::builder().parse(level).map_err(|error| {
+            Failure::Usage(format!(
+                "`{level}` is no log level ({error}): write error, warn, info, debug or trace"
+            ))
+        })?;
         let (stderr, guard) = tracing_appender::non_blocking(io::stderr());
-        let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(stderr).with_ansi(io::stderr().is_terminal());
+        let subscriber = tracing_subscriber::fmt()
+            .with_env_filter(filter)
+            .with_writer(stderr)
+            .with_ansi(io::stderr().is_terminal());
         // The journal has the time of each line already.
         if env::var_os("JOURNAL_STREAM").is_some() {
             subscriber.without_time().init();

@@ -41,7 +41,14 @@ fn page(report: &Report) -> String {
     page.row(&report.name, state);
 
     let controller = &report.controller;
-    page.row("controller", if controller.embedded { format!("{} (the embedded example)", controller.class) } else { controller.spec.clone() });
+    page.row(
+        "controller",
+        if controller.embedded {
+            format!("{} (the embedded example)", controller.class)
+        } else {
+            controller.spec.clone()
+        },
+    );
     page.row("python", python(report));
     for worker in &report.workers {
         let mut parts = vec![match worker.pid {
@@ -58,14 +65,34 @@ fn page(report: &Report) -> String {
         parts.push(count(worker.calls, "call"));
         page.row("worker", parts.join(", "));
         for running in &worker.running {
-            page.row("  running", format!("{} for {} (call {})", running.method, spoken(running.age_ms), running.call));
+            page.row(
+                "  running",
+                format!(
+                    "{} for {} (call {})",
+                    running.method,
+                    spoken(running.age_ms),
+                    running.call
+                ),
+            );
         }
     }
-    page.row("calls", format!("{}, {} under way, {} queued", report.calls, report.in_flight, report.queued));
+    page.row(
+        "calls",
+        format!(
+            "{}, {} under way, {} queued",
+            report.calls, report.in_flight, report.queued
+        ),
+    );
     page.row("restarts", report.restarts.to_string());
     if let Some(last) = &report.last_exit {
-        let after = last.ran_ms.map(|ms| format!(" after {}", spoken(ms))).unwrap_or_default();
-        page.row("last exit", exit(last.exit.code, last.exit.signal, last.exit.oom) + &after);
+        let after = last
+            .ran_ms
+            .map(|ms| format!(" after {}", spoken(ms)))
+            .unwrap_or_default();
+        page.row(
+            "last exit",
+            exit(last.exit.code, last.exit.signal, last.exit.oom) + &after,
+        );
         for line in &last.stderr {
             page.row("", line.clone());
         }
@@ -74,7 +101,15 @@ fn page(report: &Report) -> String {
         page.row("properties", report.properties.join(", "));
     }
     let connections = count(report.connections, "connection");
-    page.row("daemon", format!("baskd {}, process {}, up {}, {connections}", report.version, report.pid, spoken(report.uptime_ms)));
+    page.row(
+        "daemon",
+        format!(
+            "baskd {}, process {}, up {}, {connections}",
+            report.version,
+            report.pid,
+            spoken(report.uptime_ms)
+        ),
+    );
     page.row("socket", report.socket.clone());
     page.finish()
 }
@@ -99,7 +134,11 @@ fn exit(code: Option<i32>, signal: Option<i32>, oom: bool) -> String {
 }
 
 fn count(number: u64, what: &str) -> String {
-    if number == 1 { format!("1 {what}") } else { format!("{number} {what}s") }
+    if number == 1 {
+        format!("1 {what}")
+    } else {
+        format!("{number} {what}s")
+    }
 }
 
 fn size(bytes: u64) -> String {

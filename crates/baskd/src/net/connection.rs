@@ -29,13 +29,21 @@ pub async fn serve(stream: UnixStream, service: Rc<Service>, closing: Cancellati
     let refusal = (service.connections.get() >= limit).then(|| Error::too_many_connections(limit));
     let refused = refusal.is_some();
     let peer = Peer::new(&service);
-    let mut connection =
-        Connection { values: JsonValues::new(&peer, refusal), stream, peer: peer.clone(), closing, writing: Vec::new(), written: 0, reading: true };
+    let mut connection = Connection {
+        values: JsonValues::new(&peer, refusal),
+        stream,
+        peer: peer.clone(),
+        closing,
+        writing: Vec::new(),
+        written: 0,
+        reading: true,
+        is_refused: false,
+    };
     // However it ends, and also if this task is dropped.
     let gone = Gone(peer);
     if let Err(uid) = connection.peer_uid() {
         dispatch::refuse(&connection.peer, &Error::forbidden(uid));
-        connection.reading = false;
+        connection.end_reading();
         let _ = timeout(LINGER, connection.run()).await;
     } else if refused {
         let _ = timeout(LINGER, connection.run()).await;
@@ -61,6 +69,8 @@ struct Connection {
     writing: Vec<u8>,
     written: usize,
     reading: bool,
+    /// It is the daemon that ends the connection, though the peer may still be sending.
+    is_refused: bool,
 }
 
 impl Connection {
@@ -87,9 +97,17 @@ impl Connection {
                 continue;
             }
             let closing = self.closing.is_cancelled();
-            let answered = if may_listen && !closing { self.peer.is_done() } else { self.peer.is_answered() };
+            let answered = if may_listen && !closing {
+                self.peer.is_done()
+            } else {
+                self.peer.is_answered()
+            };
             if !self.reading && !self.values.has_more() && answered && !unwritten && self.peer.outbox.is_empty() {
-                return Ok(());
+                return if self.is_refused {
+                    timeout(LINGER, self.let_go()).await?
+                } else {
+                    Ok(())
+                };
             }
             if !self.reading && hangup.is_none() {
                 hangup = Some(Hangup::of(&self.stream)?);
@@ -125,7 +143,27 @@ impl Connection {
     fn handle(&mut self) {
         if self.values.handle(&self.peer) == Then::Close {
             self.values.end(&self.peer);
-            self.reading = false;
+            self.end_reading();
+        }
+    }
+
+    fn end_reading(&mut self) {
+        self.reading = false;
+        self.is_refused = true;
+    }
+
+    /// Ends a connection so that its peer reads the last line and then the end: to close it with something unread in it
+    /// would be a reset.
+    async fn let_go(&self) -> io::Result<()> {
+        rustix::net::shutdown(&self.stream, rustix::net::Shutdown::Write)?;
+        let mut unwanted = [0; 4096];
+        loop {
+            self.stream.readable().await?;
+            match self.stream.try_read(&mut unwanted) {
+                Ok(0) => return Ok(()),
+                Err(error) if error.kind() != io::ErrorKind::WouldBlock => return Err(error),
+                Ok(_) | Err(_) => {}
+            }
         }
     }
 

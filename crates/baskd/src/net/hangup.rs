@@ -17,7 +17,9 @@ impl Hangup {
     pub(crate) fn of(socket: &impl AsFd) -> io::Result<Hangup> {
         let fd = socket.as_fd().try_clone_to_owned()?;
         // SAFETY: an owned descriptor, closed by nobody but this AsyncFd.
-        Ok(Hangup { fd: unsafe { AsyncFd::register_with_interest(fd, Interest::WRITABLE) }? })
+        Ok(Hangup {
+            fd: unsafe { AsyncFd::register_with_interest(fd, Interest::WRITABLE) }?,
+        })
     }
 
     /// Returns when the peer has closed both directions.

@@ -111,7 +111,10 @@ impl JsonValues {
     /// None: more bytes are needed.
     fn between(&mut self, peer: &Peer) -> Option<Then> {
         let rest = &self.buf[self.at..];
-        let Some(spaces) = rest.iter().position(|byte| !matches!(byte, b' ' | b'\t' | b'\n' | b'\r')) else {
+        let Some(spaces) = rest
+            .iter()
+            .position(|byte| !matches!(byte, b' ' | b'\t' | b'\n' | b'\r'))
+        else {
             self.at = self.buf.len();
             return None;
         };
@@ -122,7 +125,10 @@ impl JsonValues {
             self.state = State::Inside;
             return Some(Then::GoOn);
         }
-        dispatch::refuse(peer, &Error::parse(format!("a message can't begin with {}", show(byte))));
+        dispatch::refuse(
+            peer,
+            &Error::parse(format!("a message can't begin with {}", show(byte))),
+        );
         self.state = State::SkippingLine;
         Some(if self.is_first { Then::Close } else { Then::GoOn })
     }
@@ -158,7 +164,10 @@ impl JsonValues {
                 self.state = State::SkippingLine;
             }
             Scan::TooDeep(at) => {
-                dispatch::refuse(peer, &Error::invalid_request(format!("it is nested deeper than {} levels", limits.max_nesting)));
+                dispatch::refuse(
+                    peer,
+                    &Error::invalid_request(format!("it is nested deeper than {} levels", limits.max_nesting)),
+                );
                 self.at += at;
                 self.state = State::SkippingLine;
             }
@@ -185,7 +194,11 @@ impl JsonValues {
     }
 
     fn refuse_too_large(&self, peer: &Peer) {
-        dispatch::refuse_as(peer, self.id(), &Error::request_too_large(peer.service.limits.max_request));
+        dispatch::refuse_as(
+            peer,
+            self.id(),
+            &Error::request_too_large(peer.service.limits.max_request),
+        );
     }
 
     /// The id of the message under way, as far as it was read.

@@ -50,13 +50,22 @@ pub struct Lock {
 
 /// Makes `path` a socket of this process. `about` is told to a second daemon that wants it too.
 pub fn listen(path: &Path, about: &str) -> Result<(Listener, Lock), ListenError> {
-    let io = |source| ListenError::Io { path: path.to_owned(), source };
+    let io = |source| ListenError::Io {
+        path: path.to_owned(),
+        source,
+    };
     let folder = folder_of(path);
     if fs::symlink_metadata(folder).is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
         DirBuilder::new()
             .mode(0o700)
             .create(folder)
-            .or_else(|error| if error.kind() == io::ErrorKind::AlreadyExists { Ok(()) } else { Err(error) })
+            .or_else(|error| {
+                if error.kind() == io::ErrorKind::AlreadyExists {
+                    Ok(())
+                } else {
+                    Err(error)
+                }
+            })
             .map_err(io)?;
     }
     check_folder(folder)?;
@@ -74,31 +83,61 @@ pub fn listen(path: &Path, about: &str) -> Result<(Listener, Lock), ListenError>
     }
 
     let (socket, inode) = bind(path, folder).map_err(io)?;
-    Ok((Listener { socket, path: path.to_owned(), inode }, Lock { _file: lock }))
+    Ok((
+        Listener {
+            socket,
+            path: path.to_owned(),
+            inode,
+        },
+        Lock { _file: lock },
+    ))
 }
 
 /// Takes the lock, or says who has it.
 fn lock(path: &Path, about: &str) -> Result<File, ListenError> {
-    let io = |source| ListenError::Io { path: path.to_owned(), source };
+    let io = |source| ListenError::Io {
+        path: path.to_owned(),
+        source,
+    };
     let mut name = path.as_os_str().to_owned();
     name.push(".lock");
     let mut options = OpenOptions::new();
-    options.read(true).write(true).create(true).truncate(false).mode(0o600).custom_flags(OFlags::NOFOLLOW.bits() as i32);
+    options
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .custom_flags(OFlags::NOFOLLOW.bits() as i32);
     let mut lock = options.open(name).map_err(io)?;
     if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
         let mut who = String::new();
         // What the other daemon wrote; it helps, and is not needed.
         let _ = lock.take(1024).read_to_string(&mut who);
-        let who = if who.trim().is_empty() { "it is just starting".to_owned() } else { who.trim().to_owned() };
-        return Err(ListenError::Runs { path: path.to_owned(), who });
+        let who = if who.trim().is_empty() {
+            "it is just starting".to_owned()
+        } else {
+            who.trim().to_owned()
+        };
+        return Err(ListenError::Runs {
+            path: path.to_owned(),
+            who,
+        });
     }
-    lock.set_len(0).and_then(|()| lock.rewind()).and_then(|()| writeln!(lock, "{about}")).map_err(io)?;
+    lock.set_len(0)
+        .and_then(|()| lock.rewind())
+        .and_then(|()| writeln!(lock, "{about}"))
+        .map_err(io)?;
     Ok(lock)
 }
 
 fn bind(path: &Path, folder: &Path) -> io::Result<(UnixListener, (u64, u64))> {
     // By the folder's descriptor, so that the temporary name may be longer than a socket's path can be.
-    let folder = rustix::fs::open(folder, OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?;
+    let folder = rustix::fs::open(
+        folder,
+        OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC,
+        Mode::empty(),
+    )?;
     let temporary = format!(".baskd-{}", std::process::id());
     let in_proc = PathBuf::from(format!("/proc/self/fd/{}/{temporary}", folder.as_raw_fd()));
     // Left by a daemon of the same pid that was killed between bind and rename.
@@ -145,7 +184,10 @@ mod tests {
         assert_eq!(fs::symlink_metadata(&path).unwrap().mode() & 0o777, 0o600);
         UnixStream::connect(&path).unwrap();
         drop(listener);
-        let left: Vec<_> = fs::read_dir(path.parent().unwrap()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        let left: Vec<_> = fs::read_dir(path.parent().unwrap())
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name())
+            .collect();
         assert_eq!(left, ["a.sock.lock"]);
     }
 
@@ -196,7 +238,10 @@ mod tests {
     fn an_open_folder_is_refused() {
         let folder = folder();
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
-        assert!(matches!(listen(&folder.path().join("a.sock"), "me"), Err(ListenError::Socket(SocketError::FolderOpen { .. }))));
+        assert!(matches!(
+            listen(&folder.path().join("a.sock"), "me"),
+            Err(ListenError::Socket(SocketError::FolderOpen { .. }))
+        ));
     }
 
     #[test]

@@ -31,7 +31,13 @@ struct Parts {
 impl Batch {
     pub(crate) fn new(entries: usize) -> Rc<Batch> {
         // One more than the entries is owed, so that it is not sent before all of them were begun.
-        Rc::new(Batch { parts: RefCell::new(Parts { texts: vec![Vec::new(); entries], owed: 1, bytes: 0 }) })
+        Rc::new(Batch {
+            parts: RefCell::new(Parts {
+                texts: vec![Vec::new(); entries],
+                owed: 1,
+                bytes: 0,
+            }),
+        })
     }
 
     /// All entries were begun.
@@ -62,7 +68,12 @@ impl Batch {
                     out.push(b'\n');
                 });
             } else if parts.bytes > 0 {
-                let answered: Vec<&[u8]> = parts.texts.iter().filter(|text| !text.is_empty()).map(Vec::as_slice).collect();
+                let answered: Vec<&[u8]> = parts
+                    .texts
+                    .iter()
+                    .filter(|text| !text.is_empty())
+                    .map(Vec::as_slice)
+                    .collect();
                 peer.outbox.push(|out| {
                     out.push(b'[');
                     out.extend_from_slice(&answered.join(&b','));
@@ -80,7 +91,11 @@ impl Answer {
         if id.is_some() {
             peer.owe();
         }
-        Answer { peer: peer.clone(), id: id.map(Into::into), batch: None }
+        Answer {
+            peer: peer.clone(),
+            id: id.map(Into::into),
+            batch: None,
+        }
     }
 
     pub(crate) fn in_batch(peer: &Rc<Peer>, id: Option<&str>, batch: &Rc<Batch>, place: usize) -> Answer {
@@ -88,7 +103,11 @@ impl Answer {
             peer.owe();
             batch.parts.borrow_mut().owed += 1;
         }
-        Answer { peer: peer.clone(), id: id.map(Into::into), batch: Some((batch.clone(), place)) }
+        Answer {
+            peer: peer.clone(),
+            id: id.map(Into::into),
+            batch: Some((batch.clone(), place)),
+        }
     }
 
     pub(crate) fn id(&self) -> Option<&str> {

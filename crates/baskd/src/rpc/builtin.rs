@@ -58,7 +58,11 @@ fn no_params(params: Option<&str>) -> Result<(), Error> {
 
 /// A subscription's answer must come before its items, and a batch's answers come last.
 fn refuse_in_batch(answer: &Answer, method: &str) -> Result<(), Error> {
-    if answer.is_in_batch() { Err(Error::invalid_request(format!("`{method}` can't be part of a batch"))) } else { Ok(()) }
+    if answer.is_in_batch() {
+        Err(Error::invalid_request(format!("`{method}` can't be part of a batch")))
+    } else {
+        Ok(())
+    }
 }
 
 fn rpc_cancel(peer: &Peer, params: Option<&str>) -> Result<String, Error> {
@@ -76,7 +80,12 @@ fn stream_more(peer: &Peer, params: Option<&str>) -> Result<String, Error> {
     let params = Params::read(params, &["id", "n"])?;
     let id = params.required(0, params.number(0)?, "a subscription id")?;
     let items = params.required(1, params.number(1)?, "a number of items")?;
-    let call = peer.streams.borrow().get(&id).filter(|stream| stream.windowed).and_then(|stream| stream.call);
+    let call = peer
+        .streams
+        .borrow()
+        .get(&id)
+        .filter(|stream| stream.windowed)
+        .and_then(|stream| stream.call);
     if let Some(call) = call {
         peer.service.backend.credit(call, items, 0);
     }
@@ -86,7 +95,9 @@ fn stream_more(peer: &Peer, params: Option<&str>) -> Result<String, Error> {
 fn stream_cancel(peer: &Peer, params: Option<&str>) -> Result<String, Error> {
     let id = stream_id(params)?;
     let call = peer.streams.borrow().get(&id).and_then(|stream| stream.call);
-    Ok(call.is_some_and(|call| peer.service.backend.cancel(call, CancelledBy::Client)).to_string())
+    Ok(call
+        .is_some_and(|call| peer.service.backend.cancel(call, CancelledBy::Client))
+        .to_string())
 }
 
 fn messages_subscribe(peer: &Rc<Peer>, params: Option<&str>) -> Result<String, Error> {

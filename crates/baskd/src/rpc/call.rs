@@ -15,7 +15,10 @@ impl Sink for PlainCall {
         let own = peer.own.borrow();
         let request = self.answer.id().unwrap_or("null");
         let mut waits = false;
-        for own in own.iter().filter(|own| own.method.as_deref().is_none_or(|method| method == item.method)) {
+        for own in own
+            .iter()
+            .filter(|own| own.method.as_deref().is_none_or(|method| method == item.method))
+        {
             peer.outbox.push(|out| push_message(out, &item, Some(request), own.id));
             waits = !peer.outbox.is_closed();
         }

@@ -16,7 +16,10 @@ pub(crate) fn document(peer: &Peer, params: Option<&str>) -> Result<String, Erro
 }
 
 fn openrpc(ready: &Ready) -> Value {
-    let mut info = Map::from_iter([("title".to_owned(), ready.controller.clone().into()), ("version".to_owned(), env!("CARGO_PKG_VERSION").into())]);
+    let mut info = Map::from_iter([
+        ("title".to_owned(), ready.controller.clone().into()),
+        ("version".to_owned(), env!("CARGO_PKG_VERSION").into()),
+    ]);
     if let Some(doc) = &ready.doc {
         info.insert("description".into(), doc.clone().into());
     }
@@ -47,11 +50,21 @@ fn method(method: &Method) -> Value {
             described.insert("description".into(), doc.clone().into());
         }
     }
-    described.insert("paramStructure".into(), if method.whole { "by-name" } else { "either" }.into());
+    described.insert(
+        "paramStructure".into(),
+        if method.whole { "by-name" } else { "either" }.into(),
+    );
     described.insert("params".into(), params.into());
-    described.insert("result".into(), json!({ "name": "result", "schema": schema(&method.result) }));
+    described.insert(
+        "result".into(),
+        json!({ "name": "result", "schema": schema(&method.result) }),
+    );
     described.insert("x-kind".into(), method.kind.clone().into());
-    for (name, set) in [("x-concurrent", method.concurrent), ("x-idempotent", method.idempotent), ("x-extra-params", method.whole || method.extra)] {
+    for (name, set) in [
+        ("x-concurrent", method.concurrent),
+        ("x-idempotent", method.idempotent),
+        ("x-extra-params", method.whole || method.extra),
+    ] {
         if set {
             described.insert(name.into(), true.into());
         }

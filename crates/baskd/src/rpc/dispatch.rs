@@ -44,7 +44,8 @@ pub fn batch(peer: &Rc<Peer>, text: &str, entries: &[Span], count: usize) {
         scanner.reset();
         let is_object = entry.starts_with('{') && matches!(scanner.scan(entry.as_bytes()), Scan::Complete(_));
         if !is_object {
-            Answer::in_batch(peer, Some("null"), &batch, place).error(&Error::invalid_request("an entry of a batch must be an object"));
+            Answer::in_batch(peer, Some("null"), &batch, place)
+                .error(&Error::invalid_request("an entry of a batch must be an object"));
             continue;
         }
         match Request::read(entry, scanner.members()) {
@@ -86,7 +87,16 @@ fn dispatch(peer: &Rc<Peer>, request: &Request<'_>, answer: Answer) {
 
 fn call(peer: &Peer, method: &str, params: Option<&str>, timeout: Option<Duration>, answer: Answer) {
     let sink = Box::new(PlainCall { answer });
-    peer.service.backend.call(NewCall { owner: peer.id, method, params, window: None, sink }, timeout);
+    peer.service.backend.call(
+        NewCall {
+            owner: peer.id,
+            method,
+            params,
+            window: None,
+            sink,
+        },
+        timeout,
+    );
 }
 
 /// `rpc.call {method, params?, timeout_ms?}`
@@ -118,14 +128,26 @@ fn stream_call(peer: &Rc<Peer>, params: Option<&str>, answer: Answer) {
         if window == Some(0) {
             return Err(params.wrong(3, "1 or more"));
         }
-        Ok((method, params.structured(1)?, params.number(2)?, window, peer.subscribe()?))
+        Ok((
+            method,
+            params.structured(1)?,
+            params.number(2)?,
+            window,
+            peer.subscribe()?,
+        ))
     };
     let (method, params, timeout, window, subscription) = match read() {
         Ok(read) => read,
         Err(error) => return answer.error(&error),
     };
     let sink = Box::new(StreamCall::new(subscription, window.is_some(), answer));
-    let new = NewCall { owner: peer.id, method: &method, params, window, sink };
+    let new = NewCall {
+        owner: peer.id,
+        method: &method,
+        params,
+        window,
+        sink,
+    };
     let call = peer.service.backend.call(new, timeout.map(Duration::from_millis));
     if let Some(stream) = peer.streams.borrow_mut().get_mut(&subscription) {
         stream.call = call;

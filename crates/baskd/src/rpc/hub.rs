@@ -42,12 +42,16 @@ impl Hub {
     pub(crate) fn new(logs: &Logs) -> Rc<Hub> {
         let hub = Rc::new(Hub::default());
         let listener = Rc::downgrade(&hub);
-        logs.listen(Box::new(move |line| listener.upgrade().map(|hub| hub.log(line)).is_some()));
+        logs.listen(Box::new(move |line| {
+            listener.upgrade().map(|hub| hub.log(line)).is_some()
+        }));
         hub
     }
 
     pub(crate) fn subscribe_messages(&self, peer: &Rc<Peer>, id: u64, method: Option<String>) {
-        self.messages.borrow_mut().push(Lossy::new(peer, id, "messages.item", method));
+        self.messages
+            .borrow_mut()
+            .push(Lossy::new(peer, id, "messages.item", method));
     }
 
     pub(crate) fn subscribe_logs(&self, peer: &Rc<Peer>, id: u64) {
@@ -61,7 +65,10 @@ impl Hub {
             return;
         }
         messages.retain(|lossy| !lossy.ended.get());
-        for lossy in messages.iter().filter(|lossy| lossy.method.as_deref().is_none_or(|method| method == item.method)) {
+        for lossy in messages
+            .iter()
+            .filter(|lossy| lossy.method.as_deref().is_none_or(|method| method == item.method))
+        {
             lossy.push(|out| push_message(out, item, None, lossy.id));
         }
     }
@@ -73,7 +80,9 @@ impl Hub {
             return;
         }
         let time = OffsetDateTime::from(line.time).format(&Rfc3339).unwrap_or_default();
-        let event = json!({ "time": time, "level": line.level, "stream": line.stream, "call": null, "line": line.line }).to_string();
+        let event =
+            json!({ "time": time, "level": line.level, "stream": line.stream, "call": null, "line": line.line })
+                .to_string();
         for lossy in logs.iter() {
             lossy.push(|out| reply::event(out, lossy.notification, lossy.id, &[event.as_bytes()]));
         }
@@ -116,7 +125,9 @@ impl Lossy {
     }
 
     fn push(&self, write: impl FnOnce(&mut Vec<u8>)) {
-        let Some(peer) = self.peer.upgrade() else { return self.end() };
+        let Some(peer) = self.peer.upgrade() else {
+            return self.end();
+        };
         if self.kept.borrow().is_empty() && self.dropped.get() == 0 && peer.outbox.len() <= LOW {
             return peer.outbox.push(write);
         }

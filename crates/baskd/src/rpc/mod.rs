@@ -55,7 +55,16 @@ pub struct About {
 impl Service {
     pub fn new(backend: Backend, limits: Limits, logs: Rc<Logs>, about: About, stop: CancellationToken) -> Rc<Service> {
         let hub = Hub::new(&logs);
-        Rc::new(Service { backend, limits, logs, hub, about, connections: Cell::new(0), next_id: Cell::new(1), stop })
+        Rc::new(Service {
+            backend,
+            limits,
+            logs,
+            hub,
+            about,
+            connections: Cell::new(0),
+            next_id: Cell::new(1),
+            stop,
+        })
     }
 
     /// A number that nothing else of this daemon has: for connections and subscriptions.
@@ -69,7 +78,10 @@ impl Service {
         status.insert("version".into(), env!("CARGO_PKG_VERSION").into());
         status.insert("pid".into(), std::process::id().into());
         status.insert("socket".into(), self.about.socket.clone().into());
-        status.insert("uptime_ms".into(), (self.about.started.elapsed().as_millis() as u64).into());
+        status.insert(
+            "uptime_ms".into(),
+            (self.about.started.elapsed().as_millis() as u64).into(),
+        );
         status.extend(self.backend.status());
         status.insert("connections".into(), self.connections.get().into());
         status.into()

@@ -20,20 +20,33 @@ impl<'a> Params<'a> {
             Some(array) if array.starts_with('[') => {
                 let given: Vec<&RawValue> = serde_json::from_str(array).map_err(unreadable)?;
                 if let Some(extra) = given.get(names.len()) {
-                    return Err(Error::invalid_params(&names.len().to_string(), &format!("left out: there are {} parameters", names.len()), value_of(extra)));
+                    return Err(Error::invalid_params(
+                        &names.len().to_string(),
+                        &format!("left out: there are {} parameters", names.len()),
+                        value_of(extra),
+                    ));
                 }
                 for (place, value) in values.iter_mut().zip(given) {
                     *place = Some(value);
                 }
             }
             Some(object) => {
-                let given: std::collections::HashMap<String, &RawValue> = serde_json::from_str(object).map_err(unreadable)?;
+                let given: std::collections::HashMap<String, &RawValue> =
+                    serde_json::from_str(object).map_err(unreadable)?;
                 for (name, value) in given {
                     match names.iter().position(|other| *other == name) {
                         Some(at) => values[at] = Some(value),
                         None => {
-                            let known = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
-                            return Err(Error::invalid_params(&name, &format!("left out: the parameters are {known}"), value_of(value)));
+                            let known = if names.is_empty() {
+                                "none".to_owned()
+                            } else {
+                                names.join(", ")
+                            };
+                            return Err(Error::invalid_params(
+                                &name,
+                                &format!("left out: the parameters are {known}"),
+                                value_of(value),
+                            ));
                         }
                     }
                 }
@@ -48,11 +61,15 @@ impl<'a> Params<'a> {
     }
 
     pub(crate) fn string(&self, at: usize) -> Result<Option<String>, Error> {
-        self.raw(at).map(|text| unquote(text).map(Into::into).ok_or_else(|| self.wrong(at, "a string"))).transpose()
+        self.raw(at)
+            .map(|text| unquote(text).map(Into::into).ok_or_else(|| self.wrong(at, "a string")))
+            .transpose()
     }
 
     pub(crate) fn number(&self, at: usize) -> Result<Option<u64>, Error> {
-        self.raw(at).map(|text| text.parse().map_err(|_| self.wrong(at, "a whole number, 0 or more"))).transpose()
+        self.raw(at)
+            .map(|text| text.parse().map_err(|_| self.wrong(at, "a whole number, 0 or more")))
+            .transpose()
     }
 
     /// The object or array to be handed on.

@@ -89,7 +89,11 @@ impl Peer {
     pub(crate) fn subscribe(&self) -> Result<u64, Error> {
         let count = self.streams.borrow().len() + self.own.borrow().len() + self.lossy.borrow().len();
         let limit = self.service.limits.max_subscriptions;
-        if count >= limit { Err(Error::too_many_subscriptions(limit)) } else { Ok(self.service.next_id()) }
+        if count >= limit {
+            Err(Error::too_many_subscriptions(limit))
+        } else {
+            Ok(self.service.next_id())
+        }
     }
 
     /// An item of this call was put into the outbox.

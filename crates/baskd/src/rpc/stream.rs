@@ -22,12 +22,21 @@ pub(crate) struct StreamCall {
 impl StreamCall {
     pub(crate) fn new(subscription: u64, windowed: bool, answer: Answer) -> StreamCall {
         let peer = answer.peer.clone();
-        peer.streams.borrow_mut().insert(subscription, Stream { call: None, windowed });
-        StreamCall { peer, subscription, id: answer.id().map(Into::into), answer: Some(answer) }
+        peer.streams
+            .borrow_mut()
+            .insert(subscription, Stream { call: None, windowed });
+        StreamCall {
+            peer,
+            subscription,
+            id: answer.id().map(Into::into),
+            answer: Some(answer),
+        }
     }
 
     fn event(&self, parts: &[&[u8]]) {
-        self.peer.outbox.push(|out| reply::event(out, NOTIFICATION, self.subscription, parts));
+        self.peer
+            .outbox
+            .push(|out| reply::event(out, NOTIFICATION, self.subscription, parts));
     }
 }
 
@@ -59,7 +68,9 @@ impl Sink for StreamCall {
             (None, Outcome::Result(result)) => self.event(&[b"{\"end\":", result, b"}"]),
             (None, Outcome::Error(error)) => self.event(&[b"{\"error\":", error, b"}"]),
         }
-        self.peer.outbox.push(|out| reply::closed(out, NOTIFICATION, self.subscription));
+        self.peer
+            .outbox
+            .push(|out| reply::closed(out, NOTIFICATION, self.subscription));
         self.peer.paid();
     }
 

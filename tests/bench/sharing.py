@@ -367,9 +367,7 @@ def measure(options: argparse.Namespace, base: Path) -> Iterator[str]:
             node = stack.enter_context(contextlib.closing(Node(options.python)))
             ways.insert(0, node.way("router", "a process per call: `router.js`"))
             ways.insert(3, node.way("bindings", "the daemon, from Node (`Bindings`)"))
-        seconds: dict[str, dict[str, list[float]]] = {
-            way.name: {method: [] for method in CALLS} for way in ways
-        }
+        seconds: dict[str, dict[str, list[float]]] = {way.name: {method: [] for method in CALLS} for way in ways}
         for number in range(options.rounds + 1):
             answers: dict[str, dict[str, Answer]] = {}
             for way in ways:
@@ -390,16 +388,13 @@ def measure(options: argparse.Namespace, base: Path) -> Iterator[str]:
 
     yield f"Machine: {machine()}; Python {version(options.python)}."
     yield (
-        f"Medians of {options.rounds} rounds, files in the page cache; the index has "
-        f"{indexed['passages']} passages."
+        f"Medians of {options.rounds} rounds, files in the page cache; the index has {indexed['passages']} passages."
     )
     yield ""
     yield "| a call by | `similarity`, ms | `search`, ms | peak memory, MiB |"
     yield "| --- | ---: | ---: | ---: |"
     for way in ways:
-        similar, search = (
-            f"{statistics.median(seconds[way.name][method]) * 1000:,.1f}" for method in CALLS
-        )
+        similar, search = (f"{statistics.median(seconds[way.name][method]) * 1000:,.1f}" for method in CALLS)
         yield f"| {way.name} | {similar} | {search} | {memory.get(way.name, 'the same')} |"
     yield ""
     yield (
@@ -443,10 +438,7 @@ def machine() -> str:
     ]
     cores = len(os.sched_getaffinity(0))
     busy = os.getloadavg()[0]
-    return (
-        f"{cores} cores of {names[0] if names else platform.machine()}, "
-        f"Linux {platform.release()}, load {busy:.1f}"
-    )
+    return f"{cores} cores of {names[0] if names else platform.machine()}, Linux {platform.release()}, load {busy:.1f}"
 
 
 def version(python: str) -> str:
@@ -461,9 +453,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--python", default=".venv", help="an interpreter or a venv")
     parser.add_argument("--rounds", type=int, default=5, help="how often each way is asked")
     parser.add_argument("--callers", type=int, default=3, help="how many at the same time")
-    parser.add_argument(
-        "--folder", type=Path, default=CONTROLLER.parent, help="what is indexed and searched"
-    )
+    parser.add_argument("--folder", type=Path, default=CONTROLLER.parent, help="what is indexed and searched")
     options = parser.parse_args()
     venv = Path(options.python, "bin", "python")
     # Not resolved: a venv's python is a link, and knows its venv by the link's place.

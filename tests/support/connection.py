@@ -103,7 +103,9 @@ class Connection:
 
     def answer(self, id: Any) -> Message:
         """The whole answer to the request of that id."""
-        return self.read_until(lambda message: isinstance(message, dict) and "method" not in message and message["id"] == id)
+        return self.read_until(
+            lambda message: isinstance(message, dict) and "method" not in message and message["id"] == id
+        )
 
     def result(self, id: Any, may_fail: bool = False) -> Any:
         answer = self.answer(id)

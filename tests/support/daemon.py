@@ -63,7 +63,9 @@ class Places:
         }
         return env | more
 
-    def run(self, *arguments: Union[str, Path], seconds: float = 60, **options: Any) -> subprocess.CompletedProcess[str]:
+    def run(
+        self, *arguments: Union[str, Path], seconds: float = 60, **options: Any
+    ) -> subprocess.CompletedProcess[str]:
         """Runs the command line, as a user of these places."""
         command = [binary(), *map(str, arguments)]
         env = options.pop("env", None) or self.environment()
@@ -145,7 +147,9 @@ class Daemon:
                 left = deadline - time.monotonic()
                 if self._log_ended or left <= 0 or not self._log_changed.wait(left):
                     why = "the daemon ended" if self._log_ended else f"{seconds} s passed"
-                    raise AssertionError(f"{why} without {count} log lines like {pattern!r}:\n" + "\n".join(self.log[-60:]))
+                    raise AssertionError(
+                        f"{why} without {count} log lines like {pattern!r}:\n" + "\n".join(self.log[-60:])
+                    )
             return found
 
     def _read_log(self) -> None:
@@ -176,7 +180,9 @@ class Daemon:
                 except subprocess.TimeoutExpired:
                     self.process.kill()
                     self.process.wait()
-                    raise AssertionError("the daemon did not end 20 s after SIGTERM:\n" + "\n".join(self.log[-40:])) from None
+                    raise AssertionError(
+                        "the daemon did not end 20 s after SIGTERM:\n" + "\n".join(self.log[-40:])
+                    ) from None
             if self.owns_places:
                 wait_all_gone(self.places.mark)
         finally:

@@ -110,7 +110,10 @@ class Breaker(DaemonTest):
         self.assertEqual(connection.call("daemon.status")["state"], "ready")
 
     def test_the_reason_names_the_stage(self) -> None:
-        for file, reason in (("broken_import.py", "a_library_that_is_not_installed"), ("broken_start.py", "the model is not there")):
+        for file, reason in (
+            ("broken_import.py", "a_library_that_is_not_installed"),
+            ("broken_start.py", "the model is not there"),
+        ):
             connection = self.connect(self.start(file))
             error = connection.error("echo")
             self.assertError(error, -32022)
@@ -175,5 +178,3 @@ class Restart(DaemonTest):
         self.assertIs(connection.call("daemon.restart"), True)
         wait_gone(pid)
         self.assertEqual(connection.call("daemon.status")["workers"][0]["pid"], connection.call("pid"))
-
-

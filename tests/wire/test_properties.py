@@ -34,7 +34,13 @@ class Journal(DaemonTest):
 
     def test_they_are_there_after_a_restart_of_the_daemon_but_for_secrets(self) -> None:
         places = self.places()
-        with_secrets = {"model": "first", "apiKey": "hush-1", "access_token": "hush-2", "dbPassword": "hush-3", "tokenizer": 5}
+        with_secrets = {
+            "model": "first",
+            "apiKey": "hush-1",
+            "access_token": "hush-2",
+            "dbPassword": "hush-3",
+            "tokenizer": 5,
+        }
         first = self.start("state.py", places=places)
         connection = self.connect(first)
         for name, value in with_secrets.items():

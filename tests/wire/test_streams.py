@@ -180,7 +180,9 @@ class Messages(DaemonTest):
         other.call("sent", [2])
         other.call("stream.call", {"method": "items", "params": [1]})
         events = [connection.event(subscription)["result"] for _ in range(3)]
-        self.assertEqual([(event["method"], event["data"]) for event in events], [("sent", 0), ("sent", 1), ("items", 0)])
+        self.assertEqual(
+            [(event["method"], event["data"]) for event in events], [("sent", 0), ("sent", 1), ("items", 0)]
+        )
         self.assertNotIn("request", events[0])
         self.assertNotEqual(events[0]["call"], events[2]["call"])
 

@@ -39,7 +39,12 @@ def without_newlines(played: Transcript, connection: Connection) -> None:
     complain(played.path.name, transcript.difference(played.expected, rest(connection), True))
 
 
-WAYS: tuple[Callable[[Transcript, Connection], None], ...] = (step_by_step, in_one_write, byte_by_byte, without_newlines)
+WAYS: tuple[Callable[[Transcript, Connection], None], ...] = (
+    step_by_step,
+    in_one_write,
+    byte_by_byte,
+    without_newlines,
+)
 
 
 class Transcripts(unittest.TestCase):

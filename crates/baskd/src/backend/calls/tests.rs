@@ -1,4 +1,6 @@
+use super::super::{Item, NewCall, Outcome, Taken};
 use super::*;
+use baskd_protocol::error::CancelledBy;
 use serde_json::json;
 use std::cell::RefCell;
 

@@ -1,0 +1,251 @@
+//! The table of calls: every call from its submission to its one answer.
+//!
+//! # Theory of operation
+//!
+//! A call is *queued*, then *sent* to Python, and leaves the table with its answer. Whether a sent call has *begun* is
+//! not guessed: the router marks it in the shared [`Page`], which outlives the process. When the process dies, begun
+//! calls are answered `BackendCrashed`, and the others go back to the head of the queue for the next process.
+//!
+//! A cancelled call that was sent is answered at once and stays in its slot, *abandoned*, until Python is done with it:
+//! its slot is not used again before, so a late reply can't be taken for another call's.
+//!
+//! Only so many calls are sent ahead of what Python has begun ([`AHEAD`]); the rest wait in the [`Queue`], where owners
+//! take turns and where a cancelled call costs nothing.
+//!
+//! [`clients`] is what clients ask of the table, [`life`] what happens when processes come and go, [`traffic`] what the
+//! worker moves. The table does no I/O. It writes what Python is to be told into buffers, which the worker takes.
+
+mod clients;
+mod life;
+mod traffic;
+
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use baskd_protocol::error::Error;
+use serde_json::value::RawValue;
+
+use super::methods::Methods;
+use super::page::{Page, SLOT_BITS, SLOTS, slot_of};
+use super::queue::Queue;
+use super::{CallId, Sink};
+
+/// How many calls may be with Python without having begun. Enough that Python never waits for the daemon, few enough
+/// that a flood of one client is not before another's first call.
+const AHEAD: usize = 64;
+/// How many bytes may wait for Python's pipe before nothing more is taken from the queue.
+const MAX_OUT: usize = 256 << 10;
+/// How many bytes of partial results a call may send beyond what its client has taken.
+pub(crate) const WINDOW_BYTES: u64 = 256 << 10;
+/// The count of items is not limited unless the client says so.
+pub(crate) const WINDOW_ITEMS: u64 = 1 << 40;
+
+pub(crate) struct Calls {
+    slots: Vec<Option<Call>>,
+    free: Vec<usize>,
+    next_number: u64,
+    max_calls: usize,
+    queue: Queue,
+    queued: usize,
+    /// Sent calls that are not known to have begun, oldest first.
+    ahead: VecDeque<CallId>,
+    sent: usize,
+    abandoned: usize,
+    gate: Gate,
+    pub(crate) methods: Option<Rc<Methods>>,
+    /// Lines for Python that do not wait their turn.
+    control: Vec<u8>,
+    /// Whether a cancelled call may be running: Python is to be signalled.
+    interrupt: bool,
+    held: Vec<Held>,
+    answered: u64,
+    /// Some call may have used up its window.
+    some_full: bool,
+}
+
+/// What happens to new and queued calls.
+#[derive(Debug, Clone)]
+pub(crate) enum Gate {
+    /// They go to Python.
+    Open,
+    /// Those there are go to Python; new ones are answered so.
+    Finishing(Error),
+    /// They wait: Python is starting, or draining before a restart.
+    Hold { starting: bool },
+    /// They are answered so.
+    Closed(Error),
+}
+
+struct Call {
+    id: CallId,
+    owner: u64,
+    method: Rc<str>,
+    params: Option<Box<str>>,
+    window: Option<u64>,
+    /// None once the call is answered.
+    sink: Option<Box<dyn Sink>>,
+    sent: bool,
+    accepted: bool,
+    has_sent_items: bool,
+    tries: u8,
+    flow: Flow,
+    property: Option<Property>,
+    /// When it was sent, and when it was abandoned.
+    since: Instant,
+}
+
+/// The bytes of partial results that a call's client has not taken yet, and those that it has but Python was not told
+/// of.
+#[derive(Default)]
+struct Flow {
+    outstanding: u64,
+    to_return: u64,
+    full_since: Option<Instant>,
+}
+
+/// A property that a `setProperty` under way sets.
+pub(crate) struct Property {
+    pub(crate) name: String,
+    pub(crate) value: Box<RawValue>,
+}
+
+/// The answer to a `setProperty`, held until the journal has it.
+pub(crate) struct Held {
+    pub(crate) property: Property,
+    pub(crate) sink: Box<dyn Sink>,
+    pub(crate) result: Vec<u8>,
+}
+
+/// How a process died, for the answers of the calls it had begun.
+pub(crate) struct Death<'a> {
+    pub(crate) how: &'a str,
+    pub(crate) exit: serde_json::Value,
+    pub(crate) stderr: &'a [String],
+}
+
+/// A call that Python is running now.
+pub(crate) struct Running {
+    pub(crate) number: u64,
+    pub(crate) method: Rc<str>,
+    pub(crate) age: Duration,
+}
+
+impl Calls {
+    pub(crate) fn new(max_calls: usize) -> Calls {
+        Calls {
+            slots: Vec::new(),
+            free: Vec::new(),
+            next_number: 1,
+            max_calls: max_calls.min(SLOTS),
+            queue: Queue::default(),
+            queued: 0,
+            ahead: VecDeque::new(),
+            sent: 0,
+            abandoned: 0,
+            gate: Gate::Hold { starting: true },
+            methods: None,
+            control: Vec::new(),
+            interrupt: false,
+            held: Vec::new(),
+            answered: 0,
+            some_full: false,
+        }
+    }
+
+    pub(crate) fn queued(&self) -> usize {
+        self.queued
+    }
+
+    pub(crate) fn in_flight(&self) -> usize {
+        self.sent - self.abandoned
+    }
+
+    /// Whether this call still waits for its answer, and how many calls do or are abandoned.
+    pub(crate) fn is_live(&self, id: CallId) -> bool {
+        self.peek(id).is_some_and(|call| call.sink.is_some())
+    }
+
+    pub(crate) fn live(&self) -> usize {
+        self.queued + self.sent
+    }
+
+    /// Whether nothing waits for an answer.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.queued == 0 && self.in_flight() == 0
+    }
+
+    /// Whether one of both may be so that waits for it: see `Shared::rest`.
+    pub(crate) fn is_at_rest(&self) -> bool {
+        self.is_idle() || self.nothing_sent()
+    }
+
+    /// Whether Python has nothing to do.
+    pub(crate) fn nothing_sent(&self) -> bool {
+        self.sent == 0
+    }
+
+    /// How many calls the process there is has answered.
+    pub(crate) fn answered(&self) -> u64 {
+        self.answered
+    }
+
+    /// How many calls there were in all.
+    pub(crate) fn total(&self) -> u64 {
+        self.next_number - 1
+    }
+
+    pub(crate) fn running(&self, page: &Page) -> Vec<Running> {
+        let now = Instant::now();
+        let begun = self
+            .slots
+            .iter()
+            .flatten()
+            .filter(|call| call.sent && page.has_begun(call.id));
+        let mut running: Vec<_> = begun
+            .map(|call| Running {
+                number: call.id >> SLOT_BITS,
+                method: call.method.clone(),
+                age: now - call.since,
+            })
+            .collect();
+        running.sort_unstable_by_key(|call| call.number);
+        running
+    }
+
+    fn peek(&self, id: CallId) -> Option<&Call> {
+        self.slots.get(slot_of(id))?.as_ref().filter(|call| call.id == id)
+    }
+
+    fn get(&mut self, id: CallId) -> Option<&mut Call> {
+        self.slots.get_mut(slot_of(id))?.as_mut().filter(|call| call.id == id)
+    }
+
+    fn release(&mut self, id: CallId) -> Option<Box<dyn Sink>> {
+        self.peek(id)?;
+        let call = self.slots[slot_of(id)].take()?;
+        self.free.push(slot_of(id));
+        call.sink
+    }
+}
+
+impl Property {
+    /// The name and value in the params of a `setProperty`; None where Python will refuse them anyway.
+    fn read(params: &str) -> Option<Property> {
+        #[derive(serde::Deserialize)]
+        struct Named {
+            name: String,
+            value: Box<RawValue>,
+        }
+        let (name, value) = if params.starts_with('[') {
+            serde_json::from_str(params).ok()?
+        } else {
+            let Named { name, value } = serde_json::from_str(params).ok()?;
+            (name, value)
+        };
+        Some(Property { name, value })
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,136 @@
+//! What the worker moves: calls to Python, and back what comes of them.
+
+use std::time::{Duration, Instant};
+
+use baskd_protocol::error::CancelledBy;
+
+use super::super::page::{Page, SLOT_BITS, slot_of};
+use super::super::{CallId, Item, Outcome, Taken, wire};
+use super::{AHEAD, Call, Calls, Gate, Held, MAX_OUT, WINDOW_BYTES};
+
+impl Calls {
+    /// Writes as many calls as may be sent now, after what does not wait its turn.
+    pub(crate) fn fill(&mut self, page: &Page, out: &mut Vec<u8>) {
+        out.append(&mut self.control);
+        if !matches!(self.gate, Gate::Open | Gate::Finishing(_)) || self.queued == 0 {
+            return;
+        }
+        self.forget_begun(page);
+        let now = Instant::now();
+        while self.ahead.len() < AHEAD && out.len() < MAX_OUT {
+            let Some(id) = self.queue.pop() else { break };
+            let Some(call) = self.get(id) else { continue };
+            let window = call.window.map(|items| (items, WINDOW_BYTES));
+            wire::push_call(out, id, &call.method, call.params.as_deref(), window);
+            call.sent = true;
+            call.since = now;
+            self.queued -= 1;
+            self.sent += 1;
+            self.ahead.push_back(id);
+        }
+    }
+
+    fn forget_begun(&mut self, page: &Page) {
+        while let Some(first) = self.ahead.front() {
+            if self.peek(*first).is_some() && !page.has_begun(*first) {
+                break;
+            }
+            self.ahead.pop_front();
+        }
+    }
+
+    /// Whether Python is to be signalled, asked once.
+    pub(crate) fn take_interrupt(&mut self) -> bool {
+        std::mem::take(&mut self.interrupt)
+    }
+
+    pub(crate) fn take_held(&mut self) -> Vec<Held> {
+        std::mem::take(&mut self.held)
+    }
+
+    /// The answer to a call. False if no such call is with Python.
+    pub(crate) fn reply(&mut self, id: CallId, outcome: Outcome<'_>) -> bool {
+        if !self.peek(id).is_some_and(|call| call.sent) {
+            return false;
+        }
+        self.answered += 1;
+        self.sent -= 1;
+        let Some(mut call) = self.slots[slot_of(id)].take() else {
+            return false;
+        };
+        self.free.push(slot_of(id));
+        match (call.sink.take(), call.property.take(), outcome) {
+            (None, ..) => self.abandoned -= 1,
+            (Some(sink), Some(property), Outcome::Result(result)) => self.held.push(Held {
+                property,
+                sink,
+                result: result.into(),
+            }),
+            (Some(sink), _, outcome) => sink.end(outcome),
+        }
+        true
+    }
+
+    /// A partial result of a call, whose line was so long.
+    pub(crate) fn item(&mut self, id: CallId, data: &[u8], cost: u64) -> bool {
+        let Some(call) = self.get(id) else { return false };
+        let Some(sink) = &mut call.sink else { return call.sent };
+        call.has_sent_items = true;
+        let taken = sink.item(Item {
+            call: id,
+            number: id >> SLOT_BITS,
+            method: &call.method,
+            data,
+            cost,
+        });
+        call.flow.outstanding += cost;
+        // What was taken and not told to Python yet is as good as not taken, to a `send()` that waits.
+        if call.flow.outstanding + call.flow.to_return >= WINDOW_BYTES && call.flow.full_since.is_none() {
+            call.flow.full_since = Some(Instant::now());
+            self.some_full = true;
+        }
+        if matches!(taken, Taken::Now) {
+            self.credit(id, 0, cost);
+        }
+        true
+    }
+
+    /// Whether [`Calls::tend`] may have something to do.
+    pub(crate) fn needs_tending(&self) -> bool {
+        self.abandoned > 0 || self.some_full
+    }
+
+    /// Ends plain calls whose `send()` has waited too long for its reader. True if Python itself has to go: a call that
+    /// was cancelled `kill_grace` ago still runs, and others wait for it.
+    pub(crate) fn tend(&mut self, page: &Page, stall: Duration, kill_grace: Duration) -> bool {
+        let now = Instant::now();
+        let methods = self.methods.clone();
+        let is_plain = |call: &Call| methods.as_ref().is_some_and(|methods| methods.is_plain(&call.method));
+        let stalled = |call: &&Call| {
+            call.sink.is_some() && call.flow.full_since.is_some_and(|since| now - since >= stall) && is_plain(call)
+        };
+        let ids: Vec<_> = self
+            .slots
+            .iter()
+            .flatten()
+            .filter(stalled)
+            .map(|call| call.id)
+            .collect();
+        for id in ids {
+            self.cancel(id, CancelledBy::SlowReader, Some(page));
+        }
+        self.some_full = self
+            .slots
+            .iter()
+            .flatten()
+            .any(|call| call.sink.is_some() && call.flow.full_since.is_some());
+        if self.abandoned == 0 {
+            return false;
+        }
+        self.forget_begun(page);
+        let others_wait = self.queued > 0 || !self.ahead.is_empty();
+        let overdue =
+            |call: &Call| call.sent && call.sink.is_none() && now - call.since >= kill_grace && page.has_begun(call.id);
+        others_wait && self.slots.iter().flatten().any(overdue)
+    }
+}

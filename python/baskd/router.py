@@ -123,7 +123,6 @@ class Router:
                 if method.slow:
                     outbox.flush()
                 out.append(self._answer(message, ident, method))
-                self.untold = 0
             now = perf_counter()
             if now - before > SLOW or len(out) >= FULL:
                 method.slow = now - before > SLOW
@@ -161,6 +160,7 @@ class Router:
         if self.current is not message:
             self.live.pop(ident, None)
         self.current = None
+        self.untold = 0
         return line
 
     def _adopt(self, generator: Any, message: dict[str, Any], ident: int, method: Method) -> bytes:

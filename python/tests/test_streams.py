@@ -36,6 +36,17 @@ class Streams:
             items, answer = router.items(router.call("sends_in_a_generator"))
             assert items == ["sent", "yielded"] and answer["result"] == "returned"
 
+    def test_a_plain_method_that_gives_a_generator(self) -> None:
+        with self.spawn(window=[2, 1 << 20]) as router:
+            ident = router.call("gives_a_generator")
+            assert router.items_within(ident, 2) == [0, 1]
+            router.more(ident, 5)
+            assert router.items(ident) == ([2], {"id": ident, "result": None})
+            ident = router.call("gives_a_generator", None, [0, 0])
+            assert router.read() == {"begun": ident}
+            router.cancel(ident)
+            assert router.answer(ident)["error"]["code"] == -32024
+
     def test_an_item_that_is_not_json(self) -> None:
         with self.spawn() as router:
             items, answer = router.items(router.call("not_json"))

@@ -252,10 +252,11 @@ class TestProperties(unittest.TestCase):
     def test_refusals(self) -> None:
         with Spawned(FIXTURES / "state.py") as router:
             for name in ("_hidden", "__class__", "seen_at_start", "send", "set_stream_func", "setProperty", "on_start"):
-                for method, params in (("setProperty", [name, 1]), ("getProperty", [name])):
-                    error = router.error(method, params)
+                for method, given in (("setProperty", [name, 1]), ("getProperty", [name])):
+                    error = router.error(method, given)
                     self.assertEqual((error["code"], error["data"]), (-32028, {"name": name}))
-            for params in (None, {}, {"name": "x"}, [], ["x"], {"name": 5, "value": 1}, ["x", 1, 2]):
+            misfits: list[Any] = [None, {}, {"name": "x"}, [], ["x"], {"name": 5, "value": 1}, ["x", 1, 2]]
+            for params in misfits:
                 self.assertEqual(router.error("setProperty", params)["code"], -32602, params)
             error = router.error("getProperty", {"name": "limits"})
             self.assertEqual((error["code"], error["data"]["nearest"]), (-32602, ["limit"]))

@@ -92,6 +92,10 @@ class Controller(BaseController):
             self.produced = i + 1
         return n
 
+    def gives_a_generator(self, n: int = 3):
+        """Does not look like a generator function."""
+        return (i for i in range(n))
+
     def sends_in_a_generator(self):
         self.send("sent")
         yield "yielded"

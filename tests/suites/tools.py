@@ -1,4 +1,4 @@
-"""What the suites need, found on the machine or installed: Debian packages, venvs, node_modules, CPythons, the binary."""
+"""What the suites need, found or installed: Debian packages, venvs, node_modules, CPythons, the binary."""
 
 from __future__ import annotations
 
@@ -52,8 +52,7 @@ def debian(shell: Shell, *packages: str) -> None:
 def pythons() -> tuple[Python, ...]:
     """The CPythons of this machine that the router is made for, one a minor version, oldest first.
 
-    Looked for in $BASKD_PYTHONS (interpreters, separated by colons), on the PATH, in pyenv's folder, and last comes this
-    very one.
+    Looked for in $BASKD_PYTHONS (interpreters, separated by colons), in pyenv's folder, on the PATH; last comes this one.
     """
     names = [f"python3.{minor}" for minor in range(OLDEST[1], NEWEST[1] + 1)]
     pyenv = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv") / "versions"
@@ -89,7 +88,7 @@ def python(shell: Shell, oldest: tuple[int, int] = OLDEST) -> Python:
     candidates = [found for found in pythons() if found.version >= oldest]
     if not candidates:
         raise Failed(
-            f"this needs CPython {oldest[0]}.{oldest[1]} to {NEWEST[0]}.{NEWEST[1]}: install one, or name it in BASKD_PYTHONS"
+            f"this needs CPython {oldest[0]}.{oldest[1]} to {NEWEST[0]}.{NEWEST[1]}: install it, or name it in BASKD_PYTHONS"
         )
     return next((found for found in candidates if found.version == here), candidates[-1])
 

@@ -76,7 +76,7 @@ class Places:
 
 
 class Daemon:
-    """`baskd serve`, its log, and its end. `controller` is a path, or a file's name in tests/controllers; None: the example."""
+    """`baskd serve`, its log, its end. `controller`: a path, or a file in tests/controllers; None: the example."""
 
     def __init__(
         self,

@@ -1,0 +1,409 @@
+#!/bin/sh
+# baskd.sh: calls a baskd daemon from the shell, with nothing but socat and POSIX sh (and its awk, grep, ls).
+#
+#   As a script:   baskd.sh call increment by=5        As functions:   . ./baskd.sh
+#                  baskd.sh stream testStream                          baskd_call increment '{"by":5}'
+#
+# How it reads JSON without a JSON parser: it does not have to. A reply is one line, and the daemon writes the
+# members around a value always in the same way: {"jsonrpc":"2.0","id":1,"result":VALUE}. The id is the one sent here.
+# So the value is what stands between a known beginning and a known end, whatever it holds. Only an error's message
+# is looked into, and that stands first: {"code":NUMBER,"message":STRING….
+#
+# How it cancels: one connection carries one call, and a connection that is gone cancels its calls. Ctrl-C ends socat
+# with the shell, for it goes to the whole process group; so does `timeout 5 baskd.sh …`. A `kill` that is meant for
+# the script's process alone is not passed on: send it to the group, as in `kill -- -PID`.
+#
+# Exit status: 0 done; 1 the method raised, or was cancelled; 2 usage, or an unknown method or parameter;
+# 3 no daemon reached; 4 the backend crashed or is unavailable; 5 timed out.
+
+# --- what it offers --------------------------------------------------------------------------------------------------
+
+# baskd_call [--timeout DURATION] [--json] METHOD [PARAMS]: prints the result.
+# PARAMS: JSON, an object or an array; or key=value (a JSON scalar where it reads as one, else text) and key:=JSON; or -,
+# which reads JSON from stdin.
+baskd_call() {
+    baskd__options "$@" || return
+    shift "$baskd__shift"
+    [ $# -gt 0 ] || { baskd__usage 'call needs a method'; return; }
+    baskd__params "$@" || return
+    if [ -n "$baskd__timeout" ]; then
+        baskd__request rpc.call "$(baskd__call_options "$1")"
+    else
+        baskd__request "$1" "$baskd__params"
+    fi
+}
+
+# baskd_stream [--timeout DURATION] [--json] METHOD [PARAMS]: prints a line of JSON for each partial result, and last the
+# return value, unless that is null.
+baskd_stream() {
+    baskd__options "$@" || return
+    shift "$baskd__shift"
+    [ $# -gt 0 ] || { baskd__usage 'stream needs a method'; return; }
+    baskd__params "$@" || return
+    baskd__path || return
+    baskd__send stream.call "$(baskd__call_options "$1")" | baskd__events
+}
+
+# baskd_get NAME: prints a property.
+baskd_get() {
+    baskd__options "$@" || return
+    shift "$baskd__shift"
+    [ $# -eq 1 ] || { baskd__usage 'get needs a name'; return; }
+    baskd__request getProperty "{\"name\":$(baskd__quote "$1")}"
+}
+
+# baskd_set NAME VALUE: sets a property, and prints its value. VALUE is a JSON scalar where it reads as one, else text.
+baskd_set() {
+    baskd__options "$@" || return
+    shift "$baskd__shift"
+    [ $# -eq 2 ] || { baskd__usage 'set needs a name and a value'; return; }
+    baskd__request setProperty "{\"name\":$(baskd__quote "$1"),\"value\":$(baskd__scalar "$2")}"
+}
+
+# baskd_status, baskd_methods: what the daemon does, and what can be called (OpenRPC), as JSON.
+baskd_status() { baskd__options "$@" && baskd__request daemon.status ''; }
+baskd_methods() { baskd__options "$@" && baskd__request rpc.discover ''; }
+
+# baskd_restart: replaces Python by a new one, and waits until that is ready.
+baskd_restart() { baskd__options "$@" && baskd__request daemon.restart ''; }
+
+# baskd_socket [NAME]: prints the path of the socket, whether or not a daemon is there.
+baskd_socket() { baskd__locate "$@" && printf '%s\n' "$baskd__path"; }
+
+# --- requests and replies --------------------------------------------------------------------------------------------
+
+# The whole of stdin is one request. Its end half-closes the connection, on which the daemon closes it after the last
+# answer, and that ends socat; -t is how long it would wait for that, and says a year.
+baskd__send() {
+    # In a path, socat takes these characters for its own.
+    baskd__address=$(printf '%s\n' "$baskd__path" | sed 's/[][\\:,!"'\''(){}]/\\&/g')
+    if [ -n "$2" ]; then
+        printf '{"jsonrpc":"2.0","id":1,"method":%s,"params":%s}\n' "$(baskd__quote "$1")" "$2"
+    else
+        printf '{"jsonrpc":"2.0","id":1,"method":%s}\n' "$(baskd__quote "$1")"
+    fi | socat -t 31536000 - "UNIX-CONNECT:$baskd__address" 2>/dev/null
+}
+
+# METHOD PARAMS: prints the result, or says what went wrong.
+baskd__request() {
+    baskd__path || return
+    baskd__reply=$(baskd__send "$1" "$2") || : # what it says tells more, and `set -e` must not end a caller here
+    case $baskd__reply in
+        '{"jsonrpc":"2.0","id":1,"result":'*'}')
+            baskd__reply=${baskd__reply#'{"jsonrpc":"2.0","id":1,"result":'}
+            printf '%s\n' "${baskd__reply%'}'}"
+            ;;
+        *) baskd__no_result "$baskd__reply" ;;
+    esac
+}
+
+# Reads a stream's lines.
+baskd__events() {
+    IFS= read -r baskd__line || baskd__line=
+    case $baskd__line in
+        '{"jsonrpc":"2.0","id":1,"result":'*'}') ;;
+        *) baskd__no_result "$baskd__line"; return ;;
+    esac
+    baskd__id=${baskd__line#'{"jsonrpc":"2.0","id":1,"result":'}
+    baskd__head="{\"jsonrpc\":\"2.0\",\"method\":\"stream.item\",\"params\":{\"subscription\":${baskd__id%'}'},\"result\":"
+    while IFS= read -r baskd__line; do
+        baskd__event=${baskd__line#"$baskd__head"}
+        baskd__event=${baskd__event%'}}'}
+        case $baskd__event in
+            '{"item":'*)
+                baskd__event=${baskd__event#'{"item":'}
+                printf '%s\n' "${baskd__event%'}'}" || return 0 # whoever read it has seen enough
+                ;;
+            '{"end":null}') return 0 ;;
+            '{"end":'*)
+                baskd__event=${baskd__event#'{"end":'}
+                printf '%s\n' "${baskd__event%'}'}"
+                return 0
+                ;;
+            '{"error":'*)
+                baskd__event=${baskd__event#'{"error":'}
+                baskd__error "${baskd__event%'}'}"
+                return
+                ;;
+        esac
+    done
+    baskd__no_result ''
+}
+
+# What came instead of a result.
+baskd__no_result() {
+    case $1 in
+        # A request that the daemon could not read has no id.
+        '{"jsonrpc":"2.0","id":1,"error":'*'}') baskd__rest=${1#'{"jsonrpc":"2.0","id":1,"error":'} ;;
+        '{"jsonrpc":"2.0","id":null,"error":'*'}') baskd__rest=${1#'{"jsonrpc":"2.0","id":null,"error":'} ;;
+        '')
+            if command -v socat >/dev/null 2>&1; then
+                baskd__say "no daemon answers at $baskd__path (or it has just gone): start one with \`baskd serve\`"
+            else
+                baskd__say "socat is missing: install it, for example with \`apt install socat\`"
+            fi
+            return 3
+            ;;
+        *) baskd__say "what answers at $baskd__path is no baskd: $1"; return 3 ;;
+    esac
+    baskd__error "${baskd__rest%'}'}"
+}
+
+# An error object: one sentence, or with --json all of it, to stderr; and the status for its code.
+baskd__error() {
+    if [ -n "${baskd__json-}" ]; then
+        printf '%s\n' "$1" >&2
+    else
+        baskd__say "$(printf '%s\n' "$1" | baskd__message)"
+    fi
+    baskd__code=${1#'{"code":'}
+    case ${baskd__code%%[!0-9-]*} in
+        -32700 | -32600 | -32601 | -32602 | -32028 | -32007 | -32010) return 2 ;;
+        -32027 | -32009) return 3 ;;
+        -32021 | -32022 | -32025 | -32006) return 4 ;;
+        -32023) return 5 ;;
+        *) return 1 ;;
+    esac
+}
+
+# The message of an error object. Escapes beyond ASCII stay as they are: they are for a person who reads.
+baskd__message() {
+    LC_ALL=C awk '{
+        sub(/^\{"code":-?[0-9]+,"message":"/, "")
+        text = ""
+        while (length($0) > 0 && substr($0, 1, 1) != "\"") {
+            # As much as has no escape, at once.
+            if (match($0, /^[^"\\]+/)) { text = text substr($0, 1, RLENGTH); $0 = substr($0, RLENGTH + 1); continue }
+            c = substr($0, 2, 1)
+            if (c == "n" || c == "r") text = text "\n"
+            else if (c == "t") text = text "\t"
+            else if (c == "u") { text = text substr($0, 1, 6); $0 = substr($0, 7); continue }
+            else text = text c
+            $0 = substr($0, 3)
+        }
+        print text
+    }'
+}
+
+baskd__say() { printf 'baskd.sh: %s\n' "$1" >&2; }
+baskd__usage() { baskd__say "$1; see baskd.sh --help"; return 2; }
+
+# --- from words to JSON ----------------------------------------------------------------------------------------------
+
+# The options that stand before a method; baskd__shift says how many words they are.
+baskd__options() {
+    baskd__timeout='' baskd__json='' baskd__shift=0
+    while [ $# -gt 0 ]; do
+        case $1 in
+            --json) baskd__json=1 baskd__shift=$((baskd__shift + 1)); shift ;;
+            --timeout)
+                [ $# -gt 1 ] || { baskd__usage '--timeout needs a duration'; return; }
+                baskd__timeout=$(baskd__milliseconds "$2") ||
+                    { baskd__usage "$2 is no duration: 250ms, 30s, 5m or a number of seconds is"; return; }
+                baskd__shift=$((baskd__shift + 2))
+                shift 2
+                ;;
+            --) baskd__shift=$((baskd__shift + 1)); return ;;
+            -*) baskd__usage "there is no option $1"; return ;;
+            *) return 0 ;;
+        esac
+    done
+}
+
+# 250ms, 30s, 5m or a number of seconds.
+baskd__milliseconds() {
+    printf '%s\n' "$1" | LC_ALL=C awk '
+        NR > 1 || !/^[0-9]+(\.[0-9]+)?(ms|s|m)?$/ { bad = 1; exit }
+        { each = /ms$/ ? 1 : /m$/ ? 60000 : 1000; sub(/[ms]+$/, ""); all = $0 * each }
+        END { if (bad || all > 1e15) exit 1; printf "%.0f\n", all < 1 ? 1 : all }'
+}
+
+# METHOD: the params of rpc.call and stream.call.
+baskd__call_options() {
+    printf '{"method":%s' "$(baskd__quote "$1")"
+    [ -z "$baskd__params" ] || printf ',"params":%s' "$baskd__params"
+    [ -z "$baskd__timeout" ] || printf ',"timeout_ms":%s' "$baskd__timeout"
+    printf '}'
+}
+
+# METHOD PARAMS…: sets baskd__params.
+baskd__params() {
+    baskd__params=''
+    shift
+    case $#,${1-} in
+        0,) return 0 ;;
+        1,-) baskd__params=$(cat); return ;;
+        1,'{'* | 1,'['* | 1,[[:space:]]*) baskd__params=$1; return ;;
+    esac
+    for baskd__word in "$@"; do
+        # Which of = and := comes first decides, so that both may stand in a value.
+        baskd__key=${baskd__word%%=*}
+        case $baskd__word in
+            =* | :=*) baskd__usage "$baskd__word has no key"; return ;;
+            *=*) ;;
+            *) baskd__usage "$baskd__word is neither JSON nor key=value nor key:=JSON"; return ;;
+        esac
+        case $baskd__key in
+            *:) baskd__value=${baskd__word#*=} baskd__key=${baskd__key%:} ;;
+            *) baskd__value=$(baskd__scalar "${baskd__word#*=}") ;;
+        esac
+        baskd__params="$baskd__params${baskd__params:+,}$(baskd__quote "$baskd__key"):$baskd__value"
+    done
+    baskd__params="{$baskd__params}"
+}
+
+# A word as JSON: a number, true, false, null or a quoted string as it is, all else as a string.
+baskd__scalar() {
+    case $1 in
+        true | false | null) printf '%s' "$1"; return ;;
+        *'
+'*) ;; # grep would look at each of its lines
+        -[0-9]* | [0-9]* | '"'*)
+            if printf '%s\n' "$1" | LC_ALL=C grep -Eq \
+                -e '^-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][-+]?[0-9]+)?$' \
+                -e '^"([^"\\[:cntrl:]]|\\(["\\/bfnrt]|u[0-9a-fA-F]{4}))*"$'; then
+                printf '%s' "$1"
+                return
+            fi
+            ;;
+    esac
+    baskd__quote "$1"
+}
+
+# Text as a JSON string.
+baskd__quote() {
+    case $1 in
+        *[!A-Za-z0-9_./\ -]*)
+            # The x keeps newlines at the end, which awk could not tell from none.
+            printf '%sx\n' "$1" | LC_ALL=C awk '
+                BEGIN { for (i = 1; i < 32; i++) escape[sprintf("%c", i)] = sprintf("\\u%04x", i); printf "\"" }
+                NR > 1 { print_escaped(last); printf "\\n" }
+                { last = $0 }
+                END { print_escaped(substr(last, 1, length(last) - 1)); printf "\"" }
+                function print_escaped(text,    out) {
+                    out = ""
+                    while (match(text, /["\\\001-\037]/)) {
+                        c = substr(text, RSTART, 1)
+                        out = out substr(text, 1, RSTART - 1) (c in escape ? escape[c] : "\\" c)
+                        text = substr(text, RSTART + 1)
+                    }
+                    printf "%s", out text
+                }'
+            ;;
+        *) printf '"%s"' "$1" ;;
+    esac
+}
+
+# --- the socket: "Connecting" in PROTOCOL.md -------------------------------------------------------------------------
+
+# Sets baskd__path, and refuses a folder that somebody else could put a socket into.
+baskd__path() { baskd__locate && baskd__folder "${baskd__path%/*}"; }
+
+# [NAME]: sets baskd__path. BASKD__SOCKET and BASKD__NAME hold what --socket and --name gave: they beat the environment.
+baskd__locate() {
+    baskd__name=${1-${BASKD__NAME-}}
+    if [ -n "${BASKD__SOCKET-}" ]; then
+        baskd__path=$BASKD__SOCKET
+    elif [ -z "$baskd__name" ] && [ -n "${BASKD_SOCKET-}" ]; then
+        baskd__path=$BASKD_SOCKET
+    else
+        baskd__name=${baskd__name:-${BASKD_NAME:-default}}
+        case $baskd__name in
+            [!A-Za-z0-9]* | *[!A-Za-z0-9_.-]* | ?????????????????????????????????*)
+                baskd__usage "$baskd__name can't be an instance's name"; return ;;
+        esac
+        baskd__user=$(id -u)
+        case ${XDG_RUNTIME_DIR-} in
+            /*) baskd__path=$XDG_RUNTIME_DIR/baskd/$baskd__name.sock ;;
+            *)
+                if [ -d "/run/user/$baskd__user" ]; then
+                    baskd__path=/run/user/$baskd__user/baskd/$baskd__name.sock
+                else
+                    baskd__path=/tmp/baskd-$baskd__user/$baskd__name.sock
+                fi
+                ;;
+        esac
+    fi
+    case $baskd__path in /*) ;; *) baskd__path=$PWD/$baskd__path ;; esac
+    if [ "$(printf '%s' "$baskd__path" | wc -c)" -gt 107 ]; then
+        baskd__usage "$baskd__path is longer than the 107 bytes that a Unix socket's path may have"
+        return
+    fi
+}
+
+baskd__folder() {
+    # A path that ends in /. or / would be looked at behind its link.
+    baskd__dir=$1
+    while :; do
+        case $baskd__dir in
+            ?*/) baskd__dir=${baskd__dir%/} ;;
+            */.) baskd__dir=${baskd__dir%/.} ;;
+            *) break ;;
+        esac
+    done
+    if [ -h "$baskd__dir" ] || { [ -e "$baskd__dir" ] && [ ! -d "$baskd__dir" ]; }; then
+        baskd__say "$baskd__dir has to be a folder and no link: remove it, then start the daemon"
+        return 3
+    fi
+    [ -d "$baskd__dir" ] || { baskd__no_result ''; return; }
+    # ls is the only portable way to its mode and owner; the fields before the name can't be forged by a name.
+    baskd__mode=$(LC_ALL=C ls -ldn -- "$baskd__dir") || return 3
+    # shellcheck disable=SC2086 # in words, on purpose, and with no name that could be a pattern
+    set -- ${baskd__mode%%/*}
+    case $1 in
+        drwx------*) ;;
+        *) baskd__say "$baskd__dir is open to others: chmod 700 $baskd__dir"; return 3 ;;
+    esac
+    baskd__user=$(id -u)
+    if [ "$baskd__user" != 0 ] && [ "$3" != "$baskd__user" ]; then
+        baskd__say "$baskd__dir belongs to user $3, not to you ($baskd__user): use a folder of yours"
+        return 3
+    fi
+}
+
+# --- as a script -----------------------------------------------------------------------------------------------------
+
+baskd__help() {
+    cat <<'HELP'
+baskd.sh [--name NAME | --socket PATH] COMMAND
+
+  call [--timeout 30s] [--json] METHOD [PARAMS]     prints the result
+  stream [--timeout 30s] [--json] METHOD [PARAMS]   prints each partial result, and last the return value
+  get NAME      set NAME VALUE                      a property
+  status        methods       restart      socket   the daemon
+
+PARAMS is JSON, or - for JSON from stdin, or key=value and key:=JSON. --json prints the whole error object.
+Exit status: 0 done; 1 the method raised, or was cancelled; 2 usage, or an unknown method or parameter;
+3 no daemon reached; 4 the backend crashed or is unavailable; 5 timed out.
+HELP
+}
+
+baskd__main() {
+    # What was given is not to be taken from the environment.
+    BASKD__NAME='' BASKD__SOCKET=''
+    while [ $# -gt 0 ]; do
+        case $1 in
+            --name | --socket)
+                [ -n "${2-}" ] || { baskd__usage "$1 needs a value"; return; }
+                if [ "$1" = --name ]; then BASKD__NAME=$2; else BASKD__SOCKET=$2; fi
+                shift 2
+                ;;
+            -h | --help | help) baskd__help; return ;;
+            *) break ;;
+        esac
+    done
+    case ${1-} in
+        call | stream | get | set | status | methods | restart | socket)
+            baskd__command=$1
+            shift
+            "baskd_$baskd__command" "$@"
+            ;;
+        '') baskd__help >&2; return 2 ;;
+        *) baskd__usage "there is no command $1" ;;
+    esac
+}
+
+# Run, rather than read by `.`, which leaves the name of the shell or of the caller's script here.
+case ${0##*/} in
+    baskd.sh) baskd__main "$@" ;;
+esac

@@ -1,0 +1,248 @@
+#!/bin/sh
+# Tests baskd.sh, under each shell that is here, against the daemon $BASKD_BIN. Prints a line for each failure, and how
+# many passed. Waits for events, never for a time; ends only what it started.
+set -u
+cd "$(dirname "$0")" || exit 2
+: "${BASKD_BIN:?is to be the path of the daemon to test against}"
+script=$PWD/../baskd.sh
+passed=0 failed=0
+
+work=$(mktemp -d) # mode 0700
+daemon=
+# shellcheck disable=SC2317 # called by the trap
+finish() {
+    [ -z "$daemon" ] || { kill "$daemon" && wait "$daemon"; } 2>/dev/null
+    rm -rf "$work"
+}
+trap finish EXIT
+trap 'exit 130' INT TERM
+
+unset BASKD_SOCKET BASKD_NAME
+export XDG_RUNTIME_DIR="$work/run" XDG_STATE_HOME="$work/state" XDG_CONFIG_HOME="$work/config"
+mkdir -m 700 "$work/run"
+
+cat >"$work/controller.py" <<'PY'
+import os
+import time
+
+import baskd
+
+
+class Controller:
+    def __init__(self):
+        self.ended = []
+
+    def echo(self, params):
+        return params
+
+    def fail(self, message="no"):
+        raise ValueError(message)
+
+    def items(self, items):
+        yield from items
+        return "end"
+
+    def quiet(self, n):
+        yield from range(n)
+
+    def fails(self):
+        yield 1
+        raise ValueError("half-way")
+
+    def wait(self, begun, name):
+        """Writes that file when it has begun, then waits to be cancelled; so does every item of `waits`."""
+        open(begun, "w").close()
+        try:
+            time.sleep(60)
+        except baskd.Cancelled:
+            self.ended.append(name)
+            raise
+
+    def waits(self, begun, name):
+        try:
+            yield "first"
+            open(begun, "w").close()
+            while True:
+                time.sleep(0.005)
+                yield None
+        except baskd.Cancelled:
+            self.ended.append(name)
+            raise
+
+    def how_ended(self):
+        return self.ended
+
+    def die(self):
+        os._exit(3)
+PY
+
+"$BASKD_BIN" serve ${BASKD_TEST_PYTHON:+--python "$BASKD_TEST_PYTHON"} "$work/controller.py" >"$work/log" 2>&1 &
+daemon=$!
+tries=0
+until [ -S "$work/run/baskd/default.sock" ]; do
+    tries=$((tries + 1))
+    if [ "$tries" -gt 200 ] || ! kill -0 "$daemon" 2>/dev/null; then
+        echo "the daemon did not start:"; cat "$work/log"; exit 1
+    fi
+    sleep 0.05
+done
+
+# check NAME STATUS STDOUT STDERR-PATTERN COMMAND…
+check() {
+    check_name="$shell: $1" check_status=$2 check_out=$3 check_err=$4
+    shift 4
+    timeout 60 "$@" >"$work/out" 2>"$work/err" </dev/null
+    status=$?
+    # The x keeps what newlines there are at the end.
+    out=$(cat "$work/out"; echo x) err=$(cat "$work/err")
+    want=$check_out
+    [ -z "$want" ] || want="$want
+"
+    # shellcheck disable=SC2254 # a pattern, on purpose
+    case $err in $check_err) matches=yes ;; *) matches=no ;; esac
+    if [ "$status" = "$check_status" ] && [ "$out" = "${want}x" ] && [ "$matches" = yes ]; then
+        passed=$((passed + 1))
+    else
+        failed=$((failed + 1))
+        printf 'FAILED %s\n  status %s, wanted %s\n  stdout %s\n  wanted %s\n  stderr %s\n  wanted %s\n' \
+            "$check_name" "$status" "$check_status" "$out" "$want" "$err" "$check_err"
+    fi
+}
+
+# The same for a function, in a script that reads baskd.sh by `.`.
+sourced() {
+    check "$1" "$2" "$3" "$4" "$shell" -euc '. "$0"; eval "$1"' "$script" "$5"
+}
+
+wait_for() { # FILE
+    tries=0
+    until [ -e "$1" ]; do
+        tries=$((tries + 1))
+        [ "$tries" -lt 400 ] || return 1
+        sleep 0.05
+    done
+}
+
+# NAME COMMAND…: runs it in a group of its own, as a terminal does; once its call has begun sends the group Ctrl-C, and
+# then sees in the controller that the call was cancelled.
+interrupted() {
+    name=$1
+    shift
+    begun=$work/begun-$shell-$name
+    # A shell has what it starts in the background ignore SIGINT; setsid's child gets it back from env.
+    setsid env --default-signal=INT "$shell" "$script" "$@" "{\"begun\":\"$begun\",\"name\":\"$shell-$name\"}" \
+        >"$work/out-int" 2>/dev/null &
+    group=$!
+    if ! wait_for "$begun"; then
+        failed=$((failed + 1)); echo "FAILED $shell: $name did not begin"; kill -9 -- "-$group"; return
+    fi
+    kill -INT -- "-$group"
+    wait "$group"
+    # The cancel was ahead of this call, which waits its turn behind what is cancelled.
+    tries=0
+    until "$shell" "$script" call how_ended | grep -q "\"$shell-$name\""; do
+        tries=$((tries + 1))
+        if [ "$tries" -gt 100 ]; then
+            failed=$((failed + 1)); echo "FAILED $shell: $name was not cancelled by Ctrl-C"; return
+        fi
+    done
+    passed=$((passed + 1))
+}
+
+suite() {
+    b="$shell $script"
+    # shellcheck disable=SC2086 # $b is two words
+    run() { name=$1 status=$2 want=$3 pattern=$4; shift 4; check "$name" "$status" "$want" "$pattern" $b "$@"; }
+
+    run 'params as JSON' 0 '{"by":5}' '' call echo '{"by":5}'
+    run 'params as an array' 0 '[1,"a b"]' '' call echo '[1,"a b"]'
+    run 'pretty-printed params' 0 '{"a":1}' '' call echo '{
+  "a": 1
+}'
+    run 'no params' 0 '{}' '' call echo
+    run 'words' 0 '{"n":1,"t":"a b","u":"x=y:=z","q":"\"\\","z":"007","b":true,"j":[1,{}],"e":""}' '' \
+        call echo n=1 't=a b' u=x=y:=z 'q="\' z=007 b=true 'j:=[1,{}]' e=
+    run 'a newline in a word' 0 '{"t":"a\nb\n"}' '' call echo 't=a
+b
+'
+    run 'UTF-8' 0 '{"t":"é☃😀"}' '' call echo t=é☃😀
+    run 'a result that looks like an envelope' 0 '{"a":"}},\"result\":{\"error\":{"}' '' \
+        call echo '{"a":"}},\"result\":{\"error\":{"}'
+    run 'backslashes stay' 0 '{"a":"\\n\\\\ %s $HOME `x`"}' '' call echo '{"a":"\\n\\\\ %s $HOME `x`"}'
+    check 'params from stdin' 0 '{"a":[1,2]}' '' "$shell" -c 'printf "{\"a\":[1,2]}" | "$0" "$1" call echo -' "$shell" "$script"
+    check 'a large value both ways' 0 1000009 '' "$shell" -c \
+        '{ printf "{\"a\":\""; head -c 1000000 /dev/zero | tr "\0" x; printf "\"}"; } | "$0" "$1" call echo - | wc -c' \
+        "$shell" "$script"
+
+    run 'the method raised' 1 '' 'baskd.sh: ValueError: a "quote" \\ é*' call fail 'message=a "quote" \ é'
+    run 'the whole error' 1 '' '{"code":-32020,"message":*"traceback":*}' call --json fail
+    run 'an unknown method' 2 '' 'baskd.sh: *ecko*echo*' call ecko
+    run 'a method with a quote in its name' 2 '' 'baskd.sh: *a"b*' call 'a"b'
+    run 'an unknown parameter' 2 '' 'baskd.sh: *' call fail nope=1
+    run 'broken JSON' 2 '' 'baskd.sh: *' call echo '{"a":'
+    run 'no JSON' 2 '' 'baskd.sh: x is neither*' call echo x
+    run 'late' 5 '' 'baskd.sh: *' call --timeout 50ms wait "{\"begun\":\"$work/late\",\"name\":\"late\"}"
+    run 'in time' 0 '{"a":1}' '' call --timeout 5m echo a=1
+    run 'no duration' 2 '' '*no duration*' call --timeout soon echo
+    run 'Python died' 4 '' 'baskd.sh: *' call die
+
+    run 'a stream' 0 '1
+"a b\\"
+{"item":{"end":null}}
+null
+"end"' '' stream items '{"items":[1,"a b\\",{"item":{"end":null}},null]}'
+    run 'a stream without a return value' 0 '0
+1' '' stream quiet n=2
+    run 'a stream that fails' 1 1 'baskd.sh: ValueError: half-way*' stream fails
+    run 'a stream of an unknown method' 2 '' 'baskd.sh: *' stream nope
+    run 'a late stream' 5 '' 'baskd.sh: *' stream --timeout 50ms wait "{\"begun\":\"$work/late\",\"name\":\"late\"}"
+    check 'a reader that has seen enough' 0 '0
+1' '' "$shell" -c '"$0" "$1" stream quiet n=100000 | head -n 2' "$shell" "$script"
+
+    run 'set a number' 0 5 '' set n 5
+    run 'get it' 0 5 '' get n
+    run 'set text' 0 '"a \"b\""' '' set t 'a "b"'
+    run 'set a quoted string' 0 '"5"' '' set t '"5"'
+    run 'set what only starts like a number' 0 '"5 apples"' '' set t '5 apples'
+    run 'no such property' 2 '' 'baskd.sh: *' get nothing_here
+    run 'a refused property' 2 '' 'baskd.sh: *' set _private 1
+
+    run 'the path' 0 "$work/run/baskd/default.sock" '' socket
+    run 'the path of a name' 0 "$work/run/baskd/other.sock" '' --name other socket
+    run 'a name beats the environment' 0 "$work/run/baskd/other.sock" '' --name other socket
+    check 'the environment' 0 /x/y.sock '' env BASKD_SOCKET=/x/y.sock "$shell" "$script" socket
+    run 'no daemon' 3 '' '*baskd serve*' --name nobody call echo
+    run 'no folder' 3 '' '*baskd serve*' --socket "$work/none/x.sock" call echo
+    run 'a name that can not be' 2 '' '*' --name ../x call echo
+    run 'a path too long' 2 '' '*107*' --socket "/$(printf '%0107d' 0)" call echo
+    mkdir -m 755 "$work/open-$shell"
+    run 'an open folder' 3 '' '*chmod 700*' --socket "$work/open-$shell/x.sock" call echo
+    ln -s "$work/run/baskd" "$work/link-$shell"
+    run 'a link' 3 '' '*no link*' --socket "$work/link-$shell/default.sock" call echo
+    run 'a link, written otherwise' 3 '' '*no link*' --socket "$work/link-$shell/.//default.sock" call echo
+    strange="$work/a,b:c!d '$shell"
+    mkdir -m 700 "$strange"
+    ln "$work/run/baskd/default.sock" "$strange/x.sock"
+    run 'a path that socat would misread' 0 '{"a":1}' '' --socket "$strange/x.sock" call echo a=1
+
+    check 'status' 0 1 '' "$shell" -c '"$0" "$1" status | grep -c "\"state\":\"ready\""' "$shell" "$script"
+    check 'methods' 0 1 '' "$shell" -c '"$0" "$1" methods | grep -c "\"openrpc\".*\"how_ended\""' "$shell" "$script"
+    run 'no command' 2 '' '*call*'
+    run 'an unknown command' 2 '' '*no command*' fly
+
+    sourced 'as a function' 0 '{"by":5}' '' 'baskd_call echo by=5'
+    sourced 'a failure is a status, under set -e too' 0 'status 2' 'baskd.sh: *' 'baskd_call nope || echo "status $?"'
+    sourced 'no daemon, under set -e' 0 'status 3' '*baskd serve*' 'BASKD_NAME=nobody; baskd_call echo || echo "status $?"'
+    sourced 'options do not last' 1 '{}' 'baskd.sh: ValueError*' \
+        'baskd_call --json --timeout 5s echo; baskd_call fail'
+
+    interrupted call call wait
+    interrupted stream stream waits
+}
+
+for shell in dash bash; do
+    command -v "$shell" >/dev/null || { echo "skipped: $shell is not here"; continue; }
+    suite
+done
+echo "$passed passed, $failed failed"
+[ "$failed" = 0 ]

@@ -1,0 +1,1 @@
+"""100 × kill -9 of Python under the load of four clients."""

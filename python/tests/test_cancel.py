@@ -101,9 +101,11 @@ class Controller:
         for text, methods in ((source, ["work", "gen"]), (source + asynchronous, ["work", "gen", "later"])):
             with Spawned(text) as router:
                 answers: dict[int, dict[str, object]] = {}
-                struck = 0
-                for _ in range(400):
-                    victim = router.call(storm.choice(methods), {"n": storm.choice([1, 100, 3000, 20000])})
+                struck = rounds = 0
+                while rounds < 400 or struck < 50:  # On a busy machine most calls end before their cancel comes.
+                    rounds += 1
+                    self.assertLess(rounds, 10_000)
+                    victim = router.call(storm.choice(methods), {"n": storm.choice([1, 100, 3000, 20_000, 100_000])})
                     others = {router.call("innocent", {"n": 500}): 124750 for _ in range(2)}
                     until = time.perf_counter() + storm.random() * 0.0008
                     while time.perf_counter() < until:
@@ -121,5 +123,4 @@ class Controller:
                     if "error" in answers[victim]:
                         self.assertEqual(answers[victim]["error"], CANCELLED)
                         struck += 1
-                self.assertGreater(struck, 50)
                 self.assertEqual(router.complained.text, "")

@@ -57,6 +57,14 @@ pub fn is_id(text: &str) -> bool {
     matches!(text.as_bytes().first(), Some(b'"' | b'-' | b'0'..=b'9')) || text == "null"
 }
 
+/// Whether two ids are the same: numbers by their digits, strings by their value, however each was escaped.
+pub fn same_id(a: &str, b: &str) -> bool {
+    a == b
+        || (a.starts_with('"')
+            && (a.contains('\\') || b.contains('\\'))
+            && unquote(a).is_some_and(|text| unquote(b) == Some(text)))
+}
+
 /// The text of a JSON string; None if it is another value, or holds a lone surrogate, which no Rust string can.
 pub fn unquote(text: &str) -> Option<Cow<'_, str>> {
     let inner = text.strip_prefix('"')?.strip_suffix('"')?;
@@ -85,6 +93,20 @@ mod tests {
             assert_eq!(read(&text).unwrap().id, Some(id));
         }
         assert_eq!(read(r#"{"jsonrpc":"2.0","method":"m"}"#).unwrap().id, None);
+    }
+
+    #[test]
+    fn ids_are_compared_by_value() {
+        for (a, b, same) in [
+            ("1", "1", true),
+            ("1", "1.0", false),
+            (r#""ab""#, r#""a\u0062""#, true),
+            (r#""ab""#, r#""ac""#, false),
+            (r#""1""#, "1", false),
+            (r#""\ud800""#, "null", false),
+        ] {
+            assert_eq!(same_id(a, b), same, "{a} {b}");
+        }
     }
 
     #[test]

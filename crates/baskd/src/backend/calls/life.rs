@@ -49,7 +49,11 @@ impl Calls {
     }
 
     /// The process that had the sent calls is gone.
+    ///
+    /// Who is to blame? A call that had begun, if there is one. If there is none, Python may have died of the very call
+    /// that was next, before it began: that one gets a second try and not a third. Those behind it are simply kept.
     pub(crate) fn died(&mut self, page: &Page, death: &Death<'_>) {
+        self.forget_begun(page);
         let mut ids: Vec<_> = self
             .slots
             .iter()
@@ -59,15 +63,20 @@ impl Calls {
             .collect();
         // The last goes back first, so that the first ends up at the head of the queue.
         ids.sort_unstable_by(|a, b| b.cmp(a));
+        let suspect = self
+            .ahead
+            .front()
+            .copied()
+            .filter(|_| !ids.iter().any(|id| page.has_begun(*id)));
         for id in ids {
             let begun = page.has_begun(id);
-            let idempotent = self
-                .methods
-                .as_ref()
-                .is_some_and(|methods| self.peek(id).is_some_and(|call| methods.is_idempotent(&call.method)));
+            let methods = self.methods.clone();
             let Some(call) = self.get(id) else { continue };
-            call.tries += 1;
-            let again = call.tries < 2 && (!begun || (idempotent && !call.has_sent_items));
+            if begun || suspect == Some(id) {
+                call.tries += 1;
+            }
+            let is_idempotent = || methods.is_some_and(|methods| methods.is_idempotent(&call.method));
+            let again = call.tries < 2 && (!begun || (!call.has_sent_items && is_idempotent()));
             if call.sink.is_some() && again {
                 call.sent = false;
                 call.flow = Flow::default();

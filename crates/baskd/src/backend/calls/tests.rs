@@ -215,16 +215,35 @@ fn a_crash_costs_the_calls_that_had_begun_and_keeps_the_others_in_order() {
 }
 
 #[test]
-fn a_call_that_never_began_in_two_processes_is_given_up() {
+fn a_call_that_two_processes_died_of_before_it_began_is_given_up_and_those_behind_it_are_kept() {
     let mut table = Table::new();
     table.call(1, "a", "f");
-    table.fill();
-    table.die();
-    table.ready();
-    table.fill();
-    table.die();
+    table.call(1, "b", "f");
+    for _ in 0..2 {
+        table.fill();
+        table.die();
+        table.ready();
+    }
     assert_eq!(table.seen(), ["a ! -32021 \"no\""]);
-    assert!(table.calls.is_idle());
+    assert_eq!(table.fill().lines().count(), 1);
+}
+
+#[test]
+fn a_call_that_waited_behind_the_ones_that_processes_died_of_is_kept_for_ever() {
+    let mut table = Table::new();
+    let mut running: Vec<_> = (0..5).map(|n| table.call(1, &n.to_string(), "f").unwrap()).collect();
+    let waiting = table.call(1, "waiting", "f").unwrap();
+    running.reverse();
+    while let Some(id) = running.pop() {
+        table.fill();
+        table.begin(id);
+        table.die();
+        table.ready();
+    }
+    assert_eq!(table.seen().len(), 5);
+    table.fill();
+    assert!(table.calls.reply(waiting, Outcome::Result(b"1")));
+    assert_eq!(table.seen(), ["waiting = 1"]);
 }
 
 #[test]

@@ -30,7 +30,7 @@ impl Calls {
         }
     }
 
-    fn forget_begun(&mut self, page: &Page) {
+    pub(super) fn forget_begun(&mut self, page: &Page) {
         while let Some(first) = self.ahead.front() {
             if self.peek(*first).is_some() && !page.has_begun(*first) {
                 break;

@@ -11,7 +11,7 @@
 #
 # How it cancels: one connection carries one call, and a connection that is gone cancels its calls. Ctrl-C ends socat
 # with the shell, for it goes to the whole process group; so does `timeout 5 baskd.sh …`. A `kill` that is meant for
-# the script's process alone is not passed on: send it to the group, as in `kill -- -PID`.
+# the script's process alone is not passed on: send it to the group, as in `kill -TERM -PID`.
 #
 # Exit status: 0 done; 1 the method raised, or was cancelled; 2 usage, or an unknown method or parameter;
 # 3 no daemon reached; 4 the backend crashed or is unavailable; 5 timed out.

@@ -44,6 +44,9 @@ def _msgspec() -> Codec:
     return Codec("msgspec", _or_standard(msgspec.json.Decoder().decode), _if_plain(msgspec.json.Encoder().encode))
 
 
+# Older ones have no bound to their recursion (CVE-2024-27454).
+_ORJSON_OLDEST = (3, 9, 15)
+
 _TO_ZERO = bytes.maketrans(b"123456789", b"000000000")
 _19_DIGITS = b"0" * 19
 
@@ -51,6 +54,8 @@ _19_DIGITS = b"0" * 19
 def _orjson() -> Codec:
     import orjson
 
+    if tuple(map(int, orjson.__version__.split(".")[:3])) < _ORJSON_OLDEST:
+        raise ImportError("it crashes on deeply nested input")
     loads = orjson.loads
 
     def decode(line: bytes) -> Any:

@@ -122,10 +122,7 @@ def _load(spec: loading.Spec, properties: dict[str, Any]) -> tuple[Any, dict[str
         methods = discover(controller)
         if len(methods) == 2:
             raise NoMethods(f"{cls.__name__} has no methods to call; public functions of the class are.")
-        for name, value in properties.items():
-            setter = methods["setProperty"]
-            arguments, named = setter.bind({"name": name, "value": value})
-            setter.function(*arguments, **named)
+        _restore(methods["setProperty"], properties)
     except BaseException as problem:
         raise StartError("construct", problem) from None
     return controller, methods
@@ -140,6 +137,21 @@ def _give_send(controller: Any, send: Callable[[Any], None]) -> None:
             controller.send = send
         except AttributeError:
             pass  # __slots__, and no room for it.
+
+
+def _restore(setter: Method, properties: dict[str, Any]) -> None:
+    """Sets properties again.
+
+    One that can't be set any more, since the controller has changed, must keep neither the others nor any call from
+    being served. Its value, and what the setter says of it, are not for the log.
+    """
+    for name, value in properties.items():
+        try:
+            arguments, named = setter.bind({"name": name, "value": value})
+            setter.function(*arguments, **named)
+        except Exception as problem:
+            kind = type(problem).__name__
+            print(f"baskd: the property {name} can't be set again ({kind}); set it anew to see why", file=sys.stderr)
 
 
 def _prepare(router: Router, controller: Any) -> Any:

@@ -54,6 +54,7 @@ class Controller(BaseController):
     async def gather_for_ever(self):
         async def one(i):
             try:
+                self.send(f"child {i}")
                 await asyncio.sleep(60)
             except asyncio.CancelledError:
                 self.log.append(f"child {i}")

@@ -1,6 +1,7 @@
 #!/bin/sh
 # Tests baskd.sh, under each shell that is here, against the daemon $BASKD_BIN. Prints a line for each failure, and how
-# many passed. Waits for events, never for a time; ends only what it started.
+# many passed. Waits for events (it looks for them), never for a time to pass; ends only what it started.
+# shellcheck disable=SC2016,SC1003 # much here is for another shell to expand
 set -u
 cd "$(dirname "$0")" || exit 2
 : "${BASKD_BIN:?is to be the path of the daemon to test against}"
@@ -111,7 +112,7 @@ check() {
 
 # The same for a function, in a script that reads baskd.sh by `.`.
 sourced() {
-    check "$1" "$2" "$3" "$4" "$shell" -euc '. "$0"; eval "$1"' "$script" "$5"
+    check "$1" "$2" "$3" "$4" "$shell" -euc '. "$1"; eval "$2"' sh "$script" "$5"
 }
 
 wait_for() { # FILE
@@ -134,9 +135,9 @@ interrupted() {
         >"$work/out-int" 2>/dev/null &
     group=$!
     if ! wait_for "$begun"; then
-        failed=$((failed + 1)); echo "FAILED $shell: $name did not begin"; kill -9 -- "-$group"; return
+        failed=$((failed + 1)); echo "FAILED $shell: $name did not begin"; kill -KILL "-$group"; return
     fi
-    kill -INT -- "-$group"
+    kill -INT "-$group"
     wait "$group"
     # The cancel was ahead of this call, which waits its turn behind what is cancelled.
     tries=0

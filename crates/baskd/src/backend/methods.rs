@@ -10,6 +10,7 @@ use super::wire::{Method, Ready};
 pub struct Methods {
     pub(crate) ready: Ready,
     index: HashMap<Rc<str>, usize>,
+    any_concurrent: bool,
 }
 
 impl Methods {
@@ -20,7 +21,12 @@ impl Methods {
             .enumerate()
             .map(|(at, method)| (method.name.as_str().into(), at))
             .collect();
-        Methods { ready, index }
+        let any_concurrent = ready.methods.iter().any(|method| method.concurrent);
+        Methods {
+            ready,
+            index,
+            any_concurrent,
+        }
     }
 
     /// The method's name, to be kept without a copy.
@@ -41,6 +47,11 @@ impl Methods {
     /// Whether the method may be run again after a crash.
     pub(crate) fn is_idempotent(&self, name: &str) -> bool {
         self.get(name).is_some_and(|method| method.idempotent)
+    }
+
+    /// Whether the method runs in a thread beside all others.
+    pub(crate) fn is_concurrent(&self, name: &str) -> bool {
+        self.any_concurrent && self.get(name).is_some_and(|method| method.concurrent)
     }
 
     /// Whether the method blocks Python while it waits for its reader.

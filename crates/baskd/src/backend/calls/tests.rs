@@ -67,10 +67,21 @@ impl Table {
     }
 
     fn ready(&mut self) {
-        let method = |name: &str, kind: &str, idempotent: bool| json!({ "name": name, "kind": kind, "idempotent": idempotent, "params": [] });
+        let method = |name: &str, kind: &str| {
+            json!({
+                "name": name, "kind": kind, "params": [],
+                "idempotent": name == "safe", "concurrent": name == "beside",
+            })
+        };
+        let methods = [
+            method("f", "plain"),
+            method("safe", "plain"),
+            method("beside", "plain"),
+            method("g", "generator"),
+            method("setProperty", "plain"),
+        ];
         let ready = json!({
-            "protocol": 1, "version": "0", "python": "3", "codec": "json", "controller": "C",
-            "methods": [method("f", "plain", false), method("safe", "plain", true), method("g", "generator", false), method("setProperty", "plain", false)],
+            "protocol": 1, "version": "0", "python": "3", "codec": "json", "controller": "C", "methods": methods,
         });
         self.calls
             .ready(Rc::new(Methods::new(serde_json::from_value(ready).unwrap())));
@@ -187,6 +198,20 @@ fn only_so_many_calls_are_ahead_of_python() {
         table.calls.reply(*id, Outcome::Result(b"1"));
     }
     assert_eq!(table.fill().lines().count(), 10);
+}
+
+#[test]
+fn calls_that_wait_for_a_thread_hold_up_nobody() {
+    let mut table = Table::new();
+    for n in 0..3 * AHEAD {
+        table.call(1, &n.to_string(), "beside");
+    }
+    let plain = table.call(1, "plain", "f").unwrap();
+    assert!(
+        table
+            .fill()
+            .ends_with(&format!("{{\"id\":{plain},\"method\":\"f\"}}\n"))
+    );
 }
 
 #[test]

@@ -17,6 +17,7 @@ impl Calls {
         }
         self.forget_begun(page);
         let now = Instant::now();
+        let methods = self.methods.clone();
         while self.ahead.len() < AHEAD && out.len() < MAX_OUT {
             let Some(id) = self.queue.pop() else { break };
             let Some(call) = self.get(id) else { continue };
@@ -24,9 +25,15 @@ impl Calls {
             wire::push_call(out, id, &call.method, call.params.as_deref(), window);
             call.sent = true;
             call.since = now;
+            // Those that wait for a thread are in nobody's way; if they counted, enough of them would hold up the rest.
+            let waits_in_line = !methods
+                .as_ref()
+                .is_some_and(|methods| methods.is_concurrent(&call.method));
             self.queued -= 1;
             self.sent += 1;
-            self.ahead.push_back(id);
+            if waits_in_line {
+                self.ahead.push_back(id);
+            }
         }
     }
 

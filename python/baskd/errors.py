@@ -86,7 +86,7 @@ def traceback_of(problem: BaseException) -> str:
 
     try:
         return _shortened("".join(traceback.format_exception(type(problem), problem, user_frames(problem))), _TEXT)
-    except Exception:  # An exception of the user's own that can't be formatted.
+    except BaseException:  # An exception of the user's own that can't be formatted.
         return f"{type(problem).__qualname__}\n"
 
 
@@ -108,7 +108,7 @@ def _is_ours(filename: str) -> bool:
 def _text_of(problem: BaseException) -> str:
     try:
         return _shortened(str(problem), _TEXT)
-    except Exception:
+    except BaseException:
         return "(its message can't be read: its __str__ raised)"
 
 

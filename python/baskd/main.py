@@ -15,7 +15,7 @@ from . import descriptors, errors, loading, page
 from ._version import VERSION
 from .dialects import DaemonDialect, SeedDialect
 from .loop_plain import PlainLoop
-from .methods import Method, discover
+from .methods import Method, discover, written
 from .router import Router, needs_asyncio
 from .wire import Outbox, Reader
 
@@ -65,9 +65,9 @@ def _give_way(example: str) -> None:
 def _run_alone(spec: loading.Spec, codec: codecs.Codec, reader: Reader, outbox: Outbox) -> int:
     """As the seed did: messages on stdin, answers on stdout, errors to read on stderr."""
     try:
-        controller, methods = _load(spec, {})
+        controller, methods, later = _load(spec, {})
         router = Router(methods, page.private(), codec, SeedDialect(codec), reader, outbox)
-        loop = _prepare(router, controller)
+        loop = _prepare(router, controller, later)
     except StartError as failed:
         _print_failure(failed)
         return 1
@@ -93,10 +93,12 @@ def _run_for_daemon(
         if hello["protocol"] != PROTOCOL:
             mismatch = f"The daemon speaks protocol {hello['protocol']}, this router {PROTOCOL}."
             raise StartError("import", loading.LoadError(mismatch))
-        controller, methods = _load(loading.from_hello(hello["controller"], example), hello.get("properties") or {})
+        controller, methods, later = _load(
+            loading.from_hello(hello["controller"], example), hello.get("properties") or {}
+        )
         router = Router(methods, shared, codec, dialect, reader, outbox)
         router.window = hello.get("window") or router.window
-        loop = _prepare(router, controller)
+        loop = _prepare(router, controller, later)
     except StartError as failed:
         _print_failure(failed)
         outbox.lines.append(b'{"failed":%b}\n' % codec.encode(errors.failure(failed.stage, failed.cause)))
@@ -111,8 +113,8 @@ def _run_for_daemon(
     return _ending(0)
 
 
-def _load(spec: loading.Spec, properties: dict[str, Any]) -> tuple[Any, dict[str, Method]]:
-    """The controller, constructed, with its properties set; and its methods."""
+def _load(spec: loading.Spec, properties: dict[str, Any]) -> tuple[Any, dict[str, Method], dict[str, Any]]:
+    """The controller, constructed, with its properties set; its methods; and the properties to try again later."""
     try:
         cls = loading.load(spec)
     except BaseException as problem:
@@ -122,10 +124,10 @@ def _load(spec: loading.Spec, properties: dict[str, Any]) -> tuple[Any, dict[str
         methods = discover(controller)
         if len(methods) == 2:
             raise NoMethods(f"{cls.__name__} has no methods to call; public functions of the class are.")
-        _restore(methods["setProperty"], properties)
+        later = _restore(methods["setProperty"], properties)
     except BaseException as problem:
         raise StartError("construct", problem) from None
-    return controller, methods
+    return controller, methods, later
 
 
 def _give_send(controller: Any, send: Callable[[Any], None]) -> None:
@@ -139,23 +141,30 @@ def _give_send(controller: Any, send: Callable[[Any], None]) -> None:
             pass  # __slots__, and no room for it.
 
 
-def _restore(setter: Method, properties: dict[str, Any]) -> None:
-    """Sets properties again.
+def _restore(setter: Method, properties: dict[str, Any], complain: bool = False) -> dict[str, Any]:
+    """Sets properties again; gives those that can't be, which may need what `on_start` makes.
 
-    One that can't be set any more, since the controller has changed, must keep neither the others nor any call from
+    One that can't be set at all, since the controller has changed, must keep neither the others nor any call from
     being served. Its value, and what the setter says of it, are not for the log.
     """
+    left = {}
     for name, value in properties.items():
         try:
             arguments, named = setter.bind({"name": name, "value": value})
             setter.function(*arguments, **named)
         except Exception as problem:
-            kind = type(problem).__name__
-            print(f"baskd: the property {name} can't be set again ({kind}); set it anew to see why", file=sys.stderr)
+            left[name] = value
+            if complain:
+                kind = type(problem).__name__
+                print(f"baskd: the property {name} can't be set again ({kind}); set it to see why", file=sys.stderr)
+    return left
 
 
-def _prepare(router: Router, controller: Any) -> Any:
-    """Ties the controller to the router, and starts it; gives the loop that will serve it."""
+def _prepare(router: Router, controller: Any, later: dict[str, Any]) -> Any:
+    """Ties the controller to the router, and starts it; gives the loop that will serve it.
+
+    `later` are the properties that could not be set before `on_start`.
+    """
     on_start = getattr(controller, "on_start", None)
     router.install()
     loop: Any = PlainLoop(router)
@@ -167,6 +176,7 @@ def _prepare(router: Router, controller: Any) -> Any:
         _give_send(controller, router.sending.send)
         if on_start is not None:
             loop.call(on_start)
+        _restore(router.methods["setProperty"], later, complain=True)
     except BaseException as problem:
         raise StartError("on_start", problem) from None
     return loop
@@ -198,7 +208,7 @@ def _described(controller: Any, methods: dict[str, Method], codec: codecs.Codec)
         "python": ".".join(map(str, sys.version_info[:3])),
         "codec": codec.name,
         "controller": cls.__name__,
-        "doc": doc.strip() if isinstance(doc, str) else None,
+        "doc": written(doc.strip()) if isinstance(doc, str) else None,
         "stateless": bool(getattr(cls, "stateless", False)),
         "methods": [method.described() for method in methods.values()],
     }

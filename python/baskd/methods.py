@@ -71,7 +71,7 @@ class Method:
         whole = self.bind is binding.whole
         return {
             "name": self.name,
-            "doc": self.doc,
+            "doc": written(self.doc) if self.doc is not None else None,
             "kind": self.kind,
             "concurrent": self.concurrent,
             "idempotent": self.idempotent,
@@ -119,17 +119,35 @@ def _read_by_itself(params: Any) -> binding.Arguments:
     return ({} if params is None else params,), {}
 
 
+_LONGEST_DEFAULT = 200
+
 _VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
 
 def _described(parameter: inspect.Parameter, hints: dict[str, Any]) -> dict[str, Any]:
     required = parameter.default is inspect.Parameter.empty
     described: dict[str, Any] = {"name": parameter.name, "required": required}
-    if not required and is_plain(parameter.default):
+    if not required and _can_be_told(parameter.default):
         described["default"] = parameter.default
     hint = hints.get(parameter.name)
     described["schema"] = schema_of(hint) if hint is not None else {}
     return described
+
+
+def written(doc: str) -> str:
+    """A docstring as any JSON parser takes it: a lone surrogate is none that it does."""
+    return doc.encode("utf-8", "replace").decode()
+
+
+def _can_be_told(default: Any) -> bool:
+    """Whether a default helps whoever reads it: a small value that any JSON parser takes."""
+    if isinstance(default, int) and not -(1 << 53) <= default <= 1 << 53:
+        return False
+    if isinstance(default, str):
+        return len(default) <= _LONGEST_DEFAULT and default == written(default)
+    if isinstance(default, (list, tuple, dict)):
+        return not default
+    return is_plain(default)
 
 
 def _kind(function: Callable[..., Any]) -> str:

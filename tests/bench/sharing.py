@@ -284,17 +284,35 @@ def finish(process: subprocess.Popen[Any], first: int | None = None) -> None:
         process.wait()
 
 
-def field(pid: int, file: str, name: str) -> int:
-    """A field of /proc/PID/FILE that is in kB, in bytes."""
-    for line in Path(f"/proc/{pid}/{file}").read_text().splitlines():
-        if line.startswith(f"{name}:"):
+def peak(pid: int) -> int:
+    """The most memory that the process has had, in bytes."""
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("VmHWM:"):
             return int(line.split()[1]) * 1024
-    raise RuntimeError(f"/proc/{pid}/{file} has no {name}")
+    raise RuntimeError(f"/proc/{pid}/status has no VmHWM")
 
 
-def pss(*pids: int) -> int:
-    """The memory of these processes together, where pages that several share count once."""
-    return sum(field(pid, "smaps_rollup", "Pss") for pid in pids)
+def together(pids: list[int]) -> int:
+    """The memory of these processes, in bytes, a file's pages that they share counted once.
+
+    Not the sum of their Pss: that is less while somebody else has the same files mapped.
+    """
+    own = 0
+    files: dict[tuple[str, ...], int] = {}
+    for pid in pids:
+        place: tuple[str, ...] = ()
+        resident = 0
+        for line in Path(f"/proc/{pid}/smaps").read_text().splitlines():
+            name, *values = line.split()
+            if not name.endswith(":"):
+                place = tuple(values[1:4])  # offset, device, inode
+            elif name == "Rss:":
+                resident = int(values[0]) * 1024
+            elif name == "Anonymous:":
+                anonymous = int(values[0]) * 1024
+                own += anonymous
+                files[place] = max(files.get(place, 0), resident - anonymous)
+    return own + sum(files.values())
 
 
 def processes_together(way: ProcessPerCall, count: int) -> int:
@@ -313,7 +331,7 @@ def processes_together(way: ProcessPerCall, count: int) -> int:
         for process in processes:
             assert process.stdout
             read_answer(process.stdout)
-        return pss(*(process.pid for process in processes))
+        return together([process.pid for process in processes])
 
 
 def clients_together(path: Path, pids: list[int], count: int) -> int:
@@ -322,7 +340,7 @@ def clients_together(path: Path, pids: list[int], count: int) -> int:
         clients = [stack.enter_context(contextlib.closing(Socket(path))) for _ in range(count)]
         for client in clients:
             client.call("search", SEARCH)
-        return pss(*pids)
+        return together(pids)
 
 
 def check(answers: dict[str, dict[str, Answer]]) -> None:
@@ -377,13 +395,12 @@ def measure(options: argparse.Namespace, base: Path) -> Iterator[str]:
                     seconds[way.name][method].append(answer.seconds)
             check(answers)
 
-        kept = field(daemon.pid, "status", "VmHWM") + field(worker, "status", "VmHWM")
+        kept = peak(daemon.pid) + peak(worker)
         memory = {alone.name: mib(max(alone.peaks)), connection.name: mib(kept)}
         first = ways[0].name
         memory.setdefault(first, memory[alone.name])
         callers = sorted({1, options.callers, 2 * options.callers})
         shared = [clients_together(path, [daemon.pid, worker], count) for count in callers]
-    # Once the daemon is gone: its Python has the same files mapped, and would take a share of them.
     separate = [processes_together(alone, count) for count in callers]
 
     yield f"Machine: {machine()}; Python {version(options.python)}."
@@ -415,7 +432,7 @@ def measure(options: argparse.Namespace, base: Path) -> Iterator[str]:
     for number, count in enumerate(callers):
         yield f"| {count} | {mib(separate[number])} | {mib(shared[number])} |"
     yield ""
-    yield "Memory of all of them together, pages that they share counted once (the sum of Pss)."
+    yield "Memory of all of them together, each having answered; pages that they share count once."
 
 
 def ordinal(start: float, saved: float) -> str:

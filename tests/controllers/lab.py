@@ -37,8 +37,8 @@ class Controller(BaseController):
 
     def sleep(self, seconds, name="sleep"):
         """Says that it has begun, then sleeps; how it ended is remembered."""
-        self.send("begun")
         try:
+            self.send("begun")
             time.sleep(seconds)
         except baskd.Cancelled:
             self.ended.append([name, "cancelled"])
@@ -58,9 +58,12 @@ class Controller(BaseController):
 
     def stubborn(self, path):
         """Does not let itself be cancelled until that file is there."""
-        self.send("begun")
+        said = False
         while True:
             try:
+                if not said:
+                    said = True
+                    self.send("begun")
                 while not os.path.exists(path):
                     time.sleep(0.005)
                 return "done"

@@ -1,1 +1,1 @@
-"""100 × kill -9 of Python under the load of four clients."""
+"""100 times kill -9 of Python under the load of four clients."""

@@ -7,7 +7,7 @@ import os
 import subprocess
 import time
 
-from tally import Tally, told_to_stop
+from crash.tally import Tally, told_to_stop
 
 tally = Tally("rust")
 while not told_to_stop():

@@ -6,7 +6,8 @@ import threading
 import time
 
 import baskd
-from tally import Tally, told_to_stop
+
+from crash.tally import Tally, told_to_stop
 
 lock = threading.Lock()
 tally = Tally("python")

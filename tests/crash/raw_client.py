@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 import time
-from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
+from crash.tally import Tally, told_to_stop
 from support.connection import Connection, request
-from tally import Tally, told_to_stop
 
 UNDER_WAY = 100
 

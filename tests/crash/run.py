@@ -1,9 +1,9 @@
 """Kills Python again and again while four clients of four kinds call it; `python -m crash.run [KILLS] [SEED]`.
 
 Every request must get exactly one answer: its result, or `BackendCrashed`. None may hang, and the property that was set
-once must be there in each process. The calls record in a file that they have begun: none may begin twice, and those that
-are said not to have begun (they had been sent to two processes that were killed before it was their turn) must not be
-in it. Only the process that the daemon names as its Python is killed.
+once must be there in each process. The calls record in a file that they have begun: none may begin twice, and those
+that are said not to have begun (they had been sent to two processes that were killed before it was their turn) must not
+be in it. Only the process that the daemon names as its Python is killed.
 
 Each client is a program of its own, which prints one JSON object when it is told to stop (its stdin ends): how many
 calls it made, their outcomes, and the longest time that one took.
@@ -41,13 +41,13 @@ def main() -> int:
     node = os.environ.get("NODE", "node")
     clients = {
         "node": [node, str(HERE / "client.mjs")],
-        "python": [sys.executable, str(HERE / "client.py")],
-        "rust": [sys.executable, str(HERE / "cli_client.py")],
-        "raw": [sys.executable, str(HERE / "raw_client.py")],
+        "python": [sys.executable, "-m", "crash.client"],
+        "rust": [sys.executable, "-m", "crash.cli_client"],
+        "raw": [sys.executable, "-m", "crash.raw_client"],
     }
     places = Places()
     record = places.root / "begun"
-    with Daemon(HERE / "controller.py", places=places, env={"CRASH_RECORD": str(record)}) as daemon:
+    with Daemon("recorded.py", places=places, env={"CRASH_RECORD": str(record)}) as daemon:
         with daemon.connect() as connection:
             connection.call("setProperty", {"name": "kept", "value": PROPERTY})
         started = time.monotonic()
@@ -74,7 +74,7 @@ def main() -> int:
 
 def start(daemon: Daemon, command: list[str]) -> subprocess.Popen[str]:
     env = daemon.places.environment(
-        PYTHONPATH=str(REPOSITORY / "clients" / "python" / "src"),
+        PYTHONPATH=f"{REPOSITORY / 'tests'}:{REPOSITORY / 'clients' / 'python' / 'src'}",
         BASKD_SOCKET=str(daemon.path),
         CRASH_PROPERTY=json.dumps(PROPERTY),
     )
@@ -146,7 +146,7 @@ def misrun(reports: dict[str, dict[str, Any]], begun: list[str]) -> list[str]:
         wrong.append(f"{len(twice)} calls were run more than once, such as {twice[:3]}")
     lied = {name for said in reports.values() for name in said["unbegun"]} & set(begun)
     if lied:
-        wrong.append(f"{len(lied)} calls were run though `ran` was \"no\", such as {sorted(lied)[:3]}")
+        wrong.append(f'{len(lied)} calls were run though `ran` was "no", such as {sorted(lied)[:3]}')
     answered = sum(said["results"] for said in reports.values())
     if len(begun) < answered:
         wrong.append(f"{answered} calls had results, and only {len(begun)} were begun")

@@ -1,4 +1,4 @@
-"""Clients that others wrote, as their registries have them, on one daemon's socket: alone, and all at the same time."""
+"""Clients that others wrote, unmodified, on one daemon's socket: each alone, and all at the same time."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from jsonrpcclient import Error, Ok, notification_json, parse_json, request_json
+
 from support.case import DaemonTest
 
 HERE = Path(__file__).resolve().parent
@@ -71,7 +72,9 @@ class Clients(DaemonTest):
             self.assertEqual((error.code, error.data["nearest"]), (-32601, ["increment"]))
             file.write("[" + request_json("increment") + "," + request_json("reset") + "]")
             file.flush()
-            self.assertEqual([answer.result for answer in parse_json(file.readline())], [{"counter": 6}, {"counter": 0}])
+            self.assertEqual(
+                [answer.result for answer in parse_json(file.readline())], [{"counter": 6}, {"counter": 0}]
+            )
 
     def test_all_at_once(self) -> None:
         names = ("jayson", "viem", "ethers", "web3")

@@ -21,8 +21,8 @@ def build(shell: Shell) -> None:
 
 
 def rust_lint(shell: Shell) -> None:
-    shell.run("cargo", "fmt", "--all", "--check")
-    shell.run("cargo", "clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings")
+    shell.check("cargo", "fmt", "--all", "--check")
+    shell.check("cargo", "clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings")
 
 
 def rust(shell: Shell) -> None:
@@ -35,43 +35,34 @@ def rust(shell: Shell) -> None:
 
 def python_lint(shell: Shell) -> None:
     base = tools.python(shell, oldest=(3, 10))
-    lint = tools.venv(shell, "lint", base, f"-r {tools.REQUIREMENTS / 'lint.txt'}")
+    lint = tools.venv(shell, "lint", base, tools.REQUIREMENTS / "lint.txt")
     for folder in (PYTHON, EXAMPLE, PYTHON_CLIENT, TESTS):
-        shell.run(lint, "-m", "ruff", "format", "--check", ".", cwd=folder)
-        shell.run(lint, "-m", "ruff", "check", ".", cwd=folder)
-    shell.run(lint, "-m", "mypy", "--config-file", "pyproject.toml", cwd=PYTHON)
-    shell.run(lint, "-m", "mypy", cwd=PYTHON_CLIENT)
-    shell.run(lint, "-m", "mypy", "--config-file", "mypy.ini", cwd=TESTS)
-    # The example's own imports are not installed here; what it does with them, its tests show.
+        shell.check(lint, "-m", "ruff", "format", "--check", ".", cwd=folder)
+        shell.check(lint, "-m", "ruff", "check", ".", cwd=folder)
+    shell.check(lint, "-m", "mypy", "--config-file", "pyproject.toml", cwd=PYTHON)
+    shell.check(lint, "-m", "mypy", cwd=PYTHON_CLIENT)
+    shell.check(lint, "-m", "mypy", "--config-file", "mypy.ini", cwd=TESTS)
+    # The example is judged with the libraries that it is run with.
+    libraries = ("--python-executable", _semantic_python(shell))
     modules = sorted(path.name for path in EXAMPLE.glob("*.py"))
-    shell.run(
-        lint,
-        "-m",
-        "mypy",
-        "--ignore-missing-imports",
-        "--python-version",
-        "3.10",
-        *modules,
-        cwd=EXAMPLE,
-        env={"MYPYPATH": PYTHON},
-    )
+    shell.check(lint, "-m", "mypy", *libraries, *modules, cwd=EXAMPLE, env={"MYPYPATH": PYTHON})
 
 
 def router(shell: Shell) -> None:
     found = tools.pythons()
     for python in found:
-        shell.run(python.path, "-m", "unittest", "discover", "-s", "tests", "-t", ".", cwd=PYTHON)
+        shell.check(python.path, "-m", "unittest", "discover", "-s", "tests", "-t", ".", cwd=PYTHON)
     # And once with each of the faster codecs, which an interpreter may have.
     for codec in ("msgspec", "orjson"):
-        fast = tools.venv(shell, codec, tools.python(shell), f"-r {tools.REQUIREMENTS / codec}.txt")
-        shell.run(fast, "-m", "unittest", "discover", "-s", "tests", "-t", ".", cwd=PYTHON)
+        fast = tools.venv(shell, codec, tools.python(shell), tools.REQUIREMENTS / f"{codec}.txt")
+        shell.check(fast, "-m", "unittest", "discover", "-s", "tests", "-t", ".", cwd=PYTHON)
     shell.note("CPython " + ", ".join(python.name for python in found) + ", msgspec, orjson")
 
 
 def node_lint(shell: Shell) -> None:
     tools.node_modules(shell, NODE)
-    shell.run("npm", "run", "--silent", "lint", cwd=NODE)
-    shell.run("npm", "run", "--silent", "check", cwd=NODE)
+    shell.check("npm", "run", "--silent", "lint", cwd=NODE)
+    shell.check("npm", "run", "--silent", "check", cwd=NODE)
 
 
 def node(shell: Shell) -> None:
@@ -85,7 +76,7 @@ def python_client(shell: Shell) -> None:
     found = tools.pythons()
     for python in found:
         command = (python.path, "-W", "error::ResourceWarning", "-m", "unittest", "discover", "-s", "tests", "-t", ".")
-        shell.run(*command, cwd=PYTHON_CLIENT, env={"PYTHONPATH": PYTHON_CLIENT / "src"})
+        shell.check(*command, cwd=PYTHON_CLIENT, env={"PYTHONPATH": PYTHON_CLIENT / "src"})
     shell.note("CPython " + ", ".join(python.name for python in found))
 
 
@@ -97,9 +88,9 @@ def shell_client(shell: Shell) -> None:
     tests = [path for path in scripts if path.parent.name == "tests" and path.stat().st_mode & 0o100]
     if not tests:
         raise Failed("there are no executable tests in clients/shell/tests")
-    shell.run("shellcheck", *scripts, TESTS.parent / ".ci" / "run")
+    shell.check("shellcheck", *scripts, TESTS.parent / ".ci" / "run")
     for test in tests:
-        shell.run(test, cwd=SHELL_CLIENT)
+        shell.check(test, cwd=SHELL_CLIENT)
 
 
 def _is_shell(path: Path) -> bool:
@@ -121,7 +112,7 @@ def crash(shell: Shell) -> None:
         "-m",
         "crash.run",
         cwd=TESTS,
-        env={"PYTHONPATH": PYTHON_CLIENT / "src", "NODE": program},
+        env={"NODE": program},
     )
     shell.note(output.strip().splitlines()[-1])
 
@@ -129,14 +120,14 @@ def crash(shell: Shell) -> None:
 def interop(shell: Shell) -> None:
     tools.binary(shell)
     tools.node_modules(shell, TESTS / "interop")
-    python = tools.venv(shell, "interop", tools.python(shell), f"-r {tools.REQUIREMENTS / 'interop.txt'}")
+    python = tools.venv(shell, "interop", tools.python(shell), tools.REQUIREMENTS / "interop.txt")
     shell.run(python, "-m", "unittest", "discover", "-s", "interop", "-t", ".", cwd=TESTS)
 
 
 def _semantic_python(shell: Shell) -> Path:
     base = tools.python(shell, oldest=(3, 10))
     # The list is complete as it is: without --no-deps, gigabytes that the example does not use would come along.
-    return tools.venv(shell, "semantic", base, f"--no-deps -r {EXAMPLE / 'requirements.txt'}")
+    return tools.venv(shell, "semantic", base, EXAMPLE / "requirements.txt", "--no-deps")
 
 
 def example(shell: Shell) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import fcntl
 import os
 import re
 import shutil
@@ -41,15 +42,15 @@ class Suite:
 class Shell:
     """Runs the commands of one suite: their output goes to its log, their environment is nobody's in particular."""
 
-    def __init__(self, suite: str) -> None:
-        LOGS.mkdir(parents=True, exist_ok=True)
-        self.path = LOGS / f"{suite}.log"
+    def __init__(self, suite: str, logs: Path) -> None:
+        self.path = logs / f"{suite}.log"
         self.log = self.path.open("wb")
         self.deadline = time.monotonic() + LONGEST_SECONDS
         self.mark = f"BASKD_TEST_RUN={uuid.uuid4()}"
         #: What stands in for the user's own folders, so that no test meets a daemon of theirs.
         self.home = Path(tempfile.mkdtemp(prefix="baskd-suite-"))
         self.notes: list[str] = []
+        self.failures: list[str] = []
 
     def run(self, *command: Argument, cwd: Argument = REPOSITORY, env: Optional[Mapping[str, Argument]] = None) -> str:
         """Runs a command to its end and gives its output. Raises `Failed` if it does not exit with 0."""
@@ -82,6 +83,15 @@ class Shell:
         if status:
             raise Failed(f"`{' '.join(words)}` exited with {status}")
         return output
+
+    def check(
+        self, *command: Argument, cwd: Argument = REPOSITORY, env: Optional[Mapping[str, Argument]] = None
+    ) -> None:
+        """As `run`, but the suite goes on after a failure, to show all there are."""
+        try:
+            self.run(*command, cwd=cwd, env=env)
+        except Failed as failure:
+            self.failures.append(str(failure))
 
     def note(self, text: str) -> None:
         """Something for the suite's one line."""
@@ -166,27 +176,46 @@ def main(suites: Sequence[Suite], about: Optional[str]) -> int:
     if unknown:
         print(f"tests/run: there is no suite {', '.join(unknown)}; there are:\n{_listed(suites)}", file=sys.stderr)
         return 2
+    # So that what is running is ended, too, and what it has made is removed.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    logs = _own_logs()
     chosen = [suite for suite in suites if not options.suites or suite.name in options.suites]
-    failed = [suite.name for suite in chosen if not _run(suite)]
+    failed = [suite.name for suite in chosen if not _run(suite, logs)]
     if failed:
-        print(f"\nfailed: {', '.join(failed)} (their output: {os.path.relpath(LOGS)})")
+        print(f"\nfailed: {', '.join(failed)} (their output: {os.path.relpath(logs)})")
     print(f"{len(chosen) - len(failed)} passed, {len(failed)} failed", flush=True)
     return 1 if failed else 0
+
+
+def _own_logs() -> Path:
+    """The folder for logs: `LOGS`, or, while another run writes there, one in it."""
+    LOGS.mkdir(parents=True, exist_ok=True)
+    # It stays open, and so locked, until this process ends.
+    lock = os.open(LOGS / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return LOGS
+    except BlockingIOError:
+        own = LOGS / f"run-{os.getpid()}"
+        own.mkdir(exist_ok=True)
+        return own
 
 
 def _listed(suites: Sequence[Suite]) -> str:
     return "\n".join(f"  {suite.name:<15} {suite.about}" for suite in suites)
 
 
-def _run(suite: Suite) -> bool:
+def _run(suite: Suite, logs: Path) -> bool:
     started = time.monotonic()
-    shell = Shell(suite.name)
+    shell = Shell(suite.name, logs)
     why = None
     try:
         try:
             suite.run(shell)
         finally:
             shell.close()
+        if shell.failures:
+            raise Failed("; ".join(shell.failures))
     except Failed as failure:
         why = str(failure)
     output = shell.text()

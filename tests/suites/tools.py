@@ -52,7 +52,7 @@ def debian(shell: Shell, *packages: str) -> None:
 def pythons() -> tuple[Python, ...]:
     """The CPythons of this machine that the router is made for, one a minor version, oldest first.
 
-    Looked for in $BASKD_PYTHONS (interpreters, separated by colons), in pyenv's folder, on the PATH; last comes this one.
+    Looked for in $BASKD_PYTHONS (interpreters, separated by colons), in pyenv's folder, on the PATH; then this one.
     """
     names = [f"python3.{minor}" for minor in range(OLDEST[1], NEWEST[1] + 1)]
     pyenv = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv") / "versions"
@@ -60,12 +60,12 @@ def pythons() -> tuple[Python, ...]:
     candidates += sorted(map(str, pyenv.glob("*/bin/python")))
     candidates += [found for name in names if (found := shutil.which(name))]
     candidates.append(sys.executable)
-    found = {}
+    answered: dict[tuple[int, int], Python] = {}
     for candidate in candidates:
         python = _asked(candidate)
         if python and OLDEST <= python.version <= NEWEST:
-            found.setdefault(python.version, python)
-    return tuple(found[version] for version in sorted(found))
+            answered.setdefault(python.version, python)
+    return tuple(answered[version] for version in sorted(answered))
 
 
 def _asked(path: str) -> Python | None:
@@ -88,25 +88,18 @@ def python(shell: Shell, oldest: tuple[int, int] = OLDEST) -> Python:
     candidates = [found for found in pythons() if found.version >= oldest]
     if not candidates:
         raise Failed(
-            f"this needs CPython {oldest[0]}.{oldest[1]} to {NEWEST[0]}.{NEWEST[1]}: install it, or name it in BASKD_PYTHONS"
+            f"this needs CPython {oldest[0]}.{oldest[1]} to {NEWEST[0]}.{NEWEST[1]}: install it, or set BASKD_PYTHONS"
         )
     return next((found for found in candidates if found.version == here), candidates[-1])
 
 
-def venv(shell: Shell, name: str, base: Python, *install: str | Path) -> Path:
-    """The interpreter of the venv `.venv-NAME`, made anew when what is to be installed there has changed.
-
-    Each of `install` is a line of pip's options; a path in it is a requirements file.
-    """
+def venv(shell: Shell, name: str, base: Python, requirements: Path, *options: str) -> Path:
+    """The interpreter of the venv `.venv-NAME`, made anew when `requirements` or pip's `options` have changed."""
     folder = REPOSITORY / f".venv-{name}"
     interpreter = folder / "bin" / "python"
-    digest = hashlib.sha256(repr((base, [str(line) for line in install])).encode())
-    for line in install:
-        for word in str(line).split():
-            if word.endswith(".txt"):
-                digest.update(Path(word).read_bytes())
+    wanted = hashlib.sha256(repr((base, options, requirements.read_bytes())).encode()).hexdigest()
     stamp = folder / "stamp"
-    if stamp.is_file() and stamp.read_text() == digest.hexdigest() and interpreter.exists():
+    if stamp.is_file() and stamp.read_text() == wanted and interpreter.exists():
         return interpreter
     shutil.rmtree(folder, ignore_errors=True)
     try:
@@ -115,9 +108,9 @@ def venv(shell: Shell, name: str, base: Python, *install: str | Path) -> Path:
         # Debian's Python has no ensurepip of its own.
         debian(shell, f"python{base.name}-venv")
         shell.run(base.path, "-m", "venv", folder)
-    for line in install:
-        shell.run(interpreter, "-m", "pip", "install", "-q", "--disable-pip-version-check", *str(line).split())
-    stamp.write_text(digest.hexdigest())
+    pip = (interpreter, "-m", "pip", "install", "-q", "--disable-pip-version-check")
+    shell.run(*pip, *options, "-r", requirements)
+    stamp.write_text(wanted)
     return interpreter
 
 

@@ -46,13 +46,12 @@ class Peer:
             self.sock.shutdown(socket.SHUT_RDWR)
 
     def serve(self) -> None:
-        with self.sock, self.sock.makefile("rb") as lines:
-            # A connection that was reset ends like one that was closed.
-            with contextlib.suppress(OSError):
-                for line in lines:
-                    message = json.loads(line)
-                    self.daemon.seen.put(message)
-                    self.daemon.handle(self, message)
+        # A connection that was reset ends like one that was closed.
+        with contextlib.suppress(OSError), self.sock, self.sock.makefile("rb") as lines:
+            for line in lines:
+                message = json.loads(line)
+                self.daemon.seen.put(message)
+                self.daemon.handle(self, message)
         self.gone.set()
 
 

@@ -119,7 +119,7 @@ class Streams(AsyncTest):
     async def test_cancelling_before_its_acknowledgement_cancels_it_too(self) -> None:
         held: list[Peer] = []
         self.daemon.special["stream.call"] = lambda peer, message: held.append(peer)
-        task = asyncio.ensure_future(self.backend.stream("silent").__anext__())  # type: ignore[arg-type,var-annotated]
+        task = asyncio.ensure_future(self.backend.stream("silent").__anext__())
         id = (await self.expect("stream.call"))["id"]
         task.cancel()
         with self.assertRaises(asyncio.CancelledError):
@@ -198,7 +198,7 @@ class Reconnecting(AsyncTest):
 
     async def test_close_wakes_who_waits(self) -> None:
         call = asyncio.ensure_future(self.backend.hang())
-        messages = asyncio.ensure_future(self.backend.messages().__anext__())  # type: ignore[arg-type,var-annotated]
+        messages = asyncio.ensure_future(self.backend.messages().__anext__())
         await self.expect("hang")
         await self.backend.close()
         with self.assertRaisesRegex(baskd.Disconnected, "closed"):

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import _thread
 import copy
 import gc
 import os
@@ -58,9 +57,10 @@ class Calls(ClientTest):
         self.assertEqual(missing.exception.nearest, ["echo"])
 
     def test_a_late_call(self) -> None:
-        with self.assertRaises(TimeoutError) as late:
+        with self.assertRaises(baskd.TimedOut) as late:
             self.backend.call("hang", timeout=0.5)
-        self.assertEqual((type(late.exception), late.exception.where), (baskd.TimedOut, "running"))
+        self.assertIsInstance(late.exception, TimeoutError)
+        self.assertEqual(late.exception.where, "running")
 
     def test_a_daemon_that_lets_a_timeout_pass_is_given_up(self) -> None:
         self.daemon.special["rpc.call"] = lambda peer, message: None
@@ -155,7 +155,7 @@ class Cancelling(ClientTest):
         self.backend.release()
         self.assertEqual(handle.result(), "released")
 
-    def test_ctrl_c_cancels_the_call_and_keeps_the_connection(self) -> None:
+    def test_ctrl_c_cancels_the_call(self) -> None:
         def interrupt() -> None:
             self.daemon.expect("hang")
             os.kill(os.getpid(), signal.SIGINT)
@@ -164,9 +164,12 @@ class Cancelling(ClientTest):
         self.thread(interrupt)
         with self.assertRaises(KeyboardInterrupt):
             self.backend.hang()
-        self.assertEqual(self.daemon.expect("$/cancelRequest")["params"], {"id": 1})
+        # Cancelled, or, where the interrupt fell between a write or a read and its bookkeeping, hung up on.
+        link = self.backend._link
+        if link.lost is None:
+            self.assertEqual(self.daemon.expect("$/cancelRequest")["params"], {"id": 1})
         self.assertEqual(self.backend.echo(1), [1])
-        self.assertEqual(len(self.daemon.all_peers), 1)
+        self.assertIs(self.backend._link is link, link.lost is None)
 
     def test_ctrl_c_of_a_follower(self) -> None:
         leading = self.backend.submit("hang")
@@ -175,15 +178,36 @@ class Cancelling(ClientTest):
 
         def interrupt() -> None:
             self.daemon.expect("hang")
-            _thread.interrupt_main()
             os.kill(os.getpid(), signal.SIGINT)
 
         self.thread(interrupt)
         with self.assertRaises(KeyboardInterrupt):
             self.backend.hang()
-        self.daemon.expect("$/cancelRequest")
-        self.backend.release()
-        self.assertEqual(leading.result(), "released")
+        if self.backend._link.lost is None:  # see above
+            self.daemon.expect("$/cancelRequest")
+            self.backend.release()
+            self.assertEqual(leading.result(), "released")
+
+    def test_ctrl_c_at_any_moment_leaves_a_client_that_works(self) -> None:
+        for turn in range(300):
+
+            def interrupt(delay: float = turn * 2e-6) -> None:
+                until = time.perf_counter() + delay
+                while time.perf_counter() < until:
+                    pass
+                os.kill(os.getpid(), signal.SIGINT)
+
+            try:
+                thread = threading.Thread(target=interrupt)
+                thread.start()
+                try:
+                    self.backend.hang()
+                finally:
+                    thread.join()
+            except KeyboardInterrupt:
+                pass
+            self.assertEqual(self.backend.echo(turn), [turn])
+        self.assertEqual([peer.running for peer in self.daemon.all_peers if not peer.gone.is_set()], [{}])
 
 
 class Streams(ClientTest):

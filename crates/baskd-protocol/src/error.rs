@@ -129,6 +129,7 @@ impl Error {
 
     /// `nearest`: names that are there, nearest first.
     pub fn method_not_found(method: &str, nearest: &[String]) -> Error {
+        let method = shortened(method);
         let hint = match nearest.first() {
             Some(name) => format!("did you mean `{name}`?"),
             None => "`baskd methods` lists those there are.".to_owned(),
@@ -142,10 +143,14 @@ impl Error {
 
     /// `got` is the JSON that was given, or null where nothing was.
     pub fn invalid_params(parameter: &str, wanted: &str, got: Value) -> Error {
+        let parameter = shortened(parameter);
         let message = if got.is_null() {
             format!("The parameter `{parameter}` must be {wanted}.")
         } else {
-            format!("The parameter `{parameter}` must be {wanted}, not {got}.")
+            format!(
+                "The parameter `{parameter}` must be {wanted}, not {}.",
+                shortened(&got.to_string())
+            )
         };
         Error::new(
             ErrorCode::InvalidParams,
@@ -266,6 +271,14 @@ impl Error {
             format!("The user {uid} may not use this daemon: it is another user's."),
             Some(json!({ "uid": uid })),
         )
+    }
+}
+
+/// The start of a text that somebody else chose.
+fn shortened(text: &str) -> std::borrow::Cow<'_, str> {
+    match text.char_indices().nth(100) {
+        Some((end, _)) => format!("{}…", &text[..end]).into(),
+        None => text.into(),
     }
 }
 

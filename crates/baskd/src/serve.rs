@@ -100,6 +100,8 @@ pub enum Error {
     BadName(String),
     #[error("there is no controller at {}: write one with `class Controller(BaseController)`, or leave it out for the example", .0.display())]
     NoController(PathBuf),
+    #[error("the path {} is not UTF-8, which JSON can't carry: move the controller elsewhere", .0.display())]
+    NotUtf8(PathBuf),
     #[error(transparent)]
     Python(#[from] FindError),
     #[error(transparent)]
@@ -116,7 +118,7 @@ impl Error {
     /// Whether the command line is wrong, rather than the machine.
     pub fn is_usage(&self) -> bool {
         match self {
-            Error::BadName(_) | Error::NoController(_) | Error::Python(_) => true,
+            Error::BadName(_) | Error::NoController(_) | Error::NotUtf8(_) | Error::Python(_) => true,
             Error::Listen(error) => {
                 matches!(
                     error,
@@ -290,6 +292,9 @@ fn resolve(spec: &ControllerSpec) -> Result<Controller, Error> {
                 return Err(Error::NoController(path.clone()));
             }
             let path = path.canonicalize().map_err(|_| Error::NoController(path.clone()))?;
+            if path.to_str().is_none() {
+                return Err(Error::NotUtf8(path));
+            }
             Ok(Controller::File {
                 path,
                 class: class.clone(),

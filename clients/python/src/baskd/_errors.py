@@ -244,12 +244,13 @@ class PropertyRefused(BaskdError):
         return self._text("name")
 
 
-def _leaves(base: type[BaskdError]) -> list[type[BaskdError]]:
-    return [leaf for sub in base.__subclasses__() for leaf in (sub, *_leaves(sub))]
+def all_errors(base: type[BaskdError] = BaskdError) -> list[type[BaskdError]]:
+    """`base` and what is derived from it."""
+    return [base, *(error for sub in base.__subclasses__() for error in all_errors(sub))]
 
 
 BY_CODE: dict[Any, type[BaskdError]] = {
-    leaf.default_code: leaf for leaf in _leaves(BaskdError) if leaf.default_code is not None
+    error.default_code: error for error in all_errors() if error.default_code is not None
 }
 
 

@@ -14,6 +14,9 @@ _CHUNK = 1 << 16  # below malloc's threshold for mmap, so that allocating it for
 _LARGE_CHUNK = 1 << 20
 
 
+Sent = tuple["Link", Pending]  # what was asked where
+
+
 class Outbox(Waitable):
     """What did not fit into the socket's buffer. Ready when it is empty, or never will be."""
 
@@ -37,8 +40,14 @@ class Link:
         self.lost: BaskdError | None = None
         self._written = 0  # bytes that ever went into the outbox
 
-    def request(self, method: str, params: Params = None, sink: Sink | None = None) -> Pending:
+    def request(
+        self, method: str, params: Params = None, sink: Sink | None = None, sent: list[Sent] | None = None
+    ) -> Pending:
+        """Writes a request. `sent` gets it before anything is written, so that who is interrupted here can still
+        cancel it."""
         pending, line = self.session.request(method, params, sink)
+        if sent is not None:
+            sent.append((self, pending))
         pending.start = self._written
         self.write(line)
         if self.lost is not None:

@@ -27,7 +27,7 @@ from collections import deque
 from functools import partial
 
 from ._errors import BaskdError, Disconnected
-from ._link import Link
+from ._link import Link, Sent
 from ._wire import Params, Pending, Sink, Waitable
 
 
@@ -35,7 +35,7 @@ class ThreadLink(Link):
     def __init__(self, sock: socket.socket) -> None:
         super().__init__(sock)
         self._lock = threading.Lock()
-        self._leading = False
+        self._leader: int | None = None  # the thread that polls
         self._followers: list[threading.Lock] = []
         self._abandoned: deque[Sink] = deque()
         # Fetches the leader out of its poll when there is something to write that it does not know of.
@@ -48,9 +48,11 @@ class ThreadLink(Link):
 
     # --- writing ----------------------------------------------------------------------------------------------
 
-    def request(self, method: str, params: Params = None, sink: Sink | None = None) -> Pending:
+    def request(
+        self, method: str, params: Params = None, sink: Sink | None = None, sent: list[Sent] | None = None
+    ) -> Pending:
         with self._lock:
-            pending = super().request(method, params, sink)
+            pending = super().request(method, params, sink, sent)
             self._nudge()
         self._sweep()
         return pending
@@ -89,7 +91,7 @@ class ThreadLink(Link):
                 self._lock.release()
 
     def _nudge(self) -> None:
-        if self._leading and self.outbox.data and self.lost is None:
+        if self._leader is not None and self.outbox.data and self.lost is None:
             with contextlib.suppress(BlockingIOError):  # full: it has been nudged
                 os.write(self._nudge_end, b"!")
 
@@ -120,9 +122,9 @@ class ThreadLink(Link):
     def _take_lead(self, target: Waitable) -> bool:
         with self._lock:
             # Ready by now, it may be by the very last bytes to come: who leads nevertheless polls for ever.
-            if self._leading or self.lost is not None or target.ready():
+            if self._leader is not None or self.lost is not None or target.ready():
                 return False
-            self._leading = True
+            self._leader = threading.get_ident()
             self._poll.modify(self.sock, select.POLLIN | (select.POLLOUT if self.outbox.data else 0))
             return True
 
@@ -137,7 +139,7 @@ class ThreadLink(Link):
             events = self._poll.poll(None if left is None else math.ceil(left * 1000))
         finally:
             with self._lock:
-                self._leading = False
+                self._leader = None
                 self._serve(events)
         self._sweep()
 
@@ -158,7 +160,7 @@ class ThreadLink(Link):
         asleep.acquire()
         waker = partial(_release, asleep)
         with self._lock:
-            if target.ready() or not self._leading:
+            if target.ready() or self._leader is None:
                 return
             self._followers.append(asleep)
             target.wakers.append(waker)
@@ -172,7 +174,9 @@ class ThreadLink(Link):
     def _hand_over(self) -> None:
         """Wakes a follower to lead. It does the same when it leaves, so one is enough."""
         with self._lock:
-            if self._followers and not self._leading:
+            if self._leader == threading.get_ident():  # interrupted between taking the lead and leading
+                self._leader = None
+            if self._followers and self._leader is None:
                 _release(self._followers[0])
 
     # --- the end ----------------------------------------------------------------------------------------------
@@ -182,7 +186,7 @@ class ThreadLink(Link):
             self.lose(Disconnected("This client was closed."))
 
     def _retire(self) -> None:
-        if self._leading:
+        if self._leader is not None:
             # The leader polls these descriptors; closed, their numbers could be another file's at once.
             with contextlib.suppress(OSError):
                 self.sock.shutdown(socket.SHUT_RDWR)

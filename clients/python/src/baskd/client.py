@@ -8,11 +8,13 @@ import threading
 import time
 import weakref
 from collections.abc import Callable
+from importlib import import_module
 from types import TracebackType
 from typing import Any, cast
 
 from ._calls import CallHandle, Stream
-from ._errors import Disconnected
+from ._errors import Disconnected, all_errors
+from ._link import Sent
 from ._messages import Feed, Listener
 from ._socket import locate, open_socket
 from ._threads import ThreadLink
@@ -35,6 +37,9 @@ __all__ = ["CallHandle", "Client", "Feed", "Listener", "Message", "RemoteMethod"
 # The daemon answers a call that is late. Only if it does not, so much later, is it given up here.
 _GRACE_SECONDS = 5.0
 
+_ERRORS = {error.__name__ for error in all_errors()}
+_ASYNC = {"AsyncClient", "AsyncStream", "connect_async"}
+
 
 def connect(name: str | None = None, *, socket: str | os.PathLike[str] | None = None) -> Client:
     """Connects to the daemon of that name, or at that socket; by default `$BASKD_SOCKET`, else `$BASKD_NAME`,
@@ -42,6 +47,20 @@ def connect(name: str | None = None, *, socket: str | os.PathLike[str] | None = 
     client = Client(locate(name, socket))
     client._live()
     return client
+
+
+def __getattr__(name: str) -> Any:
+    """Inside the daemon `baskd` is the router's package, which looks here for what a client has: so the errors and the
+    asyncio client are found here, too.
+
+    By `import_module`, and no more than is asked for: `from . import aio` would ask the router's package for `aio`,
+    which asks here; and the router pays for what is imported when it starts.
+    """
+    if name in _ERRORS:
+        return getattr(import_module("._errors", __package__), name)
+    if name in _ASYNC:
+        return getattr(import_module(".aio", __package__), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 class Client:
@@ -71,11 +90,13 @@ class Client:
 
         After `timeout` seconds the call is cancelled and TimedOut raised. Ctrl-C cancels the call, too.
         """
-        link, pending = self._send(*with_options(method, params, timeout))
+        name, options = with_options(method, params, timeout)
+        sent: list[Sent] = []
         try:
+            link, pending = self._send(name, options, sent)
             answered = link.wait(pending, None if timeout is None else time.monotonic() + timeout + _GRACE_SECONDS)
         except BaseException:
-            link.cancel(pending)
+            _cancel(sent)
             raise
         if not answered:
             link.cancel(pending)
@@ -85,7 +106,13 @@ class Client:
 
     def submit(self, method: str, params: Params = None, *, timeout: float | None = None) -> CallHandle:
         """Sends a call and returns at once, with a handle to wait for its result or to cancel it."""
-        return CallHandle(self, *self._send(*with_options(method, params, timeout)))
+        name, options = with_options(method, params, timeout)
+        sent: list[Sent] = []
+        try:
+            return CallHandle(self, *self._send(name, options, sent))
+        except BaseException:
+            _cancel(sent)
+            raise
 
     def stream(self, method: str, params: Params = None, *, window: int = 256, timeout: float | None = None) -> Stream:
         """Calls a method and returns an iterator over what it sends or yields.
@@ -93,11 +120,13 @@ class Client:
         At most `window` items are under way or waiting here: a generator pauses until they are taken, and
         others are served meanwhile.
         """
-        link, pending = self._send("stream.call", stream_options(method, params, timeout, window), window)
+        options = stream_options(method, params, timeout, window)
+        sent: list[Sent] = []
         try:
+            link, pending = self._send("stream.call", options, sent, window)
             link.wait(pending)
         except BaseException:
-            link.cancel(pending)
+            _cancel(sent)
             raise
         pending.outcome()
         return Stream(link, cast(StreamSink, pending.sink))
@@ -216,17 +245,15 @@ class Client:
         self._connected.notify_all()
         return link
 
-    def _send(self, method: str, params: Params, window: int | None = None) -> tuple[ThreadLink, Pending]:
+    def _send(
+        self, method: str, params: Params, sent: list[Sent], window: int | None = None
+    ) -> tuple[ThreadLink, Pending]:
         """Writes a request: to the connection there is, and if nothing of it has left when that turns out to
         be lost, to a new one."""
         for _ in range(2):
             link = self._live()
-            pending = link.request(method, params, None if window is None else StreamSink(window))
-            try:
-                link.drain()
-            except BaseException:
-                link.cancel(pending)
-                raise
+            pending = link.request(method, params, None if window is None else StreamSink(window), sent)
+            link.drain()
             if not (pending.unsent and isinstance(pending.error, Disconnected)):
                 break
         return link, pending
@@ -310,6 +337,11 @@ class RemoteMethod:
 
     def __repr__(self) -> str:
         return f"<baskd method {self._name}>"
+
+
+def _cancel(sent: list[Sent]) -> None:
+    for link, pending in sent:
+        link.cancel(pending)
 
 
 _clients: weakref.WeakSet[Client] = weakref.WeakSet()

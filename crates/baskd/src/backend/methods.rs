@@ -60,8 +60,14 @@ impl Methods {
     }
 }
 
+/// Nobody means a method by a longer name, and to compare it would take long.
+const LONGEST_SLIP: usize = 200;
+
 /// Up to three names that somebody who wrote `name` may have meant, nearest first.
 pub(crate) fn nearest<'a>(name: &str, names: impl Iterator<Item = &'a str>) -> Vec<String> {
+    if name.len() > LONGEST_SLIP {
+        return Vec::new();
+    }
     let wanted = name.to_lowercase();
     let mut near: Vec<_> = names
         .map(|candidate| (strsim::jaro_winkler(&wanted, &candidate.to_lowercase()), candidate))
@@ -93,5 +99,6 @@ mod tests {
         assert_eq!(near("getmodelpath")[0], "getModelPath");
         assert_eq!(near("get_property")[0], "getProperty");
         assert!(near("xyzzy").is_empty());
+        assert!(near(&"increment".repeat(1000)).is_empty());
     }
 }

@@ -170,7 +170,14 @@ impl Backend {
             status: RefCell::default(),
             orders,
         });
-        tokio::task::spawn_local(supervisor::run(shared.clone(), inbox));
+        let supervisor = tokio::task::spawn_local(supervisor::run(shared.clone(), inbox));
+        tokio::task::spawn_local(async move {
+            if supervisor.await.is_err_and(|error| error.is_panic()) {
+                // Without it no call would ever be answered: better to end, and be started anew.
+                tracing::error!(target: "baskd", "the supervisor has failed: this is a defect of baskd");
+                std::process::exit(101);
+            }
+        });
         tokio::task::spawn_local(deadlines::run(shared.clone()));
         Backend { shared }
     }

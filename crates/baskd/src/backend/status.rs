@@ -92,7 +92,7 @@ impl Shared {
         let described = json!({
             "controller": controller,
             "python": {
-                "executable": python.path,
+                "executable": python.path.to_string_lossy(),
                 "found": python.found,
                 "version": ready.map(|ready| &ready.python),
                 "codec": ready.map(|ready| &ready.codec),

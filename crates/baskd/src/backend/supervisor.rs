@@ -209,9 +209,12 @@ impl Supervisor {
                         let doing = match failed.stage.as_str() {
                             "import" => "the controller can't be imported",
                             "construct" => "the controller can't be constructed",
+                            "describe" => "the controller can't be described",
                             _ => "the controller's on_start failed",
                         };
                         told = Some(format!("{doing}: {}: {}", failed.kind, failed.message));
+                        // It exits by itself, unless it believes that it is ready.
+                        worker.close_input();
                     }
                     Event::Died(exit) => {
                         let reason = told.unwrap_or_else(|| format!("it {} before it was ready", describe(exit.status)));

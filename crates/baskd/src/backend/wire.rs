@@ -72,6 +72,17 @@ pub(crate) struct Failed {
     pub(crate) traceback: String,
 }
 
+impl Failed {
+    fn unreadable(error: &serde_json::Error) -> Failed {
+        Failed {
+            stage: "describe".to_owned(),
+            kind: "ProtocolError".to_owned(),
+            message: format!("what the router tells of it can't be read: {error}"),
+            traceback: String::new(),
+        }
+    }
+}
+
 #[derive(Deserialize)]
 struct Start {
     ready: Option<Box<Ready>>,
@@ -106,6 +117,9 @@ impl Line<'_> {
                 Ok(Start {
                     failed: Some(failed), ..
                 }) => Line::Failed(failed),
+                Err(error) if line.starts_with(b"{\"ready\":") || line.starts_with(b"{\"failed\":") => {
+                    Line::Failed(Failed::unreadable(&error))
+                }
                 _ => Line::Garbage,
             };
         }
@@ -211,10 +225,25 @@ mod tests {
             b"{\"id\":1,\"result\":",
             b"{\"id\":1",
             b"{\"id\":99999999999999999999,\"result\":1}",
-            b"{\"ready\":1}",
+            b"{\"other\":1}",
             b"\xff\xfe",
         ] {
             assert_eq!(Line::parse(line), Line::Garbage, "{}", String::from_utf8_lossy(line));
+        }
+    }
+
+    #[test]
+    fn a_greeting_that_cannot_be_read_is_a_failure_and_says_why() {
+        for line in [
+            &b"{\"ready\":1}"[..],
+            b"{\"failed\":{}}",
+            b"{\"ready\":{\"doc\":\"\\ud800\"}}",
+        ] {
+            assert!(
+                matches!(Line::parse(line), Line::Failed(_)),
+                "{}",
+                String::from_utf8_lossy(line)
+            );
         }
     }
 

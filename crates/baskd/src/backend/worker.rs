@@ -63,6 +63,8 @@ pub(crate) struct Worker {
     wire_in: Option<pipe::Sender>,
     wire_out: pipe::Receiver,
     wire_ended: bool,
+    /// The input ends when `out` is written.
+    is_closing: bool,
     out: Vec<u8>,
     written: usize,
     inbox: Vec<u8>,
@@ -96,6 +98,7 @@ impl Worker {
             wire_in: Some(process.wire_in),
             wire_out: process.wire_out,
             wire_ended: false,
+            is_closing: false,
             out: hello,
             written: 0,
             inbox: Vec::new(),
@@ -108,9 +111,9 @@ impl Worker {
         }
     }
 
-    /// Ends its input: the router finishes what it has read and exits.
+    /// Ends its input once all that is to be said was said: the router finishes what it has read and exits.
     pub(crate) fn close_input(&mut self) {
-        self.wire_in = None;
+        self.is_closing = true;
     }
 
     /// Sends a signal, by the pidfd: it reaches this process or nobody.
@@ -149,6 +152,9 @@ impl Worker {
     /// Writes what there is to write, as far as the pipe takes it.
     fn send(&mut self) {
         let mut calls = self.shared.calls.borrow_mut();
+        if calls.take_interrupt() {
+            self.signal(Signal::URG);
+        }
         let Some(wire) = &self.wire_in else { return };
         loop {
             // Nothing but the greeting until that is answered.
@@ -173,8 +179,8 @@ impl Worker {
                 self.written = 0;
             }
         }
-        if calls.take_interrupt() {
-            self.signal(Signal::URG);
+        if self.is_closing && self.written == self.out.len() {
+            self.wire_in = None;
         }
     }
 

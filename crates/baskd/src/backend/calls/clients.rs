@@ -6,7 +6,7 @@ use baskd_protocol::error::{CancelledBy, Error, Where};
 use baskd_protocol::request::same_id;
 
 use super::super::page::{Page, SLOT_BITS};
-use super::super::{CallId, NewCall, Outcome, Sink, wire};
+use super::super::{CallId, NewCall, Outcome, wire};
 use super::{Call, Calls, Flow, Gate, Property, WINDOW_BYTES};
 
 impl Calls {
@@ -62,8 +62,13 @@ impl Calls {
 
     /// The call of this owner whose sink bears this tag (the client's own id).
     pub(crate) fn find(&self, owner: u64, tag: &str) -> Option<CallId> {
-        let has_tag = |sink: &Box<dyn Sink>| sink.tag().is_some_and(|other| same_id(other, tag));
-        let is_it = |call: &&Call| call.owner == owner && call.sink.as_ref().is_some_and(has_tag);
+        let has_tag = |call: &Call| {
+            call.sink
+                .as_ref()
+                .and_then(|sink| sink.tag())
+                .is_some_and(|id| same_id(id, tag))
+        };
+        let is_it = |call: &&Call| call.owner == owner && has_tag(call);
         self.slots.iter().flatten().find(is_it).map(|call| call.id)
     }
 

@@ -265,6 +265,12 @@ impl Error {
         )
     }
 
+    /// As [`Error::overloaded`], where it is not the number of messages but their size.
+    pub fn overloaded_bytes(limit: usize) -> Error {
+        let message = format!("{limit} bytes of messages are waiting already: try again later.");
+        Error::limited(ErrorCode::Overloaded, message, limit)
+    }
+
     pub fn forbidden(uid: u32) -> Error {
         Error::new(
             ErrorCode::Forbidden,

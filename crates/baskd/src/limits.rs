@@ -6,6 +6,10 @@ use std::time::Duration;
 pub struct Limits {
     /// Bytes of one request or batch.
     pub max_request: usize,
+    /// Bytes of one request's id: it is kept, and repeated with each message.
+    pub max_id: usize,
+    /// Bytes of all messages that came in half and batches that are answered in part; and of all waiting calls' params.
+    pub max_pending: usize,
     /// Bytes of one result.
     pub max_response: usize,
     /// Brackets open at once in a request.
@@ -18,6 +22,8 @@ pub struct Limits {
     pub max_batch_response: usize,
     /// Subscriptions and streams of one connection.
     pub max_subscriptions: usize,
+    /// Those of its own messages, each of which is told each message.
+    pub max_own: usize,
     /// How long Python may take from its start to ready.
     pub startup_timeout: Duration,
     /// How long running calls may take to end at a restart.
@@ -32,6 +38,8 @@ impl Default for Limits {
     fn default() -> Limits {
         Limits {
             max_request: 32 << 20,
+            max_id: 256,
+            max_pending: 256 << 20,
             max_response: 64 << 20,
             max_nesting: 128,
             max_connections: 1024,
@@ -39,6 +47,7 @@ impl Default for Limits {
             max_batch: 1024,
             max_batch_response: 64 << 20,
             max_subscriptions: 1024,
+            max_own: 8,
             startup_timeout: Duration::from_secs(600),
             drain_timeout: Duration::from_secs(30),
             stall_timeout: Duration::from_secs(10),

@@ -28,7 +28,7 @@ use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use baskd_protocol::error::CancelledBy;
+use baskd_protocol::error::{CancelledBy, Error};
 use serde_json::Value;
 use tokio::sync::{Notify, mpsc, oneshot};
 
@@ -147,6 +147,8 @@ struct Shared {
     deadlines: deadlines::Deadlines,
     /// Something is there to be written to Python.
     work: Notify,
+    /// The gate of the table has changed.
+    started: Notify,
     /// The last waiting call was answered, or Python has nothing to do.
     rest: Notify,
     journal: Journal,
@@ -159,12 +161,13 @@ impl Backend {
     pub fn start(options: Options, journal: Journal, logs: Rc<Logs>) -> Backend {
         let (orders, inbox) = mpsc::channel(16);
         let shared = Rc::new(Shared {
-            calls: RefCell::new(Calls::new(options.limits.max_calls)),
+            calls: RefCell::new(Calls::new(options.limits.max_calls, options.limits.max_pending)),
             options,
             logs,
             page: RefCell::new(None),
             deadlines: deadlines::Deadlines::default(),
             work: Notify::new(),
+            started: Notify::new(),
             rest: Notify::new(),
             journal,
             status: RefCell::default(),
@@ -226,6 +229,20 @@ impl Backend {
     /// The live controller's methods, once there was one.
     pub fn methods(&self) -> Option<Rc<Methods>> {
         self.shared.calls.borrow().methods.clone()
+    }
+
+    /// As [`Backend::methods`], waiting for the first start to end; the error of that if it fails.
+    pub async fn methods_known(&self) -> Result<Rc<Methods>, Error> {
+        loop {
+            let started = self.shared.started.notified();
+            if let Some(methods) = self.methods() {
+                return Ok(methods);
+            }
+            if let Some(error) = self.shared.calls.borrow().refusal() {
+                return Err(error);
+            }
+            started.await;
+        }
     }
 
     /// Lets running calls end, then starts Python anew. An error says why the new one is not ready.

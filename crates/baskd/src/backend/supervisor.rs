@@ -109,7 +109,7 @@ impl Supervisor {
     /// Starts a process and stays with it to its end.
     async fn live(&mut self) -> Next {
         self.set(State::Starting, None);
-        self.shared.calls.borrow_mut().set_gate(Gate::Hold { starting: true });
+        self.set_gate(Gate::Hold { starting: true });
         let mut worker = match self.start() {
             Ok(worker) => worker,
             Err(reason) => {
@@ -253,6 +253,7 @@ impl Supervisor {
             ready.controller, ready.python, ready.codec
         ));
         self.shared.calls.borrow_mut().ready(Rc::new(Methods::new(ready)));
+        self.shared.started.notify_waiters();
         self.shared.work.notify_one();
         for asker in self.askers.drain(..) {
             // Whoever asked may be gone.
@@ -281,7 +282,7 @@ impl Supervisor {
     async fn drain(&mut self, worker: &mut Worker) -> Next {
         self.set(State::Starting, None);
         self.shared.logs.info("restart: running calls are ended first");
-        self.shared.calls.borrow_mut().set_gate(Gate::Hold { starting: false });
+        self.set_gate(Gate::Hold { starting: false });
         let limit = self.shared.options.limits.drain_timeout;
         match timeout(limit, self.until(worker, |shared| shared.calls.borrow().nothing_sent())).await {
             Ok(Some(exit)) => return self.died(exit),
@@ -304,10 +305,7 @@ impl Supervisor {
     /// Answers what there is within `grace`, cancels the rest, and ends Python.
     async fn finish(&mut self, worker: &mut Worker, grace: Duration) {
         self.set(State::Stopping, None);
-        self.shared
-            .calls
-            .borrow_mut()
-            .set_gate(Gate::Finishing(Error::cancelled(CancelledBy::Shutdown)));
+        self.set_gate(Gate::Finishing(Error::cancelled(CancelledBy::Shutdown)));
         let answered = timeout(grace, self.until(worker, |shared| shared.calls.borrow().is_idle())).await;
         self.shared
             .with_page(|calls, page| calls.end_all(CancelledBy::Shutdown, page));
@@ -413,16 +411,13 @@ impl Supervisor {
         self.set(State::BackingOff, Some(failure.reason.clone()));
         if !failure.was_ready {
             let retry_ms = u64::try_from(pause.as_millis()).ok();
-            self.shared
-                .calls
-                .borrow_mut()
-                .set_gate(Gate::Closed(Error::backend_unavailable(
-                    &failure.reason,
-                    &failure.stderr,
-                    retry_ms,
-                )));
+            self.set_gate(Gate::Closed(Error::backend_unavailable(
+                &failure.reason,
+                &failure.stderr,
+                retry_ms,
+            )));
         } else {
-            self.shared.calls.borrow_mut().set_gate(Gate::Hold { starting: true });
+            self.set_gate(Gate::Hold { starting: true });
         }
         tokio::select! {
             () = sleep(pause) => Next::Start,
@@ -449,10 +444,7 @@ impl Supervisor {
             .logs
             .warn("Python is not started again until its controller changes or `baskd restart` is called");
         self.set(State::Unavailable, Some(reason.clone()));
-        self.shared
-            .calls
-            .borrow_mut()
-            .set_gate(Gate::Closed(Error::backend_unavailable(&reason, &failure.stderr, None)));
+        self.set_gate(Gate::Closed(Error::backend_unavailable(&reason, &failure.stderr, None)));
         let file = match &self.shared.options.controller {
             Controller::File { path, .. } => Some(path.clone()),
             _ => None,
@@ -486,11 +478,16 @@ impl Supervisor {
 
     fn stopped(&self, done: oneshot::Sender<()>) {
         self.set(State::Stopping, None);
+        self.set_gate(Gate::Closed(Error::cancelled(CancelledBy::Shutdown)));
         let mut calls = self.shared.calls.borrow_mut();
-        calls.set_gate(Gate::Closed(Error::cancelled(CancelledBy::Shutdown)));
         calls.end_all(CancelledBy::Shutdown, None);
         // Nobody may be waiting any more.
         let _ = done.send(());
+    }
+
+    fn set_gate(&self, gate: Gate) {
+        self.shared.calls.borrow_mut().set_gate(gate);
+        self.shared.started.notify_waiters();
     }
 
     fn set(&self, state: State, reason: Option<String>) {

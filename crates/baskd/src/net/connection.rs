@@ -115,7 +115,10 @@ impl Connection {
             tokio::select! {
                 ready = self.stream.readable(), if self.reading && !self.peer.is_stalled() => {
                     ready?;
-                    self.read()?;
+                    if self.read()? >= CHUNK {
+                        // There is most likely more, and others may be waiting: they come between.
+                        tokio::task::yield_now().await;
+                    }
                 },
                 ready = self.stream.writable(), if unwritten => ready?,
                 () = self.peer.outbox.changed() => {}
@@ -125,19 +128,23 @@ impl Connection {
         }
     }
 
-    fn read(&mut self) -> io::Result<()> {
+    /// Reads a chunk, and handles what is whole. Returns how many bytes came.
+    fn read(&mut self) -> io::Result<usize> {
         let buf = &mut self.values.buf;
         buf.reserve(CHUNK);
         match self.stream.try_read_buf(buf) {
             Ok(0) => {
                 self.reading = false;
                 self.values.end(&self.peer);
+                Ok(0)
             }
-            Ok(_) => self.handle(),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            Err(error) => return Err(error),
+            Ok(read) => {
+                self.handle();
+                Ok(read)
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(0),
+            Err(error) => Err(error),
         }
-        Ok(())
     }
 
     fn handle(&mut self) {

@@ -9,6 +9,7 @@ use baskd_protocol::error::Error;
 use baskd_protocol::request::is_id;
 use baskd_protocol::scan::{Scan, Scanner};
 
+use crate::rpc::Service;
 use crate::rpc::dispatch;
 use crate::rpc::peer::Peer;
 
@@ -26,7 +27,13 @@ pub struct JsonValues {
     /// The answer to the first request of a connection too many.
     refusal: Option<Error>,
     stopped: bool,
+    service: Rc<Service>,
+    /// What of `buf` is counted in the service's pending bytes.
+    counted: usize,
 }
+
+/// A half message of so many bytes is not worth counting.
+const SMALL: usize = 256 << 10;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum State {
@@ -58,6 +65,8 @@ impl JsonValues {
             is_first: true,
             refusal,
             stopped: false,
+            service: peer.service.clone(),
+            counted: 0,
         }
     }
 
@@ -77,6 +86,9 @@ impl JsonValues {
             self.stopped = peer.is_stalled();
             if self.stopped {
                 return Then::GoOn;
+            }
+            if self.state != State::Inside && self.counted > 0 {
+                self.uncount();
             }
             let more = match self.state {
                 State::Between => self.between(peer),
@@ -102,6 +114,7 @@ impl JsonValues {
         if self.state == State::Inside {
             dispatch::refuse(peer, &Error::parse("the last message is not complete"));
         }
+        self.uncount();
         self.state = State::Between;
         self.stopped = false;
         self.buf = Vec::new();
@@ -138,7 +151,22 @@ impl JsonValues {
         let value = &self.buf[self.at..];
         self.is_first = false;
         match self.scanner.scan(value) {
-            Scan::Incomplete if value.len() <= limits.max_request => return None,
+            Scan::Incomplete if value.len() <= limits.max_request => {
+                // A little of each connection is counted by their number.
+                let counted = if value.len() > SMALL { value.len() } else { 0 };
+                let fits = self
+                    .service
+                    .keep(std::mem::replace(&mut self.counted, counted), counted);
+                if fits || counted == 0 {
+                    return None;
+                }
+                dispatch::refuse_as(peer, self.id(), &Error::overloaded_bytes(limits.max_pending));
+                self.scanner.skip_rest();
+                self.at = self.buf.len();
+                self.state = State::SkippingValue;
+                self.uncount();
+                return None;
+            }
             Scan::Incomplete => {
                 self.refuse_too_large(peer);
                 self.scanner.skip_rest();
@@ -175,7 +203,12 @@ impl JsonValues {
         Some(Then::GoOn)
     }
 
+    fn uncount(&mut self) {
+        self.service.keep(std::mem::take(&mut self.counted), 0);
+    }
+
     fn finish(&mut self, end: usize) {
+        self.uncount();
         self.at += end;
         self.state = State::Between;
     }
@@ -239,6 +272,12 @@ impl JsonValues {
                 None
             }
         }
+    }
+}
+
+impl Drop for JsonValues {
+    fn drop(&mut self) {
+        self.uncount();
     }
 }
 

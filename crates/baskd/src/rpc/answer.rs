@@ -22,21 +22,24 @@ pub(crate) struct Batch {
 }
 
 struct Parts {
-    /// By place in the array; empty while not answered, or for a notification.
+    /// By place in the array; empty while not answered, or for a notification. All of them, once they are too large.
     texts: Vec<Vec<u8>>,
     owed: usize,
     bytes: usize,
+    too_large: bool,
 }
 
 impl Batch {
     pub(crate) fn new(entries: usize) -> Rc<Batch> {
         // One more than the entries is owed, so that it is not sent before all of them were begun.
+        let parts = Parts {
+            texts: vec![Vec::new(); entries],
+            owed: 1,
+            bytes: 0,
+            too_large: false,
+        };
         Rc::new(Batch {
-            parts: RefCell::new(Parts {
-                texts: vec![Vec::new(); entries],
-                owed: 1,
-                bytes: 0,
-            }),
+            parts: RefCell::new(parts),
         })
     }
 
@@ -47,38 +50,38 @@ impl Batch {
     }
 
     fn settle(&self, peer: &Rc<Peer>, part: Option<(usize, Vec<u8>)>) {
+        let service = &peer.service;
+        let limit = service.limits.max_batch_response;
         let mut parts = self.parts.borrow_mut();
-        if let Some((at, text)) = part {
-            let limit = peer.service.limits.max_batch_response;
-            if parts.bytes <= limit {
-                parts.bytes += text.len();
-                parts.texts[at] = text;
-            }
-            if parts.bytes > limit {
+        if let Some((at, text)) = part.filter(|_| !parts.too_large) {
+            let bytes = parts.bytes + text.len();
+            let fits = service.keep(parts.bytes, bytes) && bytes <= limit;
+            parts.bytes = bytes;
+            parts.texts[at] = text;
+            if !fits {
+                parts.too_large = true;
                 parts.texts.clear();
+                service.keep(std::mem::take(&mut parts.bytes), 0);
             }
         }
         parts.owed -= 1;
         if parts.owed == 0 {
-            let limit = peer.service.limits.max_batch_response;
-            if parts.bytes > limit {
+            service.keep(std::mem::take(&mut parts.bytes), 0);
+            if parts.too_large {
                 let error = Error::batch_response_too_large(limit).to_json();
                 peer.outbox.push(|out| {
                     reply::error(out, "null", &error);
                     out.push(b'\n');
                 });
-            } else if parts.bytes > 0 {
-                let answered: Vec<&[u8]> = parts
-                    .texts
-                    .iter()
-                    .filter(|text| !text.is_empty())
-                    .map(Vec::as_slice)
-                    .collect();
-                peer.outbox.push(|out| {
-                    out.push(b'[');
-                    out.extend_from_slice(&answered.join(&b','));
-                    out.extend_from_slice(b"]\n");
-                });
+            } else {
+                let answered: Vec<_> = parts.texts.drain(..).filter(|text| !text.is_empty()).collect();
+                if !answered.is_empty() {
+                    peer.outbox.push(|out| {
+                        out.push(b'[');
+                        out.extend_from_slice(&answered.join(&b','));
+                        out.extend_from_slice(b"]\n");
+                    });
+                }
             }
         }
         peer.paid();

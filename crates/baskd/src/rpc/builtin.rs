@@ -30,7 +30,7 @@ const NAMES: &[&str] = &[
 
 pub(crate) fn run(peer: &Rc<Peer>, method: &str, params: Option<&str>, answer: Answer) {
     let result = match method {
-        "rpc.discover" => discover::document(peer, params),
+        "rpc.discover" => return rpc_discover(peer, params, answer),
         "rpc.cancel" | "$/cancelRequest" => rpc_cancel(peer, params),
         "stream.more" => stream_more(peer, params),
         "stream.cancel" => stream_cancel(peer, params),
@@ -63,6 +63,19 @@ fn refuse_in_batch(answer: &Answer, method: &str) -> Result<(), Error> {
     } else {
         Ok(())
     }
+}
+
+fn rpc_discover(peer: &Peer, params: Option<&str>, answer: Answer) {
+    if let Err(error) = no_params(params) {
+        return answer.error(&error);
+    }
+    let backend = peer.service.backend.clone();
+    tokio::task::spawn_local(async move {
+        match backend.methods_known().await {
+            Ok(methods) => answer.result(discover::document(&methods.ready).to_string().as_bytes()),
+            Err(error) => answer.error(&error),
+        }
+    });
 }
 
 fn rpc_cancel(peer: &Peer, params: Option<&str>) -> Result<String, Error> {
@@ -106,6 +119,10 @@ fn messages_subscribe(peer: &Rc<Peer>, params: Option<&str>) -> Result<String, E
     let method = params.string(1)?;
     match scope.as_deref() {
         Some("own") => {
+            let limit = peer.service.limits.max_own;
+            if peer.own.borrow().len() >= limit {
+                return Err(Error::too_many_subscriptions(limit));
+            }
             let id = peer.subscribe()?;
             peer.own.borrow_mut().push(Own { id, method });
             Ok(id.to_string())

@@ -1,21 +1,10 @@
 //! The OpenRPC document, made from what the live controller's router told of its methods.
 
-use baskd_protocol::error::Error;
 use serde_json::{Map, Value, json};
 
-use super::params::Params;
-use super::peer::Peer;
 use crate::backend::wire::{Method, Ready};
 
-pub(crate) fn document(peer: &Peer, params: Option<&str>) -> Result<String, Error> {
-    Params::read(params, &[])?;
-    match peer.service.backend.methods() {
-        Some(methods) => Ok(openrpc(&methods.ready).to_string()),
-        None => Err(Error::backend_unavailable("it has not been ready yet", &[], None)),
-    }
-}
-
-fn openrpc(ready: &Ready) -> Value {
+pub(crate) fn document(ready: &Ready) -> Value {
     let mut info = Map::from_iter([
         ("title".to_owned(), ready.controller.clone().into()),
         ("version".to_owned(), env!("CARGO_PKG_VERSION").into()),

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use baskd_protocol::error::Error;
 use baskd_protocol::reply;
-use baskd_protocol::request::Request;
+use baskd_protocol::request::{Invalid, Request};
 use baskd_protocol::scan::{Members, Scan, Scanner, Span};
 
 use super::answer::{Answer, Batch};
@@ -19,12 +19,24 @@ use crate::backend::NewCall;
 
 /// A whole JSON object.
 pub fn object(peer: &Rc<Peer>, text: &str, members: &Members) {
-    match Request::read(text, members) {
+    match read(peer, text, members) {
         Ok(request) => {
             let answer = Answer::alone(peer, request.id);
             dispatch(peer, &request, answer);
         }
         Err(invalid) => Answer::alone(peer, Some(invalid.id)).error(&invalid.error),
+    }
+}
+
+fn read<'a>(peer: &Peer, text: &'a str, members: &Members) -> Result<Request<'a>, Invalid<'a>> {
+    let request = Request::read(text, members)?;
+    let limit = peer.service.limits.max_id;
+    match request.id {
+        Some(id) if id.len() > limit => {
+            let error = Error::invalid_request(format!("an `id` may have {limit} bytes"));
+            Err(Invalid { id: "null", error })
+        }
+        _ => Ok(request),
     }
 }
 
@@ -48,7 +60,7 @@ pub fn batch(peer: &Rc<Peer>, text: &str, entries: &[Span], count: usize) {
                 .error(&Error::invalid_request("an entry of a batch must be an object"));
             continue;
         }
-        match Request::read(entry, scanner.members()) {
+        match read(peer, entry, scanner.members()) {
             Ok(request) => {
                 let answer = Answer::in_batch(peer, request.id, &batch, place);
                 dispatch(peer, &request, answer);

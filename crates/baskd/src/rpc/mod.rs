@@ -40,6 +40,8 @@ pub struct Service {
     /// What `daemon.status` says of the daemon itself.
     pub(crate) about: About,
     pub(crate) connections: Cell<usize>,
+    /// Bytes of messages that came in half, and of batches that are answered in part.
+    pub(crate) pending: Cell<usize>,
     next_id: Cell<u64>,
     /// Asked to stop.
     pub(crate) stop: CancellationToken,
@@ -62,6 +64,7 @@ impl Service {
             hub,
             about,
             connections: Cell::new(0),
+            pending: Cell::new(0),
             next_id: Cell::new(1),
             stop,
         })
@@ -70,6 +73,13 @@ impl Service {
     /// A number that nothing else of this daemon has: for connections and subscriptions.
     pub(crate) fn next_id(&self) -> u64 {
         self.next_id.replace(self.next_id.get() + 1)
+    }
+
+    /// Changes what is counted in `pending`. False if that is more than may be now.
+    pub(crate) fn keep(&self, before: usize, now: usize) -> bool {
+        let pending = self.pending.get() - before + now;
+        self.pending.set(pending);
+        pending <= self.limits.max_pending
     }
 
     pub(crate) fn status(&self) -> Value {

@@ -1,8 +1,12 @@
 //! The params of the daemon's own methods: by name or by position, read one at a time, so that an error names the
 //! parameter.
 
+use std::borrow::Cow;
+use std::fmt;
+
 use baskd_protocol::error::Error;
 use baskd_protocol::request::unquote;
+use serde::de::{self, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
@@ -14,45 +18,27 @@ pub(crate) struct Params<'a> {
 impl<'a> Params<'a> {
     /// `names` are those the method takes, in order.
     pub(crate) fn read(text: Option<&'a str>, names: &'static [&'static str]) -> Result<Params<'a>, Error> {
-        let mut values = vec![None; names.len()];
-        match text {
-            None => {}
-            Some(array) if array.starts_with('[') => {
-                let given: Vec<&RawValue> = serde_json::from_str(array).map_err(unreadable)?;
-                if let Some(extra) = given.get(names.len()) {
-                    return Err(Error::invalid_params(
-                        &names.len().to_string(),
-                        &format!("left out: there are {} parameters", names.len()),
-                        value_of(extra),
-                    ));
-                }
-                for (place, value) in values.iter_mut().zip(given) {
-                    *place = Some(value);
-                }
-            }
-            Some(object) => {
-                let given: std::collections::HashMap<String, &RawValue> =
-                    serde_json::from_str(object).map_err(unreadable)?;
-                for (name, value) in given {
-                    match names.iter().position(|other| *other == name) {
-                        Some(at) => values[at] = Some(value),
-                        None => {
-                            let known = if names.is_empty() {
-                                "none".to_owned()
-                            } else {
-                                names.join(", ")
-                            };
-                            return Err(Error::invalid_params(
-                                &name,
-                                &format!("left out: the parameters are {known}"),
-                                value_of(value),
-                            ));
-                        }
-                    }
-                }
-            }
+        let Some(text) = text else {
+            return Ok(Params {
+                values: vec![None; names.len()],
+                names,
+            });
+        };
+        let mut refusal = None;
+        let collect = Collect {
+            names,
+            refusal: &mut refusal,
+        };
+        let read = collect.deserialize(&mut serde_json::Deserializer::from_str(text));
+        match (refusal, read) {
+            (Some(error), _) => Err(error),
+            (None, Ok(values)) => Ok(Params { values, names }),
+            (None, Err(error)) => Err(Error::invalid_params(
+                "params",
+                &format!("readable ({error})"),
+                Value::Null,
+            )),
         }
-        Ok(Params { values, names })
     }
 
     /// The parameter's JSON, null counting as absent.
@@ -93,6 +79,101 @@ fn value_of(raw: &RawValue) -> Value {
     serde_json::from_str(raw.get()).unwrap_or(Value::Null)
 }
 
-fn unreadable(error: serde_json::Error) -> Error {
-    Error::invalid_params("params", &format!("readable ({error})"), Value::Null)
+/// Collects the values of those names, and stops at the first that is too much: who sends millions of them must not keep
+/// the daemon busy.
+struct Collect<'r> {
+    names: &'static [&'static str],
+    refusal: &'r mut Option<Error>,
+}
+
+impl Collect<'_> {
+    fn refuse<E: de::Error>(self, error: Error) -> E {
+        *self.refusal = Some(error);
+        E::custom("refused")
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for Collect<'_> {
+    type Value = Vec<Option<&'de RawValue>>;
+
+    fn deserialize<D: Deserializer<'de>>(self, params: D) -> Result<Self::Value, D::Error> {
+        params.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Collect<'_> {
+    type Value = Vec<Option<&'de RawValue>>;
+
+    fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("an object or an array")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut array: A) -> Result<Self::Value, A::Error> {
+        let mut values = vec![None; self.names.len()];
+        let mut at = 0;
+        while let Some(value) = array.next_element()? {
+            let Some(place) = values.get_mut(at) else {
+                let wanted = format!("left out: there are {} parameters", self.names.len());
+                return Err(self.refuse(Error::invalid_params(&at.to_string(), &wanted, value_of(value))));
+            };
+            *place = Some(value);
+            at += 1;
+        }
+        Ok(values)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut object: A) -> Result<Self::Value, A::Error> {
+        let mut values = vec![None; self.names.len()];
+        while let Some(name) = object.next_key::<Cow<'de, str>>()? {
+            let value: &RawValue = object.next_value()?;
+            let Some(at) = self.names.iter().position(|known| *known == name) else {
+                let known = if self.names.is_empty() {
+                    "none".to_owned()
+                } else {
+                    self.names.join(", ")
+                };
+                let wanted = format!("left out: the parameters are {known}");
+                return Err(self.refuse(Error::invalid_params(&name, &wanted, value_of(value))));
+            };
+            values[at] = Some(value);
+        }
+        Ok(values)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NAMES: &[&str] = &["id", "n"];
+
+    fn read(text: &str) -> Result<(Option<&str>, Option<u64>), String> {
+        let params = Params::read(Some(text), NAMES).map_err(|error| error.message)?;
+        Ok((params.raw(0), params.number(1).map_err(|error| error.message)?))
+    }
+
+    #[test]
+    fn by_name_or_by_position() {
+        assert_eq!(read(r#"{"n":5,"id":"a"}"#), Ok((Some("\"a\""), Some(5))));
+        assert_eq!(read(r#"["a",5]"#), Ok((Some("\"a\""), Some(5))));
+        assert_eq!(read("[]"), Ok((None, None)));
+        assert_eq!(read(r#"{"\u0069d":null}"#), Ok((None, None)));
+        assert!(Params::read(None, NAMES).unwrap().raw(0).is_none());
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        assert_eq!(
+            read(r#"{"x":1}"#).unwrap_err(),
+            "The parameter `x` must be left out: the parameters are id, n, not 1."
+        );
+        assert_eq!(
+            read("[1,2,3]").unwrap_err(),
+            "The parameter `2` must be left out: there are 2 parameters, not 3."
+        );
+        assert_eq!(
+            read("[1,-2]").unwrap_err(),
+            "The parameter `n` must be a whole number, 0 or more, not -2."
+        );
+    }
 }

@@ -12,14 +12,14 @@ use super::{Call, Calls, Flow, Gate, Property, WINDOW_BYTES};
 impl Calls {
     /// Takes a call in, or answers it at once where it can't be taken.
     pub(crate) fn submit(&mut self, new: NewCall<'_>) -> Option<CallId> {
-        let refusal = match &self.gate {
-            Gate::Closed(error) | Gate::Finishing(error) => Some(error.clone()),
-            Gate::Open | Gate::Hold { .. } => None,
-        };
+        let refusal = self.refusal();
         let known = self.methods.as_ref().map(|methods| methods.find(new.method));
         let refusal = refusal
             .or_else(|| known.as_ref().and_then(|found| found.as_ref().err().cloned()))
             .or_else(|| (self.queued + self.sent >= self.max_calls).then(|| Error::overloaded(self.max_calls)));
+        let params_bytes = new.params.map_or(0, str::len);
+        let room = self.max_params_bytes.saturating_sub(self.params_bytes);
+        let refusal = refusal.or_else(|| (params_bytes > room).then(|| Error::overloaded_bytes(self.max_params_bytes)));
         if let Some(error) = refusal {
             new.sink.end(Outcome::Error(&error.to_json()));
             return None;
@@ -30,6 +30,7 @@ impl Calls {
         if accepted {
             sink.accepted();
         }
+        self.params_bytes += params_bytes;
         let slot = self.free.pop().unwrap_or_else(|| {
             self.slots.push(None);
             self.slots.len() - 1

@@ -46,6 +46,9 @@ pub(crate) struct Calls {
     free: Vec<usize>,
     next_number: u64,
     max_calls: usize,
+    /// Bytes of params in the table, and how many there may be.
+    params_bytes: usize,
+    max_params_bytes: usize,
     queue: Queue,
     queued: usize,
     /// Sent calls that are not known to have begun, oldest first.
@@ -132,12 +135,15 @@ pub(crate) struct Running {
 }
 
 impl Calls {
-    pub(crate) fn new(max_calls: usize) -> Calls {
+    /// `max_params_bytes`: of all calls together.
+    pub(crate) fn new(max_calls: usize, max_params_bytes: usize) -> Calls {
         Calls {
             slots: Vec::new(),
             free: Vec::new(),
             next_number: 1,
             max_calls: max_calls.min(SLOTS),
+            params_bytes: 0,
+            max_params_bytes,
             queue: Queue::default(),
             queued: 0,
             ahead: VecDeque::new(),
@@ -150,6 +156,14 @@ impl Calls {
             held: Vec::new(),
             answered: 0,
             some_full: false,
+        }
+    }
+
+    /// What new calls are answered, where none is taken.
+    pub(crate) fn refusal(&self) -> Option<Error> {
+        match &self.gate {
+            Gate::Closed(error) | Gate::Finishing(error) => Some(error.clone()),
+            Gate::Open | Gate::Hold { .. } => None,
         }
     }
 
@@ -221,11 +235,17 @@ impl Calls {
         self.slots.get_mut(slot_of(id))?.as_mut().filter(|call| call.id == id)
     }
 
-    fn release(&mut self, id: CallId) -> Option<Box<dyn Sink>> {
+    /// Takes a call out of the table.
+    fn take(&mut self, id: CallId) -> Option<Call> {
         self.peek(id)?;
         let call = self.slots[slot_of(id)].take()?;
         self.free.push(slot_of(id));
-        call.sink
+        self.params_bytes -= call.params.as_ref().map_or(0, |params| params.len());
+        Some(call)
+    }
+
+    fn release(&mut self, id: CallId) -> Option<Box<dyn Sink>> {
+        self.take(id)?.sink
     }
 }
 

@@ -60,7 +60,7 @@ impl Table {
 
     fn starting() -> Table {
         Table {
-            calls: Calls::new(1000),
+            calls: Calls::new(1000, 1 << 20),
             page: Page::new().unwrap(),
             seen: Seen::default(),
         }
@@ -408,6 +408,18 @@ fn a_full_table_answers_overloaded() {
     table.seen();
     assert!(table.call(1, "more", "f").is_none());
     assert_eq!(table.seen(), ["more ! -32025 1000"]);
+}
+
+#[test]
+fn the_params_of_all_calls_together_have_a_limit() {
+    let mut table = Table::new();
+    let params = format!("[\"{}\"]", "x".repeat(600_000));
+    let first = table.call_with(1, "a", "f", Some(&params), || Taken::Now).unwrap();
+    assert!(table.call_with(1, "b", "f", Some(&params), || Taken::Now).is_none());
+    assert_eq!(table.seen(), ["b ! -32025 1048576"]);
+    table.fill();
+    table.calls.reply(first, Outcome::Result(b"1"));
+    assert!(table.call_with(1, "c", "f", Some(&params), || Taken::Now).is_some());
 }
 
 #[test]

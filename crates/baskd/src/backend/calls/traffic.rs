@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use baskd_protocol::error::CancelledBy;
 
-use super::super::page::{Page, SLOT_BITS, slot_of};
+use super::super::page::{Page, SLOT_BITS};
 use super::super::{CallId, Item, Outcome, Taken, wire};
 use super::{AHEAD, Call, Calls, Gate, Held, MAX_OUT, WINDOW_BYTES};
 
@@ -62,10 +62,7 @@ impl Calls {
         }
         self.answered += 1;
         self.sent -= 1;
-        let Some(mut call) = self.slots[slot_of(id)].take() else {
-            return false;
-        };
-        self.free.push(slot_of(id));
+        let Some(mut call) = self.take(id) else { return false };
         match (call.sink.take(), call.property.take(), outcome) {
             (None, ..) => self.abandoned -= 1,
             (Some(sink), Some(property), Outcome::Result(result)) => self.held.push(Held {

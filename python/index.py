@@ -5,11 +5,15 @@
 CONTROLLER is path/to/controller.py, path.py:Class or package.module:Class; without one, the example beside this file.
 """
 
+import os
 import sys
 
 
 def main() -> int:
     """Runs a Router. What it imports is imported here, so that a spawned child, which imports this file, is spared."""
+    folder = os.path.dirname(os.path.abspath(__file__))
+    if folder not in sys.path:
+        sys.path.insert(0, folder)  # Python may have been told to leave it out, by PYTHONSAFEPATH.
     from router import Router
 
     return Router(*sys.argv[1:2]).run()

@@ -19,7 +19,8 @@ __all__ = ["BaseController", "Cancelled", "__version__", "cancelled", "concurren
 
 
 def __getattr__(name: str) -> Any:
-    if not name.startswith("_"):
+    # Not for just any name: the import system asks for those of submodules, too.
+    if name in ("connect", "connect_async") or name[:1].isupper():
         from importlib import import_module
 
         try:

@@ -19,23 +19,16 @@ class Descriptors(NamedTuple):
 
 
 def take() -> Descriptors:
-    """Moves fds 0 and 1 to private numbers; 0 becomes /dev/null, and 1 what is printed: a log pipe, else stderr."""
-    wire_in, wire_out = os.dup(0), os.dup(1)  # dup() gives descriptors that a child does not inherit
+    """The wire's ends and the page as the daemon gave them, by number; without a daemon, what was stdin and stdout."""
+    given = [int(number) for number in os.environ.pop("BASKD_FDS", "").split(",") if number]
+    if given:
+        wire_in, wire_out, page = given
+        for descriptor in given:
+            os.set_inheritable(descriptor, False)
+    else:
+        wire_in, wire_out, page = *_move_standard(), None
     for wire in (wire_in, wire_out):
         os.set_blocking(wire, True)
-
-    null = os.open(os.devnull, os.O_RDONLY)
-    os.dup2(null, 0)
-    os.close(null)
-
-    printed = _from_environment("BASKD_STDOUT_FD")
-    os.dup2(2 if printed is None else printed, 1)
-    if printed is not None and printed > 2:
-        os.close(printed)
-
-    page = _from_environment("BASKD_PAGE_FD")
-    if page is not None:
-        os.set_inheritable(page, False)
 
     # What is printed is in the log as soon as its line is whole, and no character can make a print() raise.
     _as_utf8(sys.stdin, errors="replace")
@@ -44,9 +37,14 @@ def take() -> Descriptors:
     return Descriptors(wire_in, wire_out, page)
 
 
-def _from_environment(name: str) -> Optional[int]:
-    text = os.environ.pop(name, "")
-    return int(text) if text.isdigit() else None
+def _move_standard() -> tuple[int, int]:
+    """Moves fds 0 and 1 to private numbers; 0 becomes /dev/null, and what is printed to 1 goes to stderr."""
+    moved = os.dup(0), os.dup(1)  # dup() gives descriptors that a child does not inherit
+    null = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(null, 0)
+    os.close(null)
+    os.dup2(2, 1)
+    return moved
 
 
 def _as_utf8(stream: Any, **how: Any) -> None:

@@ -22,7 +22,7 @@ from .wire import Outbox, Reader
 PROTOCOL = 1
 
 # How long threads of the controller's own may go on after everything else has ended, in seconds.
-_EXIT_GRACE = 3.0
+_EXIT_GRACE = 1.5
 
 
 class StartError(Exception):
@@ -231,10 +231,15 @@ def _lose_patience(status: int) -> None:
     import atexit
 
     sleep(_EXIT_GRACE)
-    atexit._run_exitfuncs()
-    for stream in (sys.stdout, sys.stderr):
-        stream.flush()
-    os._exit(status)
+    try:
+        # Where the main thread waits for other threads, it has not come to them; they have only so long, either.
+        handlers = threading.Thread(target=atexit._run_exitfuncs, daemon=True)
+        handlers.start()
+        handlers.join(_EXIT_GRACE)
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+    finally:  # Whatever has become of them.
+        os._exit(status)
 
 
 def _end_with_daemon(wire_out: int) -> None:

@@ -48,18 +48,14 @@ class Spawned:
         self._stdout, stdout_write = os.pipe()
         log_read, log_write = os.pipe()
         err_read, err_write = os.pipe()
+        given = [stdin_read, stdout_write, self._page_fd]
         self.process = subprocess.Popen(
             [sys.executable, str(INDEX)],
-            stdin=stdin_read,
-            stdout=stdout_write,
+            stdin=subprocess.DEVNULL,
+            stdout=log_write,
             stderr=err_write,
-            pass_fds=[log_write, self._page_fd],
-            env={
-                **os.environ,
-                "BASKD_STDOUT_FD": str(log_write),
-                "BASKD_PAGE_FD": str(self._page_fd),
-                **(environment or {}),
-            },
+            pass_fds=given,
+            env={**os.environ, "BASKD_FDS": ",".join(map(str, given)), **(environment or {})},
             start_new_session=True,
             cwd=cwd,
         )

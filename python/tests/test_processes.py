@@ -71,16 +71,18 @@ class TestEnd(unittest.TestCase):
 
         page = os.memfd_create("page")
         os.ftruncate(page, 16 * SLOTS)
+        null = os.open(os.devnull, os.O_RDWR)
         done = subprocess.run(
             [sys.executable, str(INDEX)],
             stdin=subprocess.DEVNULL,
             capture_output=True,
-            pass_fds=[page],
-            env={**os.environ, "BASKD_PAGE_FD": str(page)},
+            pass_fds=[null, page],
+            env={**os.environ, "BASKD_FDS": f"{null},{null},{page}"},
             timeout=20,
             check=False,
         )
         os.close(page)
+        os.close(null)
         self.assertEqual((done.returncode, done.stdout, done.stderr), (0, b"", b""))
 
     def test_exit_handlers_run(self) -> None:

@@ -93,7 +93,7 @@ class Mutations(DaemonTest):
         """
         marks = [json.dumps(request(f"{number}/{n}", "get_data")).encode() for n in range(3)]
         connection.write(b"\n".join([line, *marks, b""]))
-        replies = []
+        replies: list[Any] = []
         while True:
             reply = json.loads(connection.read_line())
             if isinstance(reply, dict) and reply["id"] == f"{number}/2":

@@ -1,13 +1,15 @@
 //! `baskd serve`: startup, main loop, shutdown.
 
 use std::env;
+use std::fs::DirBuilder;
 use std::io;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::str::FromStr;
 use std::time::{Duration, Instant};
 
-use baskd_protocol::socket::{SocketError, valid_name};
+use baskd_protocol::socket::{SocketError, check_folder, valid_name};
 use directories::BaseDirs;
 use tokio::net::UnixListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -202,6 +204,7 @@ impl Daemon {
         // With the lock held, the instance's state is ours as well.
         let state_dir = states.join(&options.name);
         let logs = Rc::new(Logs::default());
+        private_folder(&state_dir)?;
         let journal = Journal::open(&state_dir, &logs).map_err(|source| Error::State {
             path: state_dir.clone(),
             source,
@@ -278,6 +281,20 @@ impl Daemon {
             }
         }
     }
+}
+
+/// The folder that Python is run from and secrets may be written to is the user's alone.
+fn private_folder(folder: &Path) -> Result<(), Error> {
+    let failed = |source| Error::State {
+        path: folder.to_owned(),
+        source,
+    };
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(folder)
+        .map_err(failed)?;
+    check_folder(folder).map_err(|error| failed(io::Error::other(error)))
 }
 
 fn resolve(spec: &ControllerSpec) -> Result<Controller, Error> {

@@ -15,7 +15,6 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use tokio::sync::Notify;
 
-use super::Outcome;
 use super::calls::{Held, Property};
 use crate::logs::Logs;
 
@@ -142,7 +141,7 @@ async fn write(inner: Rc<Inner>, path: PathBuf) {
         let waiting = std::mem::take(&mut *inner.waiting.borrow_mut());
         let (now, later): (Vec<_>, Vec<_>) = waiting.into_iter().partition(|held| is_volatile(&held.property.name));
         for held in now {
-            held.sink.end(Outcome::Result(&held.result));
+            held.end(None);
         }
         if later.is_empty() {
             continue;
@@ -170,22 +169,19 @@ async fn write(inner: Rc<Inner>, path: PathBuf) {
             Error::internal(why).to_json()
         });
         for held in later {
-            held.sink.end(match &error {
-                Some(error) => Outcome::Error(error),
-                None => Outcome::Result(&held.result),
-            });
+            held.end(error.as_deref());
         }
     }
 }
 
 fn save(path: &Path, text: &[u8]) -> io::Result<()> {
     let new = path.with_extension("json.new");
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(&new)?;
+    // What a daemon that was killed has left there, or somebody else has put there, is not written to.
+    match fs::remove_file(&new) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new)?;
     file.write_all(text)?;
     file.sync_all()?;
     fs::rename(&new, path)?;
@@ -258,9 +254,12 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join(FILE);
         save(&path, b"1").unwrap();
+        fs::write(folder.path().join("victim"), "precious").unwrap();
+        std::os::unix::fs::symlink("victim", path.with_extension("json.new")).unwrap();
         save(&path, b"2").unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"2");
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+        assert_eq!(fs::read(folder.path().join("victim")).unwrap(), b"precious");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2);
     }
 }

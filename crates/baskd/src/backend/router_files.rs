@@ -2,8 +2,8 @@
 //!
 //! They are real files in the instance's own folder rather than an archive in memory, so that tracebacks show their
 //! lines and `multiprocessing` can start processes of its own. What is there is compared with what this binary carries
-//! at every start of Python, and laid anew where it differs: an older version's files, a tidied-up folder or a meddled
-//! one never run.
+//! at every start of Python, and laid anew where it differs: an older version's files or half of a tidied-up folder
+//! never run. The folder itself is private to the user.
 
 use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::{self, Write};
@@ -42,10 +42,19 @@ pub(crate) fn lay(state_dir: &Path) -> io::Result<PathBuf> {
     Ok(folder)
 }
 
+/// Whether all files are there, and no others: a stray `json.py` would be imported in place of Python's own.
 fn is_there(folder: &Path) -> bool {
-    FILES
-        .iter()
-        .all(|(name, text)| fs::read(folder.join(name)).is_ok_and(|there| there == text.as_bytes()))
+    let carried = |path: &Path| FILES.iter().any(|(name, _)| folder.join(name).starts_with(path));
+    let only_carried = |folder: &Path| {
+        let Ok(mut entries) = fs::read_dir(folder) else {
+            return false;
+        };
+        entries.all(|entry| entry.is_ok_and(|entry| entry.file_name() == "__pycache__" || carried(&entry.path())))
+    };
+    FILES.iter().all(|(name, text)| {
+        let path = folder.join(name);
+        fs::read(&path).is_ok_and(|there| there == text.as_bytes()) && path.parent().is_some_and(only_carried)
+    })
 }
 
 #[cfg(test)]
@@ -60,6 +69,13 @@ mod tests {
         let laid = fs::metadata(&index).unwrap().modified().unwrap();
         assert_eq!(lay(state.path()).unwrap(), folder);
         assert_eq!(fs::metadata(&index).unwrap().modified().unwrap(), laid);
+
+        fs::create_dir(folder.join("__pycache__")).unwrap();
+        assert_eq!(lay(state.path()).unwrap(), folder);
+        assert!(folder.join("__pycache__").exists());
+        fs::write(folder.join("json.py"), "").unwrap();
+        assert_eq!(lay(state.path()).unwrap(), folder);
+        assert!(!folder.join("json.py").exists());
 
         fs::write(&index, "import evil").unwrap();
         fs::create_dir(state.path().join("router-0.0.1-old")).unwrap();

@@ -59,14 +59,14 @@ pub(crate) fn spawn(python: &Path, router: &Path) -> io::Result<Process> {
     let (stderr, theirs_stderr) = pipe_with(PipeFlags::CLOEXEC)?;
 
     let daemon = getpid();
-    let inherited = [page.fd().try_clone_to_owned()?, theirs_stdout];
+    let inherited = [theirs_in, theirs_out, page.fd().try_clone_to_owned()?];
+    let numbers = inherited.each_ref().map(|fd| fd.as_raw_fd().to_string()).join(",");
     let mut command = Command::new(python);
     command
         .arg(router.join("index.py"))
-        .env("BASKD_PAGE_FD", inherited[0].as_raw_fd().to_string())
-        .env("BASKD_STDOUT_FD", inherited[1].as_raw_fd().to_string())
-        .stdin(Stdio::from(theirs_in))
-        .stdout(Stdio::from(theirs_out))
+        .env("BASKD_FDS", numbers)
+        .stdin(Stdio::null())
+        .stdout(Stdio::from(theirs_stdout))
         .stderr(Stdio::from(theirs_stderr))
         .process_group(0);
     let before_exec = move || {

@@ -213,8 +213,9 @@ impl Supervisor {
                             _ => "the controller's on_start failed",
                         };
                         told = Some(format!("{doing}: {}: {}", failed.kind, failed.message));
-                        // It exits by itself, unless it believes that it is ready.
+                        // It exits by itself, as a rule. Those who wait need not wait for that.
                         worker.close_input();
+                        deadline.as_mut().reset(tokio::time::Instant::now() + TERM_GRACE);
                     }
                     Event::Died(exit) => {
                         let reason = told.unwrap_or_else(|| format!("it {} before it was ready", describe(exit.status)));
@@ -223,7 +224,7 @@ impl Supervisor {
                     }
                 },
                 () = &mut deadline => {
-                    told = Some(format!("it was not ready after {limit:?}"));
+                    told.get_or_insert_with(|| format!("it was not ready after {limit:?}"));
                     worker.signal(Signal::KILL);
                     // From now on only its death is waited for.
                     deadline.as_mut().reset(tokio::time::Instant::now() + Duration::from_secs(86_400));

@@ -17,6 +17,11 @@ impl Calls {
         let refusal = refusal
             .or_else(|| known.as_ref().and_then(|found| found.as_ref().err().cloned()))
             .or_else(|| (self.queued + self.sent >= self.max_calls).then(|| Error::overloaded(self.max_calls)));
+        let property = match new.params {
+            Some(params) if new.method == "setProperty" => Property::read(params),
+            _ => Ok(None),
+        };
+        let refusal = refusal.or_else(|| property.as_ref().err().cloned());
         let params_bytes = new.params.map_or(0, str::len);
         let room = self.max_params_bytes.saturating_sub(self.params_bytes);
         let refusal = refusal.or_else(|| (params_bytes > room).then(|| Error::overloaded_bytes(self.max_params_bytes)));
@@ -49,11 +54,7 @@ impl Calls {
             has_sent_items: false,
             tries: 0,
             flow: Flow::default(),
-            property: if new.method == "setProperty" {
-                new.params.and_then(Property::read)
-            } else {
-                None
-            },
+            property: property.ok().flatten(),
             since: Instant::now(),
         });
         self.queued += 1;

@@ -19,17 +19,18 @@ mod clients;
 mod life;
 mod traffic;
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use baskd_protocol::error::Error;
+use baskd_protocol::request::unquote;
 use serde_json::value::RawValue;
 
 use super::methods::Methods;
 use super::page::{Page, SLOT_BITS, SLOTS, slot_of};
 use super::queue::Queue;
-use super::{CallId, Sink};
+use super::{CallId, Outcome, Sink};
 
 /// How many calls may be with Python without having begun. Enough that Python never waits for the daemon, few enough
 /// that a flood of one client is not before another's first call.
@@ -116,7 +117,8 @@ pub(crate) struct Property {
 /// The answer to a `setProperty`, held until the journal has it.
 pub(crate) struct Held {
     pub(crate) property: Property,
-    pub(crate) sink: Box<dyn Sink>,
+    /// None if nobody waits for it any more.
+    pub(crate) sink: Option<Box<dyn Sink>>,
     pub(crate) result: Vec<u8>,
 }
 
@@ -249,21 +251,49 @@ impl Calls {
     }
 }
 
-impl Property {
-    /// The name and value in the params of a `setProperty`; None where Python will refuse them anyway.
-    fn read(params: &str) -> Option<Property> {
-        #[derive(serde::Deserialize)]
-        struct Named {
-            name: String,
-            value: Box<RawValue>,
+impl Held {
+    /// Answers, if anybody still waits.
+    pub(crate) fn end(self, error: Option<&[u8]>) {
+        if let Some(sink) = self.sink {
+            sink.end(match error {
+                Some(error) => Outcome::Error(error),
+                None => Outcome::Result(&self.result),
+            });
         }
+    }
+}
+
+impl Property {
+    /// The name and value in the params of a `setProperty`, read as Python will read them: of members given twice the
+    /// last counts. None where they are missing or of another type, which Python refuses; an error for a name that
+    /// Python would take, and nothing else could.
+    fn read(params: &str) -> Result<Option<Property>, Error> {
         let (name, value) = if params.starts_with('[') {
-            serde_json::from_str(params).ok()?
+            match serde_json::from_str::<(&RawValue, Box<RawValue>)>(params) {
+                Ok(given) => given,
+                Err(_) => return Ok(None),
+            }
         } else {
-            let Named { name, value } = serde_json::from_str(params).ok()?;
-            (name, value)
+            let Ok(mut given) = serde_json::from_str::<HashMap<String, &RawValue>>(params) else {
+                return Ok(None);
+            };
+            match (given.remove("name"), given.remove("value")) {
+                (Some(name), Some(value)) => (name, value.to_owned()),
+                _ => return Ok(None),
+            }
         };
-        Some(Property { name, value })
+        match unquote(name.get()) {
+            Some(name) => Ok(Some(Property {
+                name: name.into_owned(),
+                value,
+            })),
+            None if name.get().starts_with('"') => Err(Error::invalid_params(
+                "name",
+                "a text without lone surrogates",
+                serde_json::Value::Null,
+            )),
+            None => Ok(None),
+        }
     }
 }
 

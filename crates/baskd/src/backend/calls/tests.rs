@@ -411,6 +411,19 @@ fn a_full_table_answers_overloaded() {
 }
 
 #[test]
+fn a_property_is_kept_though_its_client_is_gone() {
+    let mut table = Table::new();
+    let id = table
+        .call_with(1, "a", "setProperty", Some(r#"["x",1]"#), || Taken::Now)
+        .unwrap();
+    table.fill();
+    table.calls.owner_gone(1, Some(&table.page));
+    table.calls.reply(id, Outcome::Result(b"1"));
+    assert_eq!(table.calls.take_held().len(), 1);
+    assert!(table.calls.nothing_sent() && table.calls.is_idle());
+}
+
+#[test]
 fn the_params_of_all_calls_together_have_a_limit() {
     let mut table = Table::new();
     let params = format!("[\"{}\"]", "x".repeat(600_000));
@@ -450,13 +463,17 @@ fn a_closed_gate_answers_what_waits_and_what_comes() {
 #[test]
 fn a_property_that_was_set_is_held_for_the_journal() {
     let mut table = Table::new();
-    for (tag, params) in [("a", r#"{"name":"model","value": {"x":1}}"#), ("b", r#"["model",2]"#)] {
+    let twice = r#"{"name":"x","value": {"x":1},"name":"model"}"#;
+    for (tag, params) in [("a", twice), ("b", r#"["model",2]"#)] {
         let id = table
             .call_with(1, tag, "setProperty", Some(params), || Taken::Now)
             .unwrap();
         table.fill();
         table.calls.reply(id, Outcome::Result(b"1"));
     }
+    let lone = table.call_with(1, "lone", "setProperty", Some(r#"["\ud800",2]"#), || Taken::Now);
+    assert!(lone.is_none());
+    assert_eq!(table.seen(), ["lone ! -32602 null"]);
     let refused = table
         .call_with(1, "c", "setProperty", Some(r#"["_x",2]"#), || Taken::Now)
         .unwrap();
@@ -472,7 +489,7 @@ fn a_property_that_was_set_is_held_for_the_journal() {
         .collect();
     assert_eq!(properties, [("model", r#"{"x":1}"#), ("model", "2")]);
     for held in held {
-        held.sink.end(Outcome::Result(&held.result));
+        held.end(None);
     }
     assert_eq!(table.seen(), ["a = 1", "b = 1"]);
 }

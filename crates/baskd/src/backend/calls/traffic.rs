@@ -63,14 +63,20 @@ impl Calls {
         self.answered += 1;
         self.sent -= 1;
         let Some(mut call) = self.take(id) else { return false };
-        match (call.sink.take(), call.property.take(), outcome) {
-            (None, ..) => self.abandoned -= 1,
-            (Some(sink), Some(property), Outcome::Result(result)) => self.held.push(Held {
+        let sink = call.sink.take();
+        self.abandoned -= usize::from(sink.is_none());
+        match (call.property.take(), outcome) {
+            // Also if nobody waits for it any more: it was set.
+            (Some(property), Outcome::Result(result)) => self.held.push(Held {
                 property,
                 sink,
                 result: result.into(),
             }),
-            (Some(sink), _, outcome) => sink.end(outcome),
+            (_, outcome) => {
+                if let Some(sink) = sink {
+                    sink.end(outcome);
+                }
+            }
         }
         true
     }

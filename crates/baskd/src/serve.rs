@@ -1,7 +1,7 @@
 //! `baskd serve`: startup, main loop, shutdown.
 
 use std::env;
-use std::fs::DirBuilder;
+use std::fs::{DirBuilder, File};
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
@@ -110,6 +110,8 @@ pub enum Error {
     Listen(#[from] ListenError),
     #[error("the state folder {} can't be used: {source}", .path.display())]
     State { path: PathBuf, source: io::Error },
+    #[error("an instance '{name}' runs already, on another socket ({who}): choose another --name")]
+    StateInUse { name: String, who: String },
     #[error("there is no folder for state: set HOME or XDG_STATE_HOME")]
     NoState,
     #[error(transparent)]
@@ -128,7 +130,7 @@ impl Error {
                         | ListenError::NotASocket(_)
                 )
             }
-            Error::State { .. } | Error::NoState | Error::Io(_) => false,
+            Error::State { .. } | Error::StateInUse { .. } | Error::NoState | Error::Io(_) => false,
         }
     }
 }
@@ -168,7 +170,8 @@ pub struct Daemon {
     service: Rc<Service>,
     backend: Backend,
     listener: Listener,
-    lock: Lock,
+    /// On the socket, and on the state.
+    locks: (Lock, File),
     grace: Duration,
     stop: CancellationToken,
 }
@@ -201,10 +204,9 @@ impl Daemon {
         let about = format!("pid {}, {described}", std::process::id());
         let (listener, lock) = listen::listen(&options.socket, &about)?;
 
-        // With the lock held, the instance's state is ours as well.
         let state_dir = states.join(&options.name);
         let logs = Rc::new(Logs::default());
-        private_folder(&state_dir)?;
+        let state_lock = private_folder(&state_dir, &options.name, &about)?;
         let journal = Journal::open(&state_dir, &logs).map_err(|source| Error::State {
             path: state_dir.clone(),
             source,
@@ -235,7 +237,7 @@ impl Daemon {
             service,
             backend,
             listener,
-            lock,
+            locks: (lock, state_lock),
             grace: options.grace,
             stop,
         })
@@ -260,7 +262,7 @@ impl Daemon {
         }
         self.service.logs.info("stopped");
         // Only now may another daemon have the path, and the state.
-        drop(self.lock);
+        drop(self.locks);
     }
 
     async fn accept(&self, socket: &UnixListener, connections: &mut JoinSet<()>, closing: &CancellationToken) {
@@ -283,8 +285,8 @@ impl Daemon {
     }
 }
 
-/// The folder that Python is run from and secrets may be written to is the user's alone.
-fn private_folder(folder: &Path) -> Result<(), Error> {
+/// The folder that Python is run from is the user's alone, and one daemon's: two sockets may have one name.
+fn private_folder(folder: &Path, name: &str, about: &str) -> Result<File, Error> {
     let failed = |source| Error::State {
         path: folder.to_owned(),
         source,
@@ -294,7 +296,12 @@ fn private_folder(folder: &Path) -> Result<(), Error> {
         .mode(0o700)
         .create(folder)
         .map_err(failed)?;
-    check_folder(folder).map_err(|error| failed(io::Error::other(error)))
+    check_folder(folder).map_err(|error| failed(io::Error::other(error)))?;
+    let lock = listen::lock_file(&folder.join("lock"), about).map_err(failed)?;
+    lock.map_err(|who| Error::StateInUse {
+        name: name.to_owned(),
+        who,
+    })
 }
 
 fn resolve(spec: &ControllerSpec) -> Result<Controller, Error> {

@@ -32,8 +32,11 @@ use super::{Outcome, Shared};
 const CHUNK: usize = 64 << 10;
 /// A buffer that grew beyond this for one large message is given back.
 const KEEP: usize = 1 << 20;
-/// What is read at most from a dead process's wire, which a grandchild may still be filling.
-const MAX_DRAIN: usize = 64 << 20;
+/// What is read at most from a dead process's wire: more than a pipe holds can only come from a grandchild that still
+/// fills it.
+const MAX_DRAIN: usize = 1 << 20;
+/// How often it is said, at most, that something on the wire makes no sense.
+const COMPLAIN_EVERY: Duration = Duration::from_secs(1);
 
 /// What the supervisor has to know.
 pub(crate) enum Event {
@@ -74,6 +77,9 @@ pub(crate) struct Worker {
     skipping: bool,
     stdout: LogPipe,
     stderr: LogPipe,
+    /// How many lines made no sense, and when that was last said.
+    senseless: u64,
+    complained: Option<Instant>,
     tick: Interval,
     started: Instant,
     life: Life,
@@ -104,6 +110,8 @@ impl Worker {
             inbox: Vec::new(),
             searched: 0,
             skipping: false,
+            senseless: 0,
+            complained: None,
             tick,
             started: Instant::now(),
             life: Life::NeverReady,
@@ -251,11 +259,19 @@ impl Worker {
         };
         if !known {
             drop(calls);
-            // Without a word of it: it may hold a result.
-            self.shared.logs.warn(&format!(
-                "Python's router wrote a line of {} bytes that answers nothing",
-                line.len()
-            ));
+            self.complain();
+        }
+    }
+
+    /// A line has made no sense. Not a word of it is logged: it may hold a result.
+    fn complain(&mut self) {
+        self.senseless += 1;
+        if self.complained.is_none_or(|last| last.elapsed() >= COMPLAIN_EVERY) {
+            self.complained = Some(Instant::now());
+            let count = self.senseless;
+            self.shared
+                .logs
+                .warn(&format!("lines on Python's wire that answer nothing: {count} so far"));
         }
     }
 

@@ -3,13 +3,15 @@
 use std::env;
 use std::io::{self, IsTerminal};
 use std::path::PathBuf;
+use std::sync::mpsc;
+use std::thread;
 use std::time::Duration;
 
 use baskd::limits::Limits;
 use baskd::serve::{self, ControllerSpec, Options};
 use baskd_client::socket;
 use clap::Args;
-use tracing_appender::non_blocking::WorkerGuard;
+use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::EnvFilter;
 
 use super::Instance;
@@ -46,9 +48,26 @@ pub(crate) struct Serve {
     instance: Instance,
 }
 
+/// How many lines may wait to be written. One has 8 KiB at most; those beyond are dropped.
+const LOG_LINES: usize = 4096;
+/// How long the last of them may take.
+const LAST_LINES: Duration = Duration::from_millis(500);
+
+/// Writes what is left of the log, unless nobody takes it.
+fn flush(log: WorkerGuard) {
+    let (done, written) = mpsc::channel();
+    thread::spawn(move || {
+        drop(log);
+        // Nobody may be waiting any more.
+        let _ = done.send(());
+    });
+    // If it is not written by now, it goes with the process.
+    let _ = written.recv_timeout(LAST_LINES);
+}
+
 impl Serve {
     pub(crate) fn run(&self) -> Result<(), Failure> {
-        let _flushed_at_the_end = self.log()?;
+        let log = self.log()?;
         let options = Options {
             name: socket::instance_name(self.instance.name.as_deref(), self.instance.socket.as_deref())
                 .map_err(baskd_client::Error::from)?,
@@ -58,7 +77,9 @@ impl Serve {
             grace: self.grace,
             limits: Limits::default(),
         };
-        serve::run(options).map_err(|error| {
+        let ended = serve::run(options);
+        flush(log);
+        ended.map_err(|error| {
             let text = error.to_string();
             if error.is_usage() {
                 Failure::Usage(text)
@@ -81,7 +102,9 @@ impl Serve {
                 "`{level}` is no log level ({error}): write error, warn, info, debug or trace"
             ))
         })?;
-        let (stderr, guard) = tracing_appender::non_blocking(io::stderr());
+        let (stderr, guard) = NonBlockingBuilder::default()
+            .buffered_lines_limit(LOG_LINES)
+            .finish(io::stderr());
         let subscriber = tracing_subscriber::fmt()
             .with_env_filter(filter)
             .with_writer(stderr)

@@ -93,42 +93,41 @@ pub fn listen(path: &Path, about: &str) -> Result<(Listener, Lock), ListenError>
     ))
 }
 
-/// Takes the lock, or says who has it.
+/// Takes the lock of a path, or says who has it.
 fn lock(path: &Path, about: &str) -> Result<File, ListenError> {
-    let io = |source| ListenError::Io {
-        path: path.to_owned(),
-        source,
-    };
     let mut name = path.as_os_str().to_owned();
     name.push(".lock");
+    lock_file(Path::new(&name), about)
+        .map_err(|source| ListenError::Io {
+            path: path.to_owned(),
+            source,
+        })?
+        .map_err(|who| ListenError::Runs {
+            path: path.to_owned(),
+            who,
+        })
+}
+
+/// Locks a file of one's own, and writes into it who has it; or reads that.
+pub(crate) fn lock_file(name: &Path, about: &str) -> io::Result<Result<File, String>> {
     let mut options = OpenOptions::new();
-    options
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .custom_flags(OFlags::NOFOLLOW.bits() as i32);
-    let mut lock = options.open(name).map_err(io)?;
+    options.read(true).write(true).create(true).truncate(false).mode(0o600);
+    let mut lock = options.custom_flags(OFlags::NOFOLLOW.bits() as i32).open(name)?;
     if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
         let mut who = String::new();
         // What the other daemon wrote; it helps, and is not needed.
         let _ = lock.take(1024).read_to_string(&mut who);
-        let who = if who.trim().is_empty() {
+        let who = who.trim();
+        return Ok(Err(if who.is_empty() {
             "it is just starting".to_owned()
         } else {
-            who.trim().to_owned()
-        };
-        return Err(ListenError::Runs {
-            path: path.to_owned(),
-            who,
-        });
+            who.to_owned()
+        }));
     }
-    lock.set_len(0)
-        .and_then(|()| lock.rewind())
-        .and_then(|()| writeln!(lock, "{about}"))
-        .map_err(io)?;
-    Ok(lock)
+    lock.set_len(0)?;
+    lock.rewind()?;
+    writeln!(lock, "{about}")?;
+    Ok(Ok(lock))
 }
 
 fn bind(path: &Path, folder: &Path) -> io::Result<(UnixListener, (u64, u64))> {

@@ -54,9 +54,10 @@ impl Methods {
         self.any_concurrent && self.get(name).is_some_and(|method| method.concurrent)
     }
 
-    /// Whether the method blocks Python while it waits for its reader.
+    /// Whether the method has the main thread from its begin to its end.
     pub(crate) fn is_plain(&self, name: &str) -> bool {
-        self.get(name).is_some_and(|method| method.kind == "plain")
+        self.get(name)
+            .is_some_and(|method| method.kind == "plain" && !method.concurrent)
     }
 }
 

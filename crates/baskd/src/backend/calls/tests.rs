@@ -385,18 +385,45 @@ fn a_plain_method_may_wait_only_so_long_for_its_reader_and_a_generator_for_ever(
     assert_eq!(table.seen(), ["plain ! -32024 \"slow reader\""]);
 }
 
-#[test]
-fn python_is_killed_for_a_cancelled_call_only_when_others_wait() {
-    let mut table = Table::new();
-    let id = table.call(1, "a", "f").unwrap();
+/// A call of `method` that has begun and was cancelled.
+fn abandoned(table: &mut Table, method: &str) {
+    let id = table.call(1, "a", method).unwrap();
     table.fill();
     table.begin(id);
     table.calls.cancel(id, CancelledBy::Client, Some(&table.page));
-    let tend = |table: &mut Table, grace| table.calls.tend(&table.page, Duration::from_secs(60), grace);
+}
+
+fn tend(table: &mut Table, grace: Duration) -> bool {
+    table.calls.tend(&table.page, Duration::from_secs(60), grace)
+}
+
+#[test]
+fn python_is_killed_for_a_cancelled_call_only_when_others_wait() {
+    let mut table = Table::new();
+    abandoned(&mut table, "f");
     assert!(!tend(&mut table, Duration::ZERO));
     table.call(2, "b", "f");
+    table.fill();
     assert!(!tend(&mut table, Duration::from_secs(60)));
     assert!(tend(&mut table, Duration::ZERO));
+}
+
+#[test]
+fn python_is_not_killed_for_a_cancelled_call_that_holds_up_nobody() {
+    let mut table = Table::new();
+    abandoned(&mut table, "beside");
+    table.call(2, "b", "f");
+    table.fill();
+    assert!(!tend(&mut table, Duration::ZERO));
+
+    let mut table = Table::new();
+    abandoned(&mut table, "g");
+    let running = table.call(2, "b", "f").unwrap();
+    table.fill();
+    table.begin(running);
+    table.call(2, "c", "f");
+    table.fill();
+    assert!(!tend(&mut table, Duration::ZERO));
 }
 
 #[test]

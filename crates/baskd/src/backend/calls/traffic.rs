@@ -8,6 +8,9 @@ use super::super::page::{Page, SLOT_BITS};
 use super::super::{CallId, Item, Outcome, Taken, wire};
 use super::{AHEAD, Call, Calls, Gate, Held, MAX_OUT, WINDOW_BYTES};
 
+/// A call that has waited so long to begin is held up by something.
+const HELD_UP: Duration = Duration::from_secs(1);
+
 impl Calls {
     /// Writes as many calls as may be sent now, after what does not wait its turn.
     pub(crate) fn fill(&mut self, page: &Page, out: &mut Vec<u8>) {
@@ -111,36 +114,47 @@ impl Calls {
     }
 
     /// Ends plain calls whose `send()` has waited too long for its reader. True if Python itself has to go: a call that
-    /// was cancelled `kill_grace` ago still runs, and others wait for it.
+    /// was cancelled `kill_grace` ago still has the main thread, and others wait for that.
     pub(crate) fn tend(&mut self, page: &Page, stall: Duration, kill_grace: Duration) -> bool {
         let now = Instant::now();
         let methods = self.methods.clone();
         let is_plain = |call: &Call| methods.as_ref().is_some_and(|methods| methods.is_plain(&call.method));
-        let stalled = |call: &&Call| {
-            call.sink.is_some() && call.flow.full_since.is_some_and(|since| now - since >= stall) && is_plain(call)
+        let full_for = |call: &Call| {
+            call.flow
+                .full_since
+                .filter(|_| call.sink.is_some())
+                .map(|since| now - since)
         };
-        let ids: Vec<_> = self
-            .slots
-            .iter()
-            .flatten()
-            .filter(stalled)
-            .map(|call| call.id)
-            .collect();
-        for id in ids {
+        let calls = self.slots.iter().flatten();
+        let stalled = calls.filter(|call| full_for(call).is_some_and(|full| full >= stall) && is_plain(call));
+        for id in stalled.map(|call| call.id).collect::<Vec<_>>() {
             self.cancel(id, CancelledBy::SlowReader, Some(page));
         }
-        self.some_full = self
+        self.some_full = self.slots.iter().flatten().any(|call| full_for(call).is_some());
+        self.abandoned > 0 && self.is_held_up(page, now, kill_grace)
+    }
+
+    /// Whether a cancelled call is what keeps others from beginning: not if it is in a thread, nor if another call that
+    /// nobody has cancelled has the main thread.
+    fn is_held_up(&mut self, page: &Page, now: Instant, kill_grace: Duration) -> bool {
+        self.forget_begun(page);
+        let first = self.ahead.front().and_then(|id| self.peek(*id));
+        let waits = first.is_some_and(|call| now - call.since >= HELD_UP.min(kill_grace));
+        let methods = self.methods.as_ref();
+        let is_plain = |call: &Call| methods.is_some_and(|methods| methods.is_plain(&call.method));
+        let is_beside = |call: &Call| methods.is_some_and(|methods| methods.is_concurrent(&call.method));
+        let mut overdue = false;
+        for call in self
             .slots
             .iter()
             .flatten()
-            .any(|call| call.sink.is_some() && call.flow.full_since.is_some());
-        if self.abandoned == 0 {
-            return false;
+            .filter(|call| call.sent && page.has_begun(call.id))
+        {
+            if call.sink.is_some() && is_plain(call) {
+                return false;
+            }
+            overdue |= call.sink.is_none() && now - call.since >= kill_grace && !is_beside(call);
         }
-        self.forget_begun(page);
-        let others_wait = self.queued > 0 || !self.ahead.is_empty();
-        let overdue =
-            |call: &Call| call.sent && call.sink.is_none() && now - call.since >= kill_grace && page.has_begun(call.id);
-        others_wait && self.slots.iter().flatten().any(overdue)
+        waits && overdue
     }
 }

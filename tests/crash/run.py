@@ -63,6 +63,9 @@ def main() -> int:
             restarts = connection.call("daemon.status")["restarts"]
     wait_all_gone(places.mark)
     wrong = show(reports) + misrun(reports, record.read_text().split())
+    unbegun = sum(len(said["unbegun"]) for said in reports.values())
+    if unbegun > kills // 10:
+        wrong.append(f"{unbegun} calls did not begin: a death is to cost the call that was next, not all behind it")
     if (deaths, restarts) != (kills, kills):
         wrong.append(f"{kills} kills were meant, {deaths} processes died, and {restarts} were started again")
     places.remove()

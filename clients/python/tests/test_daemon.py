@@ -240,7 +240,7 @@ class Daemon(unittest.TestCase):
         self.assertIn("count", {method["name"] for method in self.backend.methods()})
 
     def test_another_daemon_comes_and_goes(self) -> None:
-        path = self.path + ".2"
+        path = os.path.join(os.path.dirname(self.path), "second.sock")
         first = self.serve(path)
         with baskd.connect(socket=path) as backend:
             got: list[Any] = []

@@ -181,6 +181,8 @@ def main(suites: Sequence[Suite], about: Optional[str]) -> int:
     logs = _own_logs()
     chosen = [suite for suite in suites if not options.suites or suite.name in options.suites]
     failed = [suite.name for suite in chosen if not _run(suite, logs)]
+    if not failed and logs != LOGS:
+        shutil.rmtree(logs)
     if failed:
         print(f"\nfailed: {', '.join(failed)} (their output: {os.path.relpath(logs)})")
     print(f"{len(chosen) - len(failed)} passed, {len(failed)} failed", flush=True)

@@ -271,6 +271,12 @@ impl Error {
         Error::limited(ErrorCode::Overloaded, message, limit)
     }
 
+    /// `what` there are too many of, as "properties".
+    pub fn too_many_properties(what: &str, limit: usize) -> Error {
+        let message = format!("{limit} {what} are kept already: keep such data in the controller.");
+        Error::limited(ErrorCode::Overloaded, message, limit)
+    }
+
     pub fn forbidden(uid: u32) -> Error {
         Error::new(
             ErrorCode::Forbidden,

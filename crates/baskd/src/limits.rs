@@ -24,6 +24,9 @@ pub struct Limits {
     pub max_subscriptions: usize,
     /// Those of its own messages, each of which is told each message.
     pub max_own: usize,
+    /// Properties that are kept, and their bytes in all.
+    pub max_properties: usize,
+    pub max_properties_bytes: usize,
     /// How long Python may take from its start to ready.
     pub startup_timeout: Duration,
     /// How long running calls may take to end at a restart.
@@ -48,6 +51,8 @@ impl Default for Limits {
             max_batch_response: 64 << 20,
             max_subscriptions: 1024,
             max_own: 8,
+            max_properties: 1024,
+            max_properties_bytes: 64 << 20,
             startup_timeout: Duration::from_secs(600),
             drain_timeout: Duration::from_secs(30),
             stall_timeout: Duration::from_secs(10),

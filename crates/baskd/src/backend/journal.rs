@@ -84,6 +84,20 @@ impl Journal {
         Ok(Journal { inner })
     }
 
+    /// Whether one more property, or another value, would still be within these limits.
+    pub(crate) fn has_room(&self, new: &Property, max_count: usize, max_bytes: usize) -> Result<(), Error> {
+        let properties = self.inner.properties.borrow();
+        let others = properties.iter().filter(|other| other.name != new.name);
+        let (count, bytes) = others.fold((1, size(new)), |(count, bytes), other| (count + 1, bytes + size(other)));
+        if count > max_count {
+            Err(Error::too_many_properties("properties", max_count))
+        } else if bytes > max_bytes {
+            Err(Error::too_many_properties("bytes of properties", max_bytes))
+        } else {
+            Ok(())
+        }
+    }
+
     /// Properties that were just set: they are set again in the next Python, and answered when they are on disk.
     pub(crate) fn record(&self, held: Vec<Held>) {
         if held.is_empty() {
@@ -133,6 +147,10 @@ impl Journal {
             .map(|property| property.name.clone())
             .collect()
     }
+}
+
+fn size(property: &Property) -> usize {
+    property.name.len() + property.value.get().len()
 }
 
 async fn write(inner: Rc<Inner>, path: PathBuf) {

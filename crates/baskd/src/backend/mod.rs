@@ -34,7 +34,7 @@ use tokio::sync::{Notify, mpsc, oneshot};
 
 use crate::limits::Limits;
 use crate::logs::Logs;
-use calls::Calls;
+use calls::{Calls, Property};
 use methods::Methods;
 use page::Page;
 
@@ -187,7 +187,11 @@ impl Backend {
 
     /// Makes a call. The sink is told everything else, also why the call could not be taken; then there is no id.
     pub fn call(&self, call: NewCall<'_>, timeout: Option<Duration>) -> Option<CallId> {
-        let id = self.shared.calls.borrow_mut().submit(call)?;
+        let property = match call.params {
+            Some(params) if call.method == "setProperty" => self.shared.property(params),
+            _ => Ok(None),
+        };
+        let id = self.shared.calls.borrow_mut().submit(call, property)?;
         self.shared.work.notify_one();
         if let Some(at) = timeout.and_then(|timeout| Instant::now().checked_add(timeout)) {
             let calls = self.shared.calls.borrow();
@@ -278,6 +282,17 @@ impl Backend {
 }
 
 impl Shared {
+    /// The property that a `setProperty` with these params sets, if the journal has room for it.
+    fn property(&self, params: &str) -> Result<Option<Property>, Error> {
+        let property = Property::read(params)?;
+        let limits = &self.options.limits;
+        if let Some(property) = &property {
+            self.journal
+                .has_room(property, limits.max_properties, limits.max_properties_bytes)?;
+        }
+        Ok(property)
+    }
+
     /// Changes the table of calls, then has the worker look at what there is to write.
     fn with_page<T>(&self, change: impl FnOnce(&mut Calls, Option<&Page>) -> T) -> T {
         let page = self.page.borrow().clone();

@@ -50,7 +50,7 @@ pub(crate) async fn run(shared: Rc<Shared>, orders: mpsc::Receiver<Order>) {
         orders,
         history: History::default(),
         askers: Vec::new(),
-        failures: 0,
+        file_then: None,
     };
     loop {
         let next = match supervisor.live().await {
@@ -76,7 +76,8 @@ struct Supervisor {
     history: History,
     /// Who waits for the next process to be ready.
     askers: Vec<Ready>,
-    failures: u32,
+    /// When the file that the last process was started from had been changed.
+    file_then: Option<SystemTime>,
 }
 
 /// What comes after a process.
@@ -153,6 +154,7 @@ impl Supervisor {
     }
 
     fn start(&mut self) -> Result<Worker, String> {
+        self.file_then = self.file_now();
         let options = &self.shared.options;
         let router = router_files::lay(&options.state_dir).map_err(|error| {
             format!(
@@ -239,7 +241,6 @@ impl Supervisor {
     }
 
     fn ready(&mut self, ready: super::wire::Ready) {
-        self.failures = 0;
         let took = {
             let mut status = self.shared.status.borrow_mut();
             let process = status.process.as_mut();
@@ -393,7 +394,6 @@ impl Supervisor {
 
     fn failed(&mut self, life: Life, failure: Failure) -> Next {
         if life == Life::NeverReady {
-            self.failures += 1;
             self.shared
                 .logs
                 .warn(&format!("Python did not start: {}", failure.reason));
@@ -446,19 +446,10 @@ impl Supervisor {
             .warn("Python is not started again until its controller changes or `baskd restart` is called");
         self.set(State::Unavailable, Some(reason.clone()));
         self.set_gate(Gate::Closed(Error::backend_unavailable(&reason, &failure.stderr, None)));
-        let file = match &self.shared.options.controller {
-            Controller::File { path, .. } => Some(path.clone()),
-            _ => None,
-        };
-        let changed_at = || {
-            file.as_ref()
-                .and_then(|file| std::fs::metadata(file).ok()?.modified().ok())
-        };
-        let before: Option<SystemTime> = changed_at();
         loop {
             tokio::select! {
-                () = sleep(LOOK_EVERY), if file.is_some() => {
-                    if changed_at() != before {
+                () = sleep(LOOK_EVERY), if self.file_then.is_some() => {
+                    if self.file_now() != self.file_then {
                         self.shared.logs.info("the controller's file has changed: Python is tried again");
                         break;
                     }
@@ -484,6 +475,14 @@ impl Supervisor {
         calls.end_all(CancelledBy::Shutdown, None);
         // Nobody may be waiting any more.
         let _ = done.send(());
+    }
+
+    /// When the controller's file was last changed; None if it has none.
+    fn file_now(&self) -> Option<SystemTime> {
+        match &self.shared.options.controller {
+            Controller::File { path, .. } => std::fs::metadata(path).ok()?.modified().ok(),
+            Controller::Embedded | Controller::Module { .. } => None,
+        }
     }
 
     fn set_gate(&self, gate: Gate) {

@@ -11,16 +11,13 @@ use super::{Call, Calls, Flow, Gate, Property, WINDOW_BYTES};
 
 impl Calls {
     /// Takes a call in, or answers it at once where it can't be taken.
-    pub(crate) fn submit(&mut self, new: NewCall<'_>) -> Option<CallId> {
+    /// `property`: what it sets, or why it may not.
+    pub(crate) fn submit(&mut self, new: NewCall<'_>, property: Result<Option<Property>, Error>) -> Option<CallId> {
         let refusal = self.refusal();
         let known = self.methods.as_ref().map(|methods| methods.find(new.method));
         let refusal = refusal
             .or_else(|| known.as_ref().and_then(|found| found.as_ref().err().cloned()))
             .or_else(|| (self.queued + self.sent >= self.max_calls).then(|| Error::overloaded(self.max_calls)));
-        let property = match new.params {
-            Some(params) if new.method == "setProperty" => Property::read(params),
-            _ => Ok(None),
-        };
         let refusal = refusal.or_else(|| property.as_ref().err().cloned());
         let params_bytes = new.params.map_or(0, str::len);
         let room = self.max_params_bytes.saturating_sub(self.params_bytes);

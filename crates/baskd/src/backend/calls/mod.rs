@@ -267,7 +267,7 @@ impl Property {
     /// The name and value in the params of a `setProperty`, read as Python will read them: of members given twice the
     /// last counts. None where they are missing or of another type, which Python refuses; an error for a name that
     /// Python would take, and nothing else could.
-    fn read(params: &str) -> Result<Option<Property>, Error> {
+    pub(crate) fn read(params: &str) -> Result<Option<Property>, Error> {
         let (name, value) = if params.starts_with('[') {
             match serde_json::from_str::<(&RawValue, Box<RawValue>)>(params) {
                 Ok(given) => given,

@@ -104,13 +104,20 @@ impl Table {
             seen: self.seen.clone(),
             taken,
         });
-        self.calls.submit(NewCall {
-            owner,
-            method,
-            params,
-            window: None,
-            sink,
-        })
+        let property = match params {
+            Some(params) if method == "setProperty" => Property::read(params),
+            _ => Ok(None),
+        };
+        self.calls.submit(
+            NewCall {
+                owner,
+                method,
+                params,
+                window: None,
+                sink,
+            },
+            property,
+        )
     }
 
     fn fill(&mut self) -> String {

@@ -95,7 +95,7 @@ class AsyncLoop:
         self._pump_is_due = False
         router = self._router
         try:
-            router.pump()
+            self._apart(router.pump)
         except Exception as problem:
             self._fail(problem)
             return
@@ -115,13 +115,21 @@ class AsyncLoop:
         router = self._router
         try:
             if router.generators.runnable:
-                router.generators.turn()
+                self._apart(router.generators.turn)
         except Exception as problem:
             self._fail(problem)
             return
         if router.reader.ended:
             self._pump_soon()
         self._turn_soon()
+
+    def _apart(self, work: Callable[[], None]) -> None:
+        """Runs plain methods and generators as if there were no loop: an `asyncio.run()` in one works here, too."""
+        asyncio._set_running_loop(None)
+        try:
+            work()
+        finally:
+            asyncio._set_running_loop(self._loop)
 
     def _let_end(self) -> None:
         """All input is read: what can go on does; what waits for credit can't."""

@@ -54,6 +54,8 @@ class Threads:
         assert call.begin is not None
         try:
             result = call.begin()
+            if router.forked:
+                router.leave_child(None)
             if isinstance(result, GeneratorType):
                 result = self._drain(call, result)
             return router.result_line(ident, router.encode(result))

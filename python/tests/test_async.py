@@ -79,6 +79,20 @@ class TestAsync(unittest.TestCase):
                 self.assertEqual(answers[beside]["result"], 0.3)
                 self.assertEqual(sorted(router.result("what_happened")[len(before) :]), seen)
 
+    def test_a_plain_method_may_run_a_loop_of_its_own(self) -> None:
+        source = (
+            "import asyncio\nclass Controller:\n async def other(self):\n  return 1\n"
+            " def plain(self):\n  async def f():\n   await asyncio.sleep(0)\n   return 2\n  return asyncio.run(f())\n"
+            " def generator(self):\n  yield asyncio.run(self.other())\n"
+        )
+        with Spawned(source) as router:
+            for _ in range(2):
+                self.assertEqual(router.result("plain"), 2)
+                self.assertEqual(router.result("other"), 1)
+            ident = router.call("generator")
+            self.assertEqual(router.read(), {"id": ident, "data": 1})
+            self.assertIsNone(router.answer(ident)["result"])
+
     def test_the_end_waits_for_them(self) -> None:
         with Spawned(FIXTURES / "aio.py") as router:
             ident = router.call("sleep", {"seconds": 0.1})

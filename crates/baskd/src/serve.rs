@@ -27,6 +27,9 @@ use crate::rpc::{About, Service};
 /// How long connections may take to read their last lines once all is answered.
 const LAST_WRITES: Duration = Duration::from_secs(2);
 
+/// How many descriptors the daemon needs for itself and the next Python, however many connections there are.
+const OWN_DESCRIPTORS: usize = 40;
+
 /// What a daemon is started with.
 #[derive(Debug, Clone)]
 pub struct Options {
@@ -136,8 +139,10 @@ impl Error {
 }
 
 /// Runs a daemon until it is asked to stop, by SIGTERM, SIGINT or `daemon.shutdown`. Everything runs on this thread.
-pub fn run(options: Options) -> Result<(), Error> {
-    backend::allow_many_descriptors();
+pub fn run(mut options: Options) -> Result<(), Error> {
+    let descriptors = backend::allow_many_descriptors();
+    let for_connections = descriptors.saturating_sub(OWN_DESCRIPTORS).max(1);
+    options.limits.max_connections = options.limits.max_connections.min(for_connections);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let local = LocalSet::new();
     runtime.block_on(local.run_until(async {
@@ -266,15 +271,19 @@ impl Daemon {
     }
 
     async fn accept(&self, socket: &UnixListener, connections: &mut JoinSet<()>, closing: &CancellationToken) {
+        let mut has_complained = false;
         loop {
             tokio::select! {
                 accepted = socket.accept() => match accepted {
                     Ok((stream, _)) => {
+                        has_complained = false;
                         connections.spawn_local(connection::serve(stream, self.service.clone(), closing.clone()));
                     }
                     Err(error) => {
                         // Out of descriptors, most likely: those who wait are accepted when there are some again.
-                        self.service.logs.warn(&format!("a connection can't be accepted: {error}"));
+                        if !std::mem::replace(&mut has_complained, true) {
+                            self.service.logs.warn(&format!("connections can't be accepted now: {error}"));
+                        }
                         tokio::time::sleep(Duration::from_millis(100)).await;
                     }
                 },

@@ -54,6 +54,11 @@ impl Methods {
         self.any_concurrent && self.get(name).is_some_and(|method| method.concurrent)
     }
 
+    /// Whether the method's `send()` keeps a thread waiting for its reader, be it the main one.
+    pub(crate) fn waits_in_send(&self, name: &str) -> bool {
+        self.get(name).is_some_and(|method| method.kind == "plain")
+    }
+
     /// Whether the method has the main thread from its begin to its end.
     pub(crate) fn is_plain(&self, name: &str) -> bool {
         self.get(name)

@@ -12,6 +12,7 @@ mod deadlines;
 mod journal;
 mod log_pipe;
 pub(crate) mod methods;
+mod orders;
 mod page;
 pub mod python;
 mod queue;
@@ -30,7 +31,7 @@ use std::time::{Duration, Instant};
 
 use baskd_protocol::error::{CancelledBy, Error};
 use serde_json::Value;
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::Notify;
 
 use crate::limits::Limits;
 use crate::logs::Logs;
@@ -39,6 +40,7 @@ use methods::Methods;
 use page::Page;
 
 pub use journal::Journal;
+pub use orders::Asker;
 pub use spawn::allow_many_descriptors;
 pub use status::State;
 
@@ -153,13 +155,12 @@ struct Shared {
     rest: Notify,
     journal: Journal,
     status: RefCell<status::Status>,
-    orders: mpsc::Sender<supervisor::Order>,
+    orders: orders::Orders,
 }
 
 impl Backend {
     /// Starts the supervisor, and by it Python, on the current [`tokio::task::LocalSet`].
     pub fn start(options: Options, journal: Journal, logs: Rc<Logs>) -> Backend {
-        let (orders, inbox) = mpsc::channel(16);
         let shared = Rc::new(Shared {
             calls: RefCell::new(Calls::new(options.limits.max_calls, options.limits.max_pending)),
             options,
@@ -171,9 +172,9 @@ impl Backend {
             rest: Notify::new(),
             journal,
             status: RefCell::default(),
-            orders,
+            orders: orders::Orders::default(),
         });
-        let supervisor = tokio::task::spawn_local(supervisor::run(shared.clone(), inbox));
+        let supervisor = tokio::task::spawn_local(supervisor::run(shared.clone()));
         tokio::task::spawn_local(async move {
             if supervisor.await.is_err_and(|error| error.is_panic()) {
                 // Without it no call would ever be answered: better to end, and be started anew.
@@ -249,30 +250,15 @@ impl Backend {
         }
     }
 
-    /// Lets running calls end, then starts Python anew. An error says why the new one is not ready.
-    pub async fn restart(&self) -> Result<(), String> {
-        let (done, ready) = oneshot::channel();
-        let gone = || "the daemon is stopping".to_owned();
-        self.shared
-            .orders
-            .send(supervisor::Order::Restart(done))
-            .await
-            .map_err(|_| gone())?;
-        ready.await.map_err(|_| gone())?
+    /// Lets running calls end, then starts Python anew, and has `done` told when that is ready, or why it is not. False if
+    /// too many wait for that already.
+    pub fn restart(&self, done: Option<Asker>) -> bool {
+        self.shared.orders.restart(done, self.shared.options.limits.max_calls)
     }
 
     /// Takes no more calls, answers those there are within `grace`, cancels the rest, and ends Python.
     pub async fn stop(&self, grace: Duration) {
-        let (done, stopped) = oneshot::channel();
-        if self
-            .shared
-            .orders
-            .send(supervisor::Order::Stop { grace, done })
-            .await
-            .is_ok()
-        {
-            let _ = stopped.await;
-        }
+        self.shared.orders.stop(grace).await;
     }
 
     /// The backend's part of `daemon.status`.

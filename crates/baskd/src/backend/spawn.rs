@@ -22,6 +22,7 @@ use super::page::Page;
 /// A Python that was started, and our ends of its pipes.
 pub(crate) struct Process {
     pub(crate) child: Child,
+    pub(crate) guard: Guard,
     pub(crate) pid: Pid,
     /// Readable once the process is dead.
     pub(crate) pidfd: AsyncFd<OwnedFd>,
@@ -37,7 +38,9 @@ static FIRST_LIMIT: OnceLock<Rlimit> = OnceLock::new();
 
 /// Lets this process have as many descriptors as it is allowed, for as many connections. Python gets the limit that was
 /// there: some of its libraries can't cope with high descriptors.
-pub fn allow_many_descriptors() {
+///
+/// Returns how many descriptors there may be now.
+pub fn allow_many_descriptors() -> usize {
     let first = *FIRST_LIMIT.get_or_init(|| getrlimit(Resource::Nofile));
     // If it can't be raised, connections beyond it wait to be accepted.
     let _ = setrlimit(
@@ -47,6 +50,9 @@ pub fn allow_many_descriptors() {
             maximum: first.maximum,
         },
     );
+    getrlimit(Resource::Nofile)
+        .current
+        .map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX))
 }
 
 /// Starts `python router/index.py` as PROTOCOL.md says. To be called from the thread that lives as long as the daemon:
@@ -88,11 +94,13 @@ pub(crate) fn spawn(python: &Path, router: &Path) -> io::Result<Process> {
 
     let child = command.spawn()?;
     let pid = Pid::from_child(&child);
+    let guard = Guard::new(pid)?;
     let pidfd = pidfd_open(pid, PidfdFlags::NONBLOCK)?;
     // SAFETY: an owned descriptor, closed by nobody but this AsyncFd.
     let pidfd = unsafe { AsyncFd::register_with_interest(pidfd, Interest::READABLE) }?;
     Ok(Process {
         child,
+        guard,
         pid,
         pidfd,
         page,
@@ -101,4 +109,38 @@ pub(crate) fn spawn(python: &Path, router: &Path) -> io::Result<Process> {
         stdout: pipe::Receiver::from_owned_fd(stdout)?,
         stderr: pipe::Receiver::from_owned_fd(stderr)?,
     })
+}
+
+/// A shell in Python's process group that outlives a daemon which is killed, by a moment: the death signal reaches Python
+/// only, and what Python has started, a pool of workers for one, would live on for ever.
+pub(crate) struct Guard {
+    shell: Child,
+    /// Nobody else has this end, so it closes with the daemon.
+    _daemon_lives: OwnedFd,
+}
+
+impl Guard {
+    fn new(group: Pid) -> io::Result<Guard> {
+        let (theirs, ours) = pipe_with(PipeFlags::CLOEXEC)?;
+        let shell = Command::new("/bin/sh")
+            .arg0("baskd-guard")
+            .args(["-c", "trap '' HUP INT TERM; read _; kill -s KILL 0"])
+            .stdin(Stdio::from(theirs))
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .process_group(group.as_raw_nonzero().get())
+            .spawn()
+            .map_err(|error| io::Error::other(format!("its guard, /bin/sh: {error}")))?;
+        Ok(Guard {
+            shell,
+            _daemon_lives: ours,
+        })
+    }
+
+    /// Once the group was killed.
+    pub(crate) fn reap(&mut self) {
+        // It may have left the group's fate to itself, if its group could not be joined; it is ended in any case.
+        let _ = self.shell.kill();
+        let _ = self.shell.wait();
+    }
 }

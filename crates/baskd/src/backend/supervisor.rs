@@ -13,17 +13,18 @@
 //! To be asked to end and to have ended are two things: end of input, TERM, KILL stand in [`Supervisor::end`], and
 //! nowhere else.
 
+use std::io;
 use std::rc::Rc;
 use std::time::{Duration, Instant, SystemTime};
 
 use baskd_protocol::error::{CancelledBy, Error};
 use rustix::process::Signal;
 use serde_json::{Value, json};
-use tokio::sync::{mpsc, oneshot};
-use tokio::time::{sleep, timeout};
+use tokio::time::{sleep, sleep_until, timeout};
 
 use super::calls::{Death, Gate, WINDOW_BYTES, WINDOW_ITEMS};
 use super::methods::Methods;
+use super::orders::Order;
 use super::restart::{Decision, History, Life};
 use super::status::{ProcessStatus, State, describe, exit_json};
 use super::worker::{Event, Exit, Worker};
@@ -33,38 +34,28 @@ use super::{Controller, Shared, router_files, spawn};
 /// SIGKILL.
 const END_GRACE: Duration = Duration::from_secs(10);
 const TERM_GRACE: Duration = Duration::from_secs(2);
+/// How long a start may have been under way before it is given up for another.
+const BETWEEN_STARTS: Duration = Duration::from_secs(1);
+/// When a start that failed for lack of something of the daemon's own is tried again.
+const TRY_AGAIN: Duration = Duration::from_secs(1);
 /// How often the controller's file is looked at while Python can't be had.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
-pub(crate) enum Order {
-    Restart(Ready),
-    Stop { grace: Duration, done: oneshot::Sender<()> },
-}
-
-/// Told when a new process is ready, or why it is not.
-type Ready = oneshot::Sender<Result<(), String>>;
-
-pub(crate) async fn run(shared: Rc<Shared>, orders: mpsc::Receiver<Order>) {
+pub(crate) async fn run(shared: Rc<Shared>) {
     let mut supervisor = Supervisor {
         shared,
-        orders,
         history: History::default(),
-        askers: Vec::new(),
+        has_served: false,
         file_then: None,
     };
     loop {
         let next = match supervisor.live().await {
-            Next::Pause { pause, exit } if pause > Duration::ZERO => supervisor.pause(pause, exit).await,
+            Next::Pause { pause, failure } if pause > Duration::ZERO => supervisor.pause(pause, failure).await,
+            Next::Wait(failure) => supervisor.wait(failure).await,
             next => next,
         };
-        match next {
-            Next::Start | Next::Pause { .. } => {}
-            Next::Wait(unavailable) => {
-                if let Some(stop) = supervisor.wait(unavailable).await {
-                    return supervisor.stopped(stop);
-                }
-            }
-            Next::Stop(stop) => return supervisor.stopped(stop),
+        if matches!(next, Next::Stop) || supervisor.shared.orders.stop_asked().is_some() {
+            return supervisor.stopped();
         }
         supervisor.shared.status.borrow_mut().restarts += 1;
     }
@@ -72,10 +63,9 @@ pub(crate) async fn run(shared: Rc<Shared>, orders: mpsc::Receiver<Order>) {
 
 struct Supervisor {
     shared: Rc<Shared>,
-    orders: mpsc::Receiver<Order>,
     history: History,
-    /// Who waits for the next process to be ready.
-    askers: Vec<Ready>,
+    /// Whether a process was ready once: then calls wait for the next, even if its first attempts fail.
+    has_served: bool,
     /// When the file that the last process was started from had been changed.
     file_then: Option<SystemTime>,
 }
@@ -85,11 +75,11 @@ enum Next {
     Start,
     Pause {
         pause: Duration,
-        exit: Failure,
+        failure: Failure,
     },
     /// It is not started again by itself.
     Wait(Failure),
-    Stop(oneshot::Sender<()>),
+    Stop,
 }
 
 /// Why Python could not be had.
@@ -99,11 +89,28 @@ struct Failure {
     was_ready: bool,
 }
 
+/// Why no process could be started at all.
+struct NoStart {
+    reason: String,
+    /// The daemon itself lacks something, most likely for a moment.
+    passes: bool,
+}
+
+impl NoStart {
+    fn new(what: String, error: &io::Error) -> NoStart {
+        use io::ErrorKind::{NotFound, PermissionDenied};
+        let passes = !matches!(error.kind(), NotFound | PermissionDenied);
+        NoStart {
+            reason: format!("{what}: {error}"),
+            passes,
+        }
+    }
+}
+
 /// What ends the serving of a process.
 enum Turn {
     Died(Exit),
-    Restart(Ready),
-    Stop { grace: Duration, done: oneshot::Sender<()> },
+    Asked(Order),
 }
 
 impl Supervisor {
@@ -113,57 +120,54 @@ impl Supervisor {
         self.set_gate(Gate::Hold { starting: true });
         let mut worker = match self.start() {
             Ok(worker) => worker,
-            Err(reason) => {
-                return self.failed(
-                    Life::NeverReady,
-                    Failure {
-                        reason,
-                        stderr: Vec::new(),
-                        was_ready: false,
+            Err(NoStart { reason, passes }) => {
+                let failure = Failure {
+                    reason,
+                    stderr: Vec::new(),
+                    was_ready: false,
+                };
+                let next = self.failed(Life::NeverReady, failure);
+                // What is not Python's fault is no reason to give it up.
+                return match next {
+                    Next::Wait(failure) if passes => Next::Pause {
+                        pause: TRY_AGAIN,
+                        failure,
                     },
-                );
+                    next => next,
+                };
             }
         };
         match self.boot(&mut worker).await {
             Ok(()) => {}
             Err(Boot::Failed(failure)) => return self.failed(Life::NeverReady, failure),
             // A process that never served has nothing to bring to an end.
-            Err(Boot::Restart(asker)) => {
-                self.askers.push(asker);
+            Err(Boot::Asked(order)) => {
                 self.end(&mut worker, Duration::ZERO).await;
-                return Next::Start;
-            }
-            Err(Boot::Stop(done)) => {
-                self.set(State::Stopping, None);
-                self.shared.calls.borrow_mut().end_all(CancelledBy::Shutdown, None);
-                self.end(&mut worker, Duration::ZERO).await;
-                return Next::Stop(done);
+                return Self::after(&order);
             }
         }
         match self.serve(&mut worker).await {
             Turn::Died(exit) => self.died(exit),
-            Turn::Restart(asker) => {
-                self.askers.push(asker);
-                self.drain(&mut worker).await
-            }
-            Turn::Stop { grace, done } => {
+            Turn::Asked(Order::Restart) => self.drain(&mut worker).await,
+            Turn::Asked(Order::Stop(grace)) => {
                 self.finish(&mut worker, grace).await;
-                Next::Stop(done)
+                Next::Stop
             }
         }
     }
 
-    fn start(&mut self) -> Result<Worker, String> {
+    fn start(&mut self) -> Result<Worker, NoStart> {
         self.file_then = self.file_now();
+        self.shared.orders.starting();
         let options = &self.shared.options;
         let router = router_files::lay(&options.state_dir).map_err(|error| {
-            format!(
-                "its router can't be written to {}: {error}",
-                options.state_dir.display()
+            NoStart::new(
+                format!("its router can't be written to {}", options.state_dir.display()),
+                &error,
             )
         })?;
         let process = spawn::spawn(&options.python.path, &router)
-            .map_err(|error| format!("{} can't be started: {error}", options.python.path.display()))?;
+            .map_err(|error| NoStart::new(format!("{} can't be started", options.python.path.display()), &error))?;
         let pid = process.pid.as_raw_nonzero().get();
         self.shared.status.borrow_mut().process = Some(ProcessStatus {
             pid,
@@ -192,6 +196,7 @@ impl Supervisor {
 
     /// Waits until the process is ready.
     async fn boot(&mut self, worker: &mut Worker) -> Result<(), Boot> {
+        let since = tokio::time::Instant::now();
         let limit = self.shared.options.limits.startup_timeout;
         let deadline = sleep(limit);
         tokio::pin!(deadline);
@@ -231,12 +236,17 @@ impl Supervisor {
                     // From now on only its death is waited for.
                     deadline.as_mut().reset(tokio::time::Instant::now() + Duration::from_secs(86_400));
                 },
-                order = self.orders.recv() => match order {
-                    Some(Order::Restart(asker)) => return Err(Boot::Restart(asker)),
-                    Some(Order::Stop { done, .. }) => return Err(Boot::Stop(done)),
-                    None => return Err(Boot::Stop(oneshot::channel().0)),
-                },
+                order = self.order(since) => return Err(Boot::Asked(order)),
             }
+        }
+    }
+
+    /// The next order while a process starts. One that has only just been started is not ended for another: however many
+    /// restarts are asked for, there is one a second at most.
+    async fn order(&self, started: tokio::time::Instant) -> Order {
+        tokio::select! {
+            () = sleep_until(started + BETWEEN_STARTS) => self.shared.orders.next().await,
+            () = self.shared.orders.until_stop() => self.shared.orders.next().await,
         }
     }
 
@@ -257,10 +267,8 @@ impl Supervisor {
         self.shared.calls.borrow_mut().ready(Rc::new(Methods::new(ready)));
         self.shared.started.notify_waiters();
         self.shared.work.notify_one();
-        for asker in self.askers.drain(..) {
-            // Whoever asked may be gone.
-            let _ = asker.send(Ok(()));
-        }
+        self.has_served = true;
+        self.shared.orders.answer(Ok(()));
     }
 
     async fn serve(&mut self, worker: &mut Worker) -> Turn {
@@ -271,11 +279,7 @@ impl Supervisor {
                         return Turn::Died(exit);
                     }
                 },
-                order = self.orders.recv() => return match order {
-                    Some(Order::Restart(asker)) => Turn::Restart(asker),
-                    Some(Order::Stop { grace, done }) => Turn::Stop { grace, done },
-                    None => Turn::Stop { grace: Duration::ZERO, done: oneshot::channel().0 },
-                },
+                order = self.shared.orders.next() => return Turn::Asked(order),
             }
         }
     }
@@ -286,7 +290,15 @@ impl Supervisor {
         self.shared.logs.info("restart: running calls are ended first");
         self.set_gate(Gate::Hold { starting: false });
         let limit = self.shared.options.limits.drain_timeout;
-        match timeout(limit, self.until(worker, |shared| shared.calls.borrow().nothing_sent())).await {
+        let drained = tokio::select! {
+            drained = timeout(limit, self.until(worker, |shared| shared.calls.borrow().nothing_sent())) => drained,
+            () = self.shared.orders.until_stop() => {
+                let grace = self.shared.orders.stop_asked().unwrap_or_default();
+                self.finish(worker, grace).await;
+                return Next::Stop;
+            }
+        };
+        match drained {
             Ok(Some(exit)) => return self.died(exit),
             Ok(None) => {}
             Err(_) => {
@@ -309,16 +321,17 @@ impl Supervisor {
         self.set(State::Stopping, None);
         self.set_gate(Gate::Finishing(Error::cancelled(CancelledBy::Shutdown)));
         let answered = timeout(grace, self.until(worker, |shared| shared.calls.borrow().is_idle())).await;
+        if let Ok(Some(exit)) = &answered {
+            // Before the rest is cancelled: what had begun is told what became of it.
+            self.bury(exit);
+        }
         self.shared
             .with_page(|calls, page| calls.end_all(CancelledBy::Shutdown, page));
-        match answered {
-            Ok(Some(exit)) => self.bury(&exit),
-            Ok(None) | Err(_) => {
-                // Who has not come to an end within its grace does not get as much again.
-                let patience = if answered.is_ok() { END_GRACE } else { TERM_GRACE };
-                let exit = self.end(worker, patience).await;
-                self.bury(&exit);
-            }
+        if !matches!(answered, Ok(Some(_))) {
+            // What has not come to an end within its grace does not get as much again.
+            let has_ended = self.shared.calls.borrow().nothing_sent();
+            let exit = self.end(worker, if has_ended { END_GRACE } else { TERM_GRACE }).await;
+            self.bury(&exit);
         }
     }
 
@@ -397,12 +410,10 @@ impl Supervisor {
             self.shared
                 .logs
                 .warn(&format!("Python did not start: {}", failure.reason));
-            for asker in self.askers.drain(..) {
-                let _ = asker.send(Err(failure.reason.clone()));
-            }
+            self.shared.orders.answer(Err(&failure.reason));
         }
         match self.history.died(life, Instant::now()) {
-            Decision::After(pause) => Next::Pause { pause, exit: failure },
+            Decision::After(pause) => Next::Pause { pause, failure },
             Decision::GiveUp => Next::Wait(failure),
         }
     }
@@ -410,32 +421,24 @@ impl Supervisor {
     /// Waits before the next start.
     async fn pause(&mut self, pause: Duration, failure: Failure) -> Next {
         self.set(State::BackingOff, Some(failure.reason.clone()));
-        if !failure.was_ready {
+        if failure.was_ready || self.has_served {
+            self.set_gate(Gate::Hold { starting: true });
+        } else {
             let retry_ms = u64::try_from(pause.as_millis()).ok();
             self.set_gate(Gate::Closed(Error::backend_unavailable(
                 &failure.reason,
                 &failure.stderr,
                 retry_ms,
             )));
-        } else {
-            self.set_gate(Gate::Hold { starting: true });
         }
         tokio::select! {
             () = sleep(pause) => Next::Start,
-            order = self.orders.recv() => match order {
-                Some(Order::Restart(asker)) => {
-                    self.askers.push(asker);
-                    Next::Start
-                }
-                Some(Order::Stop { done, .. }) => Next::Stop(done),
-                None => Next::Stop(oneshot::channel().0),
-            },
+            order = self.shared.orders.next() => Self::after(&order),
         }
     }
 
-    /// Waits until somebody asks for a restart, or the controller's file has changed. Returns whom to tell if it is to
-    /// stop instead.
-    async fn wait(&mut self, failure: Failure) -> Option<oneshot::Sender<()>> {
+    /// Waits until somebody asks for a restart, or the controller's file has changed.
+    async fn wait(&mut self, failure: Failure) -> Next {
         let reason = if failure.was_ready {
             format!("{} five times in a row before it had answered a call", failure.reason)
         } else {
@@ -446,35 +449,33 @@ impl Supervisor {
             .warn("Python is not started again until its controller changes or `baskd restart` is called");
         self.set(State::Unavailable, Some(reason.clone()));
         self.set_gate(Gate::Closed(Error::backend_unavailable(&reason, &failure.stderr, None)));
+        self.history = History::default();
+        self.has_served = false;
         loop {
             tokio::select! {
                 () = sleep(LOOK_EVERY), if self.file_then.is_some() => {
                     if self.file_now() != self.file_then {
                         self.shared.logs.info("the controller's file has changed: Python is tried again");
-                        break;
+                        return Next::Start;
                     }
                 },
-                order = self.orders.recv() => match order {
-                    Some(Order::Restart(asker)) => {
-                        self.askers.push(asker);
-                        break;
-                    }
-                    Some(Order::Stop { done, .. }) => return Some(done),
-                    None => return Some(oneshot::channel().0),
-                },
+                order = self.shared.orders.next() => return Self::after(&order),
             }
         }
-        self.history = History::default();
-        None
     }
 
-    fn stopped(&self, done: oneshot::Sender<()>) {
+    fn after(order: &Order) -> Next {
+        match order {
+            Order::Restart => Next::Start,
+            Order::Stop(_) => Next::Stop,
+        }
+    }
+
+    fn stopped(&self) {
         self.set(State::Stopping, None);
         self.set_gate(Gate::Closed(Error::cancelled(CancelledBy::Shutdown)));
-        let mut calls = self.shared.calls.borrow_mut();
-        calls.end_all(CancelledBy::Shutdown, None);
-        // Nobody may be waiting any more.
-        let _ = done.send(());
+        self.shared.calls.borrow_mut().end_all(CancelledBy::Shutdown, None);
+        self.shared.orders.stopped();
     }
 
     /// When the controller's file was last changed; None if it has none.
@@ -508,7 +509,6 @@ impl Supervisor {
 /// Why a process did not become ready.
 enum Boot {
     Failed(Failure),
-    /// It is asked to start anew: what it starts from may have changed.
-    Restart(Ready),
-    Stop(oneshot::Sender<()>),
+    /// It is asked to start anew, as what it starts from may have changed, or to stop.
+    Asked(Order),
 }

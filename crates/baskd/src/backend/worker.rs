@@ -25,7 +25,7 @@ use tokio::time::{Interval, MissedTickBehavior, interval};
 use super::log_pipe::LogPipe;
 use super::page::Page;
 use super::restart::Life;
-use super::spawn::Process;
+use super::spawn::{Guard, Process};
 use super::wire::{Failed, Line, Ready};
 use super::{Outcome, Shared};
 
@@ -59,6 +59,7 @@ pub(crate) struct Exit {
 pub(crate) struct Worker {
     shared: Rc<Shared>,
     child: Child,
+    guard: Guard,
     pid: Pid,
     pidfd: AsyncFd<std::os::fd::OwnedFd>,
     page: Rc<Page>,
@@ -98,6 +99,7 @@ impl Worker {
             stderr: LogPipe::new(process.stderr, "stderr", shared.logs.clone()),
             shared,
             child: process.child,
+            guard: process.guard,
             pid: process.pid,
             pidfd: process.pidfd,
             page,
@@ -336,6 +338,7 @@ impl Worker {
         }
         // While the zombie is there, its pid can be no other process's, and so its group's neither.
         let _ = kill_process_group(self.pid, Signal::KILL);
+        self.guard.reap();
         self.stdout.drain();
         self.stderr.drain();
         let status = self.child.wait().unwrap_or_default();

@@ -1,5 +1,6 @@
 //! The daemon's own methods, one arm each.
 
+use std::cell::RefCell;
 use std::rc::Rc;
 
 use baskd_protocol::error::{CancelledBy, Error};
@@ -34,9 +35,9 @@ pub(crate) fn run(peer: &Rc<Peer>, method: &str, params: Option<&str>, answer: A
         "rpc.cancel" | "$/cancelRequest" => rpc_cancel(peer, params),
         "stream.more" => stream_more(peer, params),
         "stream.cancel" => stream_cancel(peer, params),
-        "messages.subscribe" => refuse_in_batch(&answer, method).and_then(|()| messages_subscribe(peer, params)),
+        "messages.subscribe" => can_subscribe(&answer, method).and_then(|()| messages_subscribe(peer, params)),
         "messages.unsubscribe" | "logs.unsubscribe" => unsubscribe(peer, params),
-        "logs.subscribe" => refuse_in_batch(&answer, method).and_then(|()| logs_subscribe(peer, params)),
+        "logs.subscribe" => can_subscribe(&answer, method).and_then(|()| logs_subscribe(peer, params)),
         "daemon.status" => no_params(params).map(|()| peer.service.status().to_string()),
         "daemon.restart" => return daemon_restart(peer, params, answer),
         "daemon.shutdown" => no_params(params).map(|()| {
@@ -57,7 +58,11 @@ fn no_params(params: Option<&str>) -> Result<(), Error> {
 }
 
 /// A subscription's answer must come before its items, and a batch's answers come last.
-fn refuse_in_batch(answer: &Answer, method: &str) -> Result<(), Error> {
+fn can_subscribe(answer: &Answer, method: &str) -> Result<(), Error> {
+    if answer.id().is_none() {
+        // Nobody could be told the subscription. Nor will anybody read this.
+        return Err(Error::invalid_request(format!("`{method}` can't be a notification")));
+    }
     if answer.is_in_batch() {
         Err(Error::invalid_request(format!("`{method}` can't be part of a batch")))
     } else {
@@ -162,11 +167,24 @@ fn daemon_restart(peer: &Peer, params: Option<&str>, answer: Answer) {
     if let Err(error) = no_params(params) {
         return answer.error(&error);
     }
-    let backend = peer.service.backend.clone();
-    tokio::task::spawn_local(async move {
-        match backend.restart().await {
+    let limit = peer.service.limits.max_calls;
+    // One that waits for no answer waits for nothing.
+    if answer.id().is_none() {
+        peer.service.backend.restart(None);
+        return;
+    }
+    let slot = Rc::new(RefCell::new(Some(answer)));
+    let waiting = slot.clone();
+    let done = move |outcome: Result<(), &str>| {
+        let Some(answer) = waiting.take() else { return };
+        match outcome {
             Ok(()) => answer.result(b"true"),
-            Err(reason) => answer.error(&Error::backend_unavailable(&reason, &[], None)),
+            Err(reason) => answer.error(&Error::backend_unavailable(reason, &[], None)),
         }
-    });
+    };
+    if !peer.service.backend.restart(Some(Box::new(done)))
+        && let Some(answer) = slot.take()
+    {
+        answer.error(&Error::overloaded(limit));
+    }
 }

@@ -53,9 +53,16 @@ impl<'a> Params<'a> {
     }
 
     pub(crate) fn number(&self, at: usize) -> Result<Option<u64>, Error> {
-        self.raw(at)
-            .map(|text| text.parse().map_err(|_| self.wrong(at, "a whole number, 0 or more")))
-            .transpose()
+        let Some(text) = self.raw(at) else { return Ok(None) };
+        // JSON does not tell 5 from 5.0, nor do some of those who write it.
+        let whole = |float: &f64| float.fract() == 0.0 && (0.0..9e15).contains(float);
+        let number = text
+            .parse()
+            .ok()
+            .or_else(|| text.parse().ok().filter(whole).map(|float| float as u64));
+        number
+            .map(Some)
+            .ok_or_else(|| self.wrong(at, "a whole number, 0 or more"))
     }
 
     /// The object or array to be handed on.
@@ -157,6 +164,8 @@ mod tests {
         assert_eq!(read(r#"{"n":5,"id":"a"}"#), Ok((Some("\"a\""), Some(5))));
         assert_eq!(read(r#"["a",5]"#), Ok((Some("\"a\""), Some(5))));
         assert_eq!(read("[]"), Ok((None, None)));
+        assert_eq!(read("[1,5.0]"), Ok((Some("1"), Some(5))));
+        assert!(read("[1,5.5]").is_err() && read("[1,1e300]").is_err());
         assert_eq!(read(r#"{"\u0069d":null}"#), Ok((None, None)));
         assert!(Params::read(None, NAMES).unwrap().raw(0).is_none());
     }

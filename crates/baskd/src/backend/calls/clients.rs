@@ -47,6 +47,7 @@ impl Calls {
             window: new.window,
             sink: Some(sink),
             sent: false,
+            is_beside: false,
             accepted,
             has_sent_items: false,
             tries: 0,
@@ -59,7 +60,7 @@ impl Calls {
         Some(id)
     }
 
-    /// The call of this owner whose sink bears this tag (the client's own id).
+    /// The oldest call of this owner whose sink bears this tag (the client's own id).
     pub(crate) fn find(&self, owner: u64, tag: &str) -> Option<CallId> {
         let has_tag = |call: &Call| {
             call.sink
@@ -68,7 +69,7 @@ impl Calls {
                 .is_some_and(|id| same_id(id, tag))
         };
         let is_it = |call: &&Call| call.owner == owner && has_tag(call);
-        self.slots.iter().flatten().find(is_it).map(|call| call.id)
+        self.slots.iter().flatten().filter(is_it).map(|call| call.id).min()
     }
 
     /// Answers a call `Cancelled`, and has Python leave it if it had been sent. False if it has ended.
@@ -98,6 +99,7 @@ impl Calls {
             self.cancel(id, CancelledBy::Disconnect, page);
         }
         self.queue.resume(owner);
+        self.beside.resume(owner);
     }
 
     /// Answers a call with this error, and has Python leave it.
@@ -143,9 +145,11 @@ impl Calls {
 
     pub(crate) fn pause(&mut self, owner: u64) {
         self.queue.pause(owner);
+        self.beside.pause(owner);
     }
 
     pub(crate) fn resume(&mut self, owner: u64) {
         self.queue.resume(owner);
+        self.beside.resume(owner);
     }
 }

@@ -79,6 +79,7 @@ impl Calls {
             let again = call.tries < 2 && (!begun || (!call.has_sent_items && is_idempotent()));
             if call.sink.is_some() && again {
                 call.sent = false;
+                call.is_beside = false;
                 call.flow = Flow::default();
                 let owner = call.owner;
                 self.queue.push_front(owner, id);
@@ -89,6 +90,7 @@ impl Calls {
             }
         }
         self.sent = 0;
+        self.beside_sent = 0;
         self.abandoned = 0;
         self.ahead.clear();
         self.control.clear();

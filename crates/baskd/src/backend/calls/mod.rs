@@ -38,7 +38,7 @@ const AHEAD: usize = 64;
 /// How many bytes may wait for Python's pipe before nothing more is taken from the queue.
 const MAX_OUT: usize = 256 << 10;
 /// How many bytes of partial results a call may send beyond what its client has taken.
-pub(crate) const WINDOW_BYTES: u64 = 256 << 10;
+pub(crate) const WINDOW_BYTES: u64 = 64 << 10;
 /// The count of items is not limited unless the client says so.
 pub(crate) const WINDOW_ITEMS: u64 = 1 << 40;
 
@@ -51,6 +51,9 @@ pub(crate) struct Calls {
     params_bytes: usize,
     max_params_bytes: usize,
     queue: Queue,
+    /// Those that wait for a thread of their own, and how many of them are with Python.
+    beside: Queue,
+    beside_sent: usize,
     queued: usize,
     /// Sent calls that are not known to have begun, oldest first.
     ahead: VecDeque<CallId>,
@@ -90,6 +93,7 @@ struct Call {
     /// None once the call is answered.
     sink: Option<Box<dyn Sink>>,
     sent: bool,
+    is_beside: bool,
     accepted: bool,
     has_sent_items: bool,
     tries: u8,
@@ -147,6 +151,8 @@ impl Calls {
             params_bytes: 0,
             max_params_bytes,
             queue: Queue::default(),
+            beside: Queue::default(),
+            beside_sent: 0,
             queued: 0,
             ahead: VecDeque::new(),
             sent: 0,
@@ -242,6 +248,7 @@ impl Calls {
         self.peek(id)?;
         let call = self.slots[slot_of(id)].take()?;
         self.free.push(slot_of(id));
+        self.beside_sent = self.beside_sent.saturating_sub(usize::from(call.is_beside));
         self.params_bytes -= call.params.as_ref().map_or(0, |params| params.len());
         Some(call)
     }

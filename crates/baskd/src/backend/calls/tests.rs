@@ -210,15 +210,20 @@ fn only_so_many_calls_are_ahead_of_python() {
 #[test]
 fn calls_that_wait_for_a_thread_hold_up_nobody() {
     let mut table = Table::new();
-    for n in 0..3 * AHEAD {
-        table.call(1, &n.to_string(), "beside");
-    }
+    let besides: Vec<_> = (0..3 * AHEAD)
+        .map(|n| table.call(1, &n.to_string(), "beside").unwrap())
+        .collect();
     let plain = table.call(1, "plain", "f").unwrap();
-    assert!(
-        table
-            .fill()
-            .ends_with(&format!("{{\"id\":{plain},\"method\":\"f\"}}\n"))
-    );
+    let late = table.call(2, "late", "beside").unwrap();
+    let sent = table.fill();
+    assert!(sent.starts_with(&format!("{{\"id\":{plain},")), "{sent}");
+    assert_eq!(sent.lines().count(), 1 + AHEAD);
+    assert_eq!(sent.lines().filter(|line| line.contains(&late.to_string())).count(), 1);
+    table.calls.reply(besides[0], Outcome::Result(b"1"));
+    assert_eq!(table.fill().lines().count(), 1);
+    table.die();
+    table.ready();
+    assert_eq!(table.fill().lines().count(), 1 + AHEAD);
 }
 
 #[test]

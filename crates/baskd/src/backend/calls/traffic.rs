@@ -24,20 +24,35 @@ impl Calls {
         while self.ahead.len() < AHEAD && out.len() < MAX_OUT {
             let Some(id) = self.queue.pop() else { break };
             let Some(call) = self.get(id) else { continue };
-            let window = call.window.map(|items| (items, WINDOW_BYTES));
-            wire::push_call(out, id, &call.method, call.params.as_deref(), window);
-            call.sent = true;
-            call.since = now;
-            // Those that wait for a thread are in nobody's way; if they counted, enough of them would hold up the rest.
-            let waits_in_line = !methods
+            if methods
                 .as_ref()
-                .is_some_and(|methods| methods.is_concurrent(&call.method));
-            self.queued -= 1;
-            self.sent += 1;
-            if waits_in_line {
+                .is_some_and(|methods| methods.is_concurrent(&call.method))
+            {
+                // It waits for a thread, in a line of its own: there it is in no other call's way.
+                let owner = call.owner;
+                self.beside.push(owner, id);
+            } else {
+                self.send(id, out, now);
                 self.ahead.push_back(id);
             }
         }
+        while self.beside_sent < AHEAD && out.len() < MAX_OUT {
+            let Some(id) = self.beside.pop() else { break };
+            let Some(call) = self.get(id) else { continue };
+            call.is_beside = true;
+            self.beside_sent += 1;
+            self.send(id, out, now);
+        }
+    }
+
+    fn send(&mut self, id: CallId, out: &mut Vec<u8>, now: Instant) {
+        let Some(call) = self.get(id) else { return };
+        let window = call.window.map(|items| (items, WINDOW_BYTES));
+        wire::push_call(out, id, &call.method, call.params.as_deref(), window);
+        call.sent = true;
+        call.since = now;
+        self.queued -= 1;
+        self.sent += 1;
     }
 
     pub(super) fn forget_begun(&mut self, page: &Page) {
@@ -118,7 +133,11 @@ impl Calls {
     pub(crate) fn tend(&mut self, page: &Page, stall: Duration, kill_grace: Duration) -> bool {
         let now = Instant::now();
         let methods = self.methods.clone();
-        let is_plain = |call: &Call| methods.as_ref().is_some_and(|methods| methods.is_plain(&call.method));
+        let waits = |call: &Call| {
+            methods
+                .as_ref()
+                .is_some_and(|methods| methods.waits_in_send(&call.method))
+        };
         let full_for = |call: &Call| {
             call.flow
                 .full_since
@@ -126,7 +145,7 @@ impl Calls {
                 .map(|since| now - since)
         };
         let calls = self.slots.iter().flatten();
-        let stalled = calls.filter(|call| full_for(call).is_some_and(|full| full >= stall) && is_plain(call));
+        let stalled = calls.filter(|call| full_for(call).is_some_and(|full| full >= stall) && waits(call));
         for id in stalled.map(|call| call.id).collect::<Vec<_>>() {
             self.cancel(id, CancelledBy::SlowReader, Some(page));
         }

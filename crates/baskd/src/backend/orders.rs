@@ -1,0 +1,152 @@
+//! What the supervisor is asked for. Restarts that are asked for at once are one restart; a stop comes before everything.
+
+use std::cell::{Cell, RefCell};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+
+/// Told when a new process is ready, or why it is not.
+pub type Asker = Box<dyn FnOnce(Result<(), &str>)>;
+
+#[derive(Default)]
+pub(crate) struct Orders {
+    restart: Cell<bool>,
+    /// Those who asked since the last process was started, and those who wait for that one.
+    askers: RefCell<Vec<Asker>>,
+    joined: RefCell<Vec<Asker>>,
+    /// The grace, once a stop was asked for.
+    stop: Cell<Option<Duration>>,
+    changed: Notify,
+    stopped: Cell<bool>,
+    done: Notify,
+}
+
+pub(crate) enum Order {
+    Restart,
+    Stop(Duration),
+}
+
+impl Orders {
+    /// Asks for a restart. False if too many wait for one already.
+    pub(crate) fn restart(&self, asker: Option<Asker>, most: usize) -> bool {
+        let mut askers = self.askers.borrow_mut();
+        if askers.len() + self.joined.borrow().len() >= most {
+            return false;
+        }
+        askers.extend(asker);
+        self.restart.set(true);
+        self.changed.notify_one();
+        true
+    }
+
+    /// Asks for a stop, and waits for it.
+    pub(crate) async fn stop(&self, grace: Duration) {
+        let done = self.done.notified();
+        if self.stopped.get() {
+            return;
+        }
+        self.stop.set(Some(grace));
+        self.changed.notify_one();
+        done.await;
+    }
+
+    /// The next order. A stop is never taken off: whoever asks next is told, too.
+    pub(crate) async fn next(&self) -> Order {
+        loop {
+            if let Some(grace) = self.stop.get() {
+                return Order::Stop(grace);
+            }
+            if self.restart.take() {
+                return Order::Restart;
+            }
+            self.changed.notified().await;
+        }
+    }
+
+    /// The stop that was asked for.
+    pub(crate) fn stop_asked(&self) -> Option<Duration> {
+        self.stop.get()
+    }
+
+    /// Waits for a stop only.
+    pub(crate) async fn until_stop(&self) {
+        while self.stop.get().is_none() {
+            self.changed.notified().await;
+        }
+    }
+
+    /// A process is started now: it is what all who have asked so far wait for.
+    pub(crate) fn starting(&self) {
+        self.restart.set(false);
+        self.joined.borrow_mut().append(&mut self.askers.borrow_mut());
+    }
+
+    /// Answers those who wait for the process that was started last.
+    pub(crate) fn answer(&self, outcome: Result<(), &str>) {
+        for asker in self.joined.take() {
+            asker(outcome);
+        }
+    }
+
+    /// The stop is done.
+    pub(crate) fn stopped(&self) {
+        self.stopped.set(true);
+        self.starting();
+        self.answer(Err("the daemon is stopping"));
+        self.done.notify_waiters();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::rc::Rc;
+
+    fn asker(seen: &Rc<RefCell<Vec<String>>>, name: &'static str) -> Option<Asker> {
+        let seen = seen.clone();
+        Some(Box::new(move |outcome| {
+            seen.borrow_mut().push(format!("{name} {outcome:?}"))
+        }))
+    }
+
+    #[tokio::test]
+    async fn restarts_that_are_asked_for_before_a_start_are_one() {
+        let orders = Orders::default();
+        let seen = Rc::default();
+        for _ in 0..1000 {
+            orders.restart(None, 10);
+        }
+        orders.restart(asker(&seen, "before"), 10);
+        assert!(matches!(orders.next().await, Order::Restart));
+        orders.restart(asker(&seen, "while it drained"), 10);
+        orders.starting();
+        orders.restart(asker(&seen, "while it started"), 10);
+        orders.answer(Ok(()));
+        assert_eq!(*seen.borrow(), ["before Ok(())", "while it drained Ok(())"]);
+        assert!(matches!(orders.next().await, Order::Restart));
+    }
+
+    #[tokio::test]
+    async fn a_stop_comes_first_and_is_not_forgotten() {
+        let orders = Orders::default();
+        orders.restart(None, 10);
+        let stop = orders.stop(Duration::from_secs(1));
+        let see = async {
+            orders.until_stop().await;
+            for _ in 0..2 {
+                assert!(matches!(orders.next().await, Order::Stop(_)));
+            }
+            orders.stopped();
+        };
+        tokio::join!(stop, see);
+        orders.stop(Duration::ZERO).await;
+    }
+
+    #[test]
+    fn only_so_many_wait() {
+        let orders = Orders::default();
+        let seen = Rc::default();
+        assert!(orders.restart(asker(&seen, "a"), 1));
+        assert!(!orders.restart(asker(&seen, "b"), 1));
+    }
+}

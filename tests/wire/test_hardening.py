@@ -1,0 +1,211 @@
+"""What a reviewer broke once: each case was a hang, an orphan, or a loss."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+from support.case import DaemonTest
+from support.daemon import Daemon
+from support.processes import wait_gone
+
+
+class Written(DaemonTest):
+    """Daemons of controllers that are written here."""
+
+    own_daemon = True
+
+    def serve(self, source: str, *flags: str, **options: object) -> Daemon:
+        controller = self.places().root / "controller.py"
+        controller.write_text(source)
+        return self.start(controller, *flags, **options)
+
+
+class Ends(Written):
+    def test_what_python_has_started_ends_with_a_killed_daemon(self) -> None:
+        daemon = self.serve(
+            "import multiprocessing, subprocess\n"
+            "class Controller:\n"
+            "    def __init__(self):\n"
+            "        self.pool = multiprocessing.get_context('fork').Pool(1)\n"
+            "        self.child = subprocess.Popen(['sleep', '600'])\n"
+            "    def pids(self):\n"
+            "        return [self.child.pid, *(process.pid for process in self.pool._pool)]\n"
+        )
+        connection = self.connect(daemon)
+        pids = [daemon.python_pid(), *connection.call("pids")]
+        daemon.process.kill()
+        for pid in pids:
+            wait_gone(pid)
+
+    def test_a_call_that_outlasts_the_grace_is_cancelled_and_python_stops_in_order(self) -> None:
+        daemon = self.serve(
+            "import sys, time\n"
+            "class Controller:\n"
+            "    def work(self):\n"
+            "        self.send('begun')\n"
+            "        try:\n"
+            "            while True:\n"
+            "                time.sleep(0.05)\n"
+            "        finally:\n"
+            "            print('tidied up', file=sys.stderr)\n"
+            "    def on_stop(self):\n"
+            "        print('stopped in order', file=sys.stderr)\n",
+            "--grace",
+            "200ms",
+        )
+        connection = self.connect(daemon)
+        connection.call("messages.subscribe", ["own"])
+        call = connection.request("work")
+        connection.read()
+        daemon.terminate()
+        self.assertError(connection.answer(call)["error"], -32024, by="shutdown")
+        daemon.wait_for_log("tidied up")
+        daemon.wait_for_log("stopped in order")
+        self.assertEqual(daemon.wait(), 0)
+
+    def test_a_kill_during_a_stop_is_told_as_what_it_is(self) -> None:
+        daemon = self.start("lab.py")
+        connection = self.connect(daemon)
+        pid = daemon.python_pid()
+        connection.call("messages.subscribe", ["own"])
+        call = connection.request("waitFor", [str(daemon.places.root / "never")])
+        connection.read()
+        daemon.terminate()
+        daemon.wait_for_log("stopping")
+        os.kill(pid, signal.SIGKILL)
+        self.assertError(connection.answer(call)["error"], -32021, ran="yes", exit={"signal": 9})
+
+    def test_a_concurrent_method_that_forks_leaves_no_child(self) -> None:
+        daemon = self.serve(
+            "import os, baskd\n"
+            "class Controller:\n"
+            "    @baskd.concurrent\n"
+            "    def fork(self):\n"
+            "        return os.fork()\n"
+        )
+        wait_gone(self.connect(daemon).call("fork"))
+
+
+class Restarts(Written):
+    def test_a_storm_of_them_is_one_or_two_and_a_stop_comes_first(self) -> None:
+        daemon = self.start("lab.py")
+        connection, other = self.connect(daemon), self.connect(daemon)
+        connection.call("pid")
+        for _ in range(20_000):
+            connection.notify("daemon.restart")
+        asked = [connection.request("daemon.restart") for _ in range(50)]
+        for id in asked:
+            self.assertIs(connection.result(id), True)
+        self.assertIsInstance(other.call("pid"), int)
+        self.assertLess(other.call("daemon.status")["restarts"], 10)
+        for _ in range(20_000):
+            connection.notify("daemon.restart")
+        daemon.terminate()
+        self.assertEqual(daemon.wait(), 0)
+
+    def test_a_stop_does_not_wait_for_a_restart(self) -> None:
+        daemon = self.start("lab.py", "--grace", "100ms")
+        connection = self.connect(daemon)
+        connection.call("messages.subscribe", ["own"])
+        call = connection.request("waitFor", [str(daemon.places.root / "never")])
+        connection.read()
+        connection.request("daemon.restart")
+        daemon.wait_for_log("running calls are ended first")
+        daemon.terminate()
+        self.assertError(connection.answer(call)["error"], -32024, by="shutdown")
+        self.assertEqual(daemon.wait(seconds=8), 0)
+
+
+class Starts(Written):
+    def test_a_property_that_needs_on_start_is_there_after_a_crash(self) -> None:
+        daemon = self.serve(
+            "import os\n"
+            "class Controller:\n"
+            "    def on_start(self):\n"
+            "        self.engine = {}\n"
+            "    @property\n"
+            "    def volume(self):\n"
+            "        return self.engine['volume']\n"
+            "    @volume.setter\n"
+            "    def volume(self, value):\n"
+            "        self.engine['volume'] = value\n"
+            "    def leave(self):\n"
+            "        os._exit(3)\n"
+        )
+        connection = self.connect(daemon)
+        connection.call("setProperty", ["volume", 5])
+        connection.error("leave")
+        self.assertEqual(connection.call("getProperty", ["volume"]), 5)
+
+    def test_a_property_that_can_not_be_set_any_more_keeps_nobody_from_starting(self) -> None:
+        places = self.places()
+        controller = places.root / "controller.py"
+        controller.write_text("class Controller:\n    def hello(self):\n        return 1\n")
+        with Daemon(controller, places=places) as daemon:
+            connection = self.connect(daemon)
+            for name in ("level", "other"):
+                connection.call("setProperty", [name, 5])
+        controller.write_text("class Controller:\n    def level(self):\n        return 2\n")
+        with Daemon(controller, places=places) as daemon:
+            connection = self.connect(daemon)
+            self.assertEqual((connection.call("level"), connection.call("getProperty", ["other"])), (2, 5))
+            daemon.wait_for_log("the property level can't be set again")
+
+    def test_what_can_not_be_told_of_a_method_is_left_out(self) -> None:
+        daemon = self.serve(
+            "class Controller:\n"
+            "    def f(self, x=10**400, y='\\ud800', z=[[]] * 3):\n"
+            "        '\\ud800 lone'\n"
+            "        return 1\n"
+        )
+        self.assertEqual(self.connect(daemon).call("f"), 1)
+
+    def test_a_start_that_failed_is_answered_though_the_process_lingers(self) -> None:
+        daemon = self.serve(
+            "import atexit, threading\n"
+            "class Controller:\n"
+            "    def on_start(self):\n"
+            "        atexit.register(threading.Event().wait)\n"
+            "        raise ValueError('no model')\n"
+            "    def f(self):\n"
+            "        return 1\n"
+        )
+        error = self.connect(daemon).error("f")
+        self.assertError(error, -32022)
+        self.assertIn("no model", error["data"]["reason"])
+
+    def test_a_print_before_the_router_is_a_log_line(self) -> None:
+        places = self.places()
+        (places.root / "sitecustomize.py").write_text("import os\nos.write(1, b'hello from site')\n")
+        daemon = self.start("lab.py", env={"PYTHONPATH": str(places.root)})
+        daemon.kill_python()  # What has no newline is a line at the end.
+        daemon.wait_for_log("hello from site")
+
+    def test_safe_path(self) -> None:
+        daemon = self.start("lab.py", env={"PYTHONSAFEPATH": "1"})
+        self.assertIsInstance(self.connect(daemon).call("pid"), int)
+
+    def test_a_path_that_json_can_not_carry_is_refused(self) -> None:
+        places = self.places()
+        folder = Path(f"{places.root}/\udcff")
+        folder.mkdir()
+        (folder / "controller.py").write_text("class Controller:\n    def f(self):\n        return 1\n")
+        done = places.run("serve", str(folder / "controller.py"))
+        self.assertEqual(done.returncode, 2)
+        self.assertIn("UTF-8", done.stderr)
+
+    def test_state_that_others_can_write_to_is_refused(self) -> None:
+        places = self.places()
+        (places.state / "baskd" / "default").mkdir(parents=True, mode=0o755)
+        done = places.run("serve")
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("chmod 700", done.stderr)
+
+    def test_one_instance_has_one_daemon_whatever_its_socket(self) -> None:
+        places = self.places()
+        with Daemon(None, places=places):
+            done = places.run("serve", "--name", "default", "--socket", str(places.runtime / "other.sock"))
+            self.assertEqual(done.returncode, 1)
+            self.assertIn("runs already", done.stderr)

@@ -150,11 +150,13 @@ pub fn run(mut options: Options) -> Result<(), Error> {
         let daemon = Daemon::start(options, stop.clone())?;
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
+        let mut hangup = signal(SignalKind::hangup())?;
         tokio::task::spawn_local(async move {
             for asked in 1.. {
                 let name = tokio::select! {
                     _ = terminate.recv() => "SIGTERM",
                     _ = interrupt.recv() => "SIGINT",
+                    _ = hangup.recv() => "SIGHUP",
                 };
                 if asked > 1 {
                     // Asked twice: whoever does is not willing to wait for running calls. Python ends with this

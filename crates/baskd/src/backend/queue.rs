@@ -47,6 +47,22 @@ impl Queue {
         call
     }
 
+    /// How many calls there are, ended ones among them.
+    #[cfg(test)]
+    pub(crate) fn len(&self) -> usize {
+        self.owners.values().map(|lane| lane.calls.len()).sum()
+    }
+
+    /// Throws out the calls that have ended.
+    pub(crate) fn retain(&mut self, mut is_live: impl FnMut(u64) -> bool) {
+        self.owners.retain(|_, lane| {
+            lane.calls.retain(|call| is_live(*call));
+            lane.paused || !lane.calls.is_empty()
+        });
+        self.ring
+            .retain(|owner| self.owners.get(owner).is_some_and(|lane| !lane.calls.is_empty()));
+    }
+
     pub(crate) fn pause(&mut self, owner: u64) {
         self.owners.entry(owner).or_default().paused = true;
         self.ring.retain(|other| *other != owner);
@@ -94,6 +110,22 @@ mod tests {
         queue.push_front(1, 11);
         queue.push_front(3, 30);
         assert_eq!(drain(&mut queue), [30, 11, 20, 12]);
+    }
+
+    #[test]
+    fn what_has_ended_can_be_thrown_out() {
+        let mut queue = Queue::default();
+        for (owner, call) in [(1, 10), (1, 11), (2, 20), (3, 30)] {
+            queue.push(owner, call);
+        }
+        queue.pause(3);
+        queue.retain(|call| call == 11);
+        assert_eq!(queue.len(), 1);
+        queue.push(3, 31);
+        queue.push(2, 21);
+        assert_eq!(drain(&mut queue), [11, 21]);
+        queue.resume(3);
+        assert_eq!(drain(&mut queue), [31]);
     }
 
     #[test]

@@ -75,6 +75,9 @@ fn rpc_discover(peer: &Peer, params: Option<&str>, answer: Answer) {
         return answer.error(&error);
     }
     let backend = peer.service.backend.clone();
+    if let Some(methods) = backend.methods() {
+        return answer.result(discover::document(&methods.ready).to_string().as_bytes());
+    }
     tokio::task::spawn_local(async move {
         match backend.methods_known().await {
             Ok(methods) => answer.result(discover::document(&methods.ready).to_string().as_bytes()),

@@ -9,6 +9,9 @@ use super::super::page::{Page, SLOT_BITS};
 use super::super::{CallId, NewCall, Outcome, wire};
 use super::{Call, Calls, Flow, Gate, Property, WINDOW_BYTES};
 
+/// So many more than there are calls may be in the queues, ended.
+const CANCELLED_IN_QUEUE: usize = 1024;
+
 impl Calls {
     /// Takes a call in, or answers it at once where it can't be taken.
     /// `property`: what it sets, or why it may not.
@@ -123,9 +126,22 @@ impl Calls {
             // Its place in the queue is skipped when it is met: the id is nobody's any more.
             self.queued -= 1;
             self.release(id);
+            self.cancelled_in_queue += 1;
+            if self.cancelled_in_queue > self.queued + CANCELLED_IN_QUEUE {
+                self.tidy_queues();
+            }
         }
         sink.end(Outcome::Error(&error));
         true
+    }
+
+    fn tidy_queues(&mut self) {
+        self.cancelled_in_queue = 0;
+        let (mut queue, mut beside) = (std::mem::take(&mut self.queue), std::mem::take(&mut self.beside));
+        let waits = |id| self.peek(id).is_some_and(|call| !call.sent);
+        queue.retain(waits);
+        beside.retain(waits);
+        (self.queue, self.beside) = (queue, beside);
     }
 
     /// A client has taken so much of what a call sent, or allows so many more items.

@@ -55,6 +55,8 @@ pub(crate) struct Calls {
     beside: Queue,
     beside_sent: usize,
     queued: usize,
+    /// At most so many in the queues have been cancelled there.
+    cancelled_in_queue: usize,
     /// Sent calls that are not known to have begun, oldest first.
     ahead: VecDeque<CallId>,
     sent: usize,
@@ -154,6 +156,7 @@ impl Calls {
             beside: Queue::default(),
             beside_sent: 0,
             queued: 0,
+            cancelled_in_queue: 0,
             ahead: VecDeque::new(),
             sent: 0,
             abandoned: 0,
@@ -282,7 +285,7 @@ impl Property {
             }
         } else {
             let Ok(mut given) = serde_json::from_str::<HashMap<String, &RawValue>>(params) else {
-                return Ok(None);
+                return Err(lone_surrogates());
             };
             match (given.remove("name"), given.remove("value")) {
                 (Some(name), Some(value)) => (name, value.to_owned()),
@@ -294,14 +297,14 @@ impl Property {
                 name: name.into_owned(),
                 value,
             })),
-            None if name.get().starts_with('"') => Err(Error::invalid_params(
-                "name",
-                "a text without lone surrogates",
-                serde_json::Value::Null,
-            )),
+            None if name.get().starts_with('"') => Err(lone_surrogates()),
             None => Ok(None),
         }
     }
+}
+
+fn lone_surrogates() -> Error {
+    Error::invalid_params("name", "a text without lone surrogates", serde_json::Value::Null)
 }
 
 #[cfg(test)]

@@ -314,6 +314,18 @@ fn a_cancelled_call_in_the_queue_costs_nothing() {
 }
 
 #[test]
+fn calls_that_come_and_are_cancelled_for_ever_leave_nothing() {
+    let mut table = Table::new();
+    let waiting = table.call(1, "waiting", "f").unwrap();
+    for _ in 0..10_000 {
+        let id = table.call(1, "a", "f").unwrap();
+        table.calls.cancel(id, CancelledBy::Client, None);
+    }
+    assert!(table.calls.queue.len() < 2000);
+    assert_eq!(table.fill(), format!("{{\"id\":{waiting},\"method\":\"f\"}}\n"));
+}
+
+#[test]
 fn a_cancelled_call_that_runs_is_answered_at_once_and_keeps_its_slot() {
     let mut table = Table::new();
     let a = table.call(1, "a", "f").unwrap();

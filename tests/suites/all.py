@@ -101,6 +101,7 @@ def _is_shell(path: Path) -> bool:
 def wire(shell: Shell) -> None:
     tools.binary(shell)
     tools.program(shell, "socat", "socat")
+    tools.program(shell, "tmux", "tmux")
     shell.run(tools.python(shell).path, "-m", "unittest", "discover", "-s", "wire", "-t", ".", cwd=TESTS)
 
 

@@ -88,6 +88,32 @@ class Ends(Written):
         wait_gone(self.connect(daemon).call("fork"))
 
 
+class Answers(Written):
+    def test_a_result_that_is_not_json(self) -> None:
+        connection = self.connect(self.start("lab.py"))
+        for method in ("nan", "bytes"):
+            error = connection.error(method)
+            self.assertError(error, -32026)
+            self.assertTrue(error["data"]["path"].startswith("$"), error)
+        self.assertIsInstance(connection.call("pid"), int)
+
+    def test_a_property_that_can_not_be_written_to_disk(self) -> None:
+        daemon = self.start("lab.py")
+        connection = self.connect(daemon)
+        connection.call("pid")
+        journal = daemon.places.state / "baskd" / "default" / "properties.json"
+        journal.mkdir()  # Nothing can be renamed over a folder.
+        error = connection.error("setProperty", ["level", 5])
+        self.assertError(error, -32603)
+        self.assertIn("will not outlive the daemon", error["message"])
+        self.assertEqual(connection.call("getProperty", ["level"]), 5)
+        self.assertEqual(connection.call("setProperty", ["token", 6]), 6)
+        journal.rmdir()
+        self.assertEqual(connection.call("setProperty", ["level", 7]), 7)
+        self.assertIn("level", journal.read_text())
+        self.assertNotIn("token", journal.read_text())
+
+
 class Restarts(Written):
     def test_a_storm_of_them_is_one_or_two_and_a_stop_comes_first(self) -> None:
         daemon = self.start("lab.py")

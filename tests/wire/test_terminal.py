@@ -1,0 +1,102 @@
+"""The command line in a real terminal: tmux's."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import subprocess
+import time
+from pathlib import Path
+
+from support.case import DaemonTest
+from support.daemon import binary
+
+WORK = """
+import os, time
+
+class Controller:
+    def work(self, gate: str):
+        for done in range(1, 4):
+            yield {"done": done, "total": 4}
+        while not os.path.exists(gate):
+            time.sleep(0.02)
+        yield {"done": 4, "total": 4}
+        return "finished"
+"""
+
+
+class Terminal:
+    """A tmux server with one window of 80 by 24."""
+
+    def __init__(self, folder: Path, environment: dict[str, str]) -> None:
+        self._tmux = ["tmux", "-f", "/dev/null", "-S", str(folder / "tmux")]
+        self._environment = environment | {"TERM": "xterm-256color"}
+        self._run("new-session", "-d", "-x", "80", "-y", "24", "sh")
+
+    def _run(self, *arguments: str) -> str:
+        command = [*self._tmux, *arguments]
+        done = subprocess.run(command, env=self._environment, capture_output=True, text=True, timeout=20, check=True)
+        return done.stdout
+
+    def type(self, line: str) -> None:
+        self._run("send-keys", "-l", line)
+        self._run("send-keys", "Enter")
+
+    def press(self, key: str) -> None:
+        self._run("send-keys", key)
+
+    def screen(self) -> str:
+        return self._run("capture-pane", "-p")
+
+    def wait_for(self, *texts: str, seconds: float = 20.0) -> str:
+        """The screen, as soon as it shows all of these."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            screen = self.screen()
+            if all(text in screen for text in texts):
+                return screen
+        raise AssertionError(f"{texts} did not appear:\n{screen}")
+
+    def close(self) -> None:
+        self._run("kill-server")
+
+
+class Progress(DaemonTest):
+    own_daemon = True
+
+    def setUp(self) -> None:
+        self.folder = self.places().root
+        controller = self.folder / "controller.py"
+        controller.write_text(WORK)
+        self.served = self.start(controller)
+        self.terminal = Terminal(self.folder, self.served.places.environment(PS1="$ "))
+        self.addCleanup(self.terminal.close)
+        self.gate = self.folder / "gate"
+        self.call = f"{shlex.quote(binary())} call work gate={shlex.quote(str(self.gate))} --stream"
+
+    def test_it_is_shown_while_it_lasts_and_never_among_the_results(self) -> None:
+        results = self.folder / "results"
+        self.terminal.type(f"clear; {self.call} > {shlex.quote(str(results))}; echo status=$?")
+        self.terminal.wait_for("75%")
+        self.gate.touch()
+        screen = self.terminal.wait_for("status=0")
+        self.assertNotIn("%", screen)
+        lines = [json.loads(line) for line in results.read_text().splitlines()]
+        self.assertEqual(lines, [*({"done": done, "total": 4} for done in range(1, 5)), "finished"])
+
+    def test_results_on_the_same_screen_are_whole_lines(self) -> None:
+        self.terminal.type(f"clear; {self.call}; echo status=$?")
+        self.terminal.wait_for('{"done":3,"total":4}', "75%")
+        self.gate.touch()
+        screen = self.terminal.wait_for("status=0").splitlines()
+        wanted = [*(f'{{"done":{done},"total":4}}' for done in range(1, 5)), '"finished"', "status=0"]
+        self.assertEqual([line.rstrip() for line in screen if line.strip()][: len(wanted)], wanted)
+
+    def test_ctrl_c_cancels_and_says_so(self) -> None:
+        self.terminal.type(f"clear; {self.call} > /dev/null; echo status=$?")
+        self.terminal.wait_for("75%")
+        self.terminal.press("C-c")
+        screen = self.terminal.wait_for("status=1")
+        self.assertIn("cancelled", screen)
+        status = self.connect(self.served).call("daemon.status")
+        self.assertEqual(status["in_flight"], 0)

@@ -1,5 +1,6 @@
 //! The methods of the live controller, as its router told them.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::rc::Rc;
 
@@ -9,8 +10,17 @@ use super::wire::{Method, Ready};
 
 pub struct Methods {
     pub(crate) ready: Ready,
-    index: HashMap<Rc<str>, usize>,
-    any_concurrent: bool,
+    index: HashMap<String, Rc<Known>>,
+}
+
+/// What a call has to know of its method.
+pub(crate) struct Known {
+    pub(crate) name: String,
+    is_plain: bool,
+    pub(crate) is_concurrent: bool,
+    /// Whether it may be run again after a crash.
+    pub(crate) is_idempotent: bool,
+    result_bytes: Cell<usize>,
 }
 
 impl Methods {
@@ -18,53 +28,64 @@ impl Methods {
         let index = ready
             .methods
             .iter()
-            .enumerate()
-            .map(|(at, method)| (method.name.as_str().into(), at))
+            .map(|method| (method.name.clone(), Rc::new(Known::new(method))))
             .collect();
-        let any_concurrent = ready.methods.iter().any(|method| method.concurrent);
-        Methods {
-            ready,
-            index,
-            any_concurrent,
-        }
+        Methods { ready, index }
     }
 
-    /// The method's name, to be kept without a copy.
-    pub(crate) fn find(&self, name: &str) -> Result<Rc<str>, Error> {
-        match self.index.get_key_value(name) {
-            Some((name, _)) => Ok(name.clone()),
-            None => Err(Error::method_not_found(
-                name,
-                &nearest(name, self.ready.methods.iter().map(|method| method.name.as_str())),
-            )),
-        }
-    }
-
-    fn get(&self, name: &str) -> Option<&Method> {
-        self.index.get(name).map(|at| &self.ready.methods[*at])
-    }
-
-    /// Whether the method may be run again after a crash.
-    pub(crate) fn is_idempotent(&self, name: &str) -> bool {
-        self.get(name).is_some_and(|method| method.idempotent)
-    }
-
-    /// Whether the method runs in a thread beside all others.
-    pub(crate) fn is_concurrent(&self, name: &str) -> bool {
-        self.any_concurrent && self.get(name).is_some_and(|method| method.concurrent)
-    }
-
-    /// Whether the method's `send()` keeps a thread waiting for its reader, be it the main one.
-    pub(crate) fn waits_in_send(&self, name: &str) -> bool {
-        self.get(name).is_some_and(|method| method.kind == "plain")
-    }
-
-    /// Whether the method has the main thread from its begin to its end.
-    pub(crate) fn is_plain(&self, name: &str) -> bool {
-        self.get(name)
-            .is_some_and(|method| method.kind == "plain" && !method.concurrent)
+    pub(crate) fn find(&self, name: &str) -> Result<Rc<Known>, Error> {
+        self.index.get(name).cloned().ok_or_else(|| {
+            let names = self.ready.methods.iter().map(|method| method.name.as_str());
+            Error::method_not_found(name, &nearest(name, names))
+        })
     }
 }
+
+impl Known {
+    fn new(method: &Method) -> Known {
+        Known {
+            name: method.name.clone(),
+            is_plain: method.kind == "plain",
+            is_concurrent: method.concurrent,
+            is_idempotent: method.idempotent,
+            result_bytes: Cell::new(FIRST_RESULT),
+        }
+    }
+
+    /// A method that is called before any controller has told of its own.
+    pub(crate) fn not_yet(name: &str) -> Known {
+        Known {
+            name: name.to_owned(),
+            is_plain: true,
+            is_concurrent: false,
+            is_idempotent: false,
+            result_bytes: Cell::new(FIRST_RESULT),
+        }
+    }
+
+    /// Whether it has the main thread from its begin to its end.
+    pub(crate) fn has_main_thread(&self) -> bool {
+        self.is_plain && !self.is_concurrent
+    }
+
+    /// Whether its `send()` keeps a thread waiting for its reader, be it the main one.
+    pub(crate) fn waits_in_send(&self) -> bool {
+        self.is_plain
+    }
+
+    /// How large its next result may be, going by those before.
+    pub(crate) fn expected_bytes(&self) -> usize {
+        self.result_bytes.get()
+    }
+
+    /// It has given a result of so many bytes.
+    pub(crate) fn gave(&self, bytes: usize) {
+        self.result_bytes.set(bytes.max(self.result_bytes.get() / 2));
+    }
+}
+
+/// What is expected of a method that has not given a result yet.
+const FIRST_RESULT: usize = 1 << 20;
 
 /// Nobody means a method by a longer name, and to compare it would take long.
 const LONGEST_SLIP: usize = 200;
@@ -89,6 +110,18 @@ pub(crate) fn nearest<'a>(name: &str, names: impl Iterator<Item = &'a str>) -> V
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_expected_of_a_method_follows_its_results() {
+        let known = Known::not_yet("f");
+        for _ in 0..30 {
+            known.gave(10);
+        }
+        assert_eq!(known.expected_bytes(), 10);
+        known.gave(5 << 20);
+        known.gave(10);
+        assert_eq!(known.expected_bytes(), 5 << 19);
+    }
 
     #[test]
     fn the_nearest_names_come_first() {

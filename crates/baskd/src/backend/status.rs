@@ -60,7 +60,7 @@ impl Shared {
             .unwrap_or_default();
         let running: Vec<_> = running
             .iter()
-            .map(|call| json!({ "call": call.number, "method": &*call.method, "age_ms": call.age.as_millis() as u64 }))
+            .map(|call| json!({ "call": call.number, "method": call.method.name, "age_ms": call.age.as_millis() as u64 }))
             .collect();
         let workers: Vec<_> = status
             .process

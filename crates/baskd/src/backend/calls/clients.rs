@@ -1,10 +1,12 @@
 //! What clients ask for: calls, their end, more of their results.
 
+use std::rc::Rc;
 use std::time::Instant;
 
 use baskd_protocol::error::{CancelledBy, Error, Where};
 use baskd_protocol::request::same_id;
 
+use super::super::methods::Known;
 use super::super::page::{Page, SLOT_BITS};
 use super::super::{CallId, NewCall, Outcome, wire};
 use super::{Call, Calls, Flow, Gate, Property, WINDOW_BYTES};
@@ -45,7 +47,7 @@ impl Calls {
         self.slots[slot] = Some(Call {
             id,
             owner: new.owner,
-            method: known.unwrap_or_else(|| new.method.into()),
+            method: known.unwrap_or_else(|| Rc::new(Known::not_yet(new.method))),
             params: new.params.map(Into::into),
             window: new.window,
             sink: Some(sink),

@@ -25,9 +25,9 @@ impl Calls {
             if call.sent || call.sink.is_none() {
                 continue;
             }
-            match methods.find(&call.method) {
-                Ok(name) => {
-                    call.method = name;
+            match methods.find(&call.method.name) {
+                Ok(known) => {
+                    call.method = known;
                     if !std::mem::replace(&mut call.accepted, true)
                         && let Some(sink) = &mut call.sink
                     {
@@ -66,17 +66,15 @@ impl Calls {
         let suspect = self
             .ahead
             .front()
-            .copied()
+            .map(|ahead| ahead.id)
             .filter(|_| !ids.iter().any(|id| page.has_begun(*id)));
         for id in ids {
             let begun = page.has_begun(id);
-            let methods = self.methods.clone();
             let Some(call) = self.get(id) else { continue };
             if begun || suspect == Some(id) {
                 call.tries += 1;
             }
-            let is_idempotent = || methods.is_some_and(|methods| methods.is_idempotent(&call.method));
-            let again = call.tries < 2 && (!begun || (!call.has_sent_items && is_idempotent()));
+            let again = call.tries < 2 && (!begun || (!call.has_sent_items && call.method.is_idempotent));
             if call.sink.is_some() && again {
                 call.sent = false;
                 call.is_beside = false;
@@ -93,6 +91,7 @@ impl Calls {
         self.beside_sent = 0;
         self.abandoned = 0;
         self.ahead.clear();
+        self.ahead_bytes = 0;
         self.control.clear();
         self.interrupt = false;
     }

@@ -27,7 +27,7 @@ use baskd_protocol::error::Error;
 use baskd_protocol::request::unquote;
 use serde_json::value::RawValue;
 
-use super::methods::Methods;
+use super::methods::{Known, Methods};
 use super::page::{Page, SLOT_BITS, SLOTS, slot_of};
 use super::queue::Queue;
 use super::{CallId, Outcome, Sink};
@@ -35,6 +35,8 @@ use super::{CallId, Outcome, Sink};
 /// How many calls may be with Python without having begun. Enough that Python never waits for the daemon, few enough
 /// that a flood of one client is not before another's first call.
 const AHEAD: usize = 64;
+/// How many bytes the results of those calls may be expected to have: they are kept if their client does not read.
+const AHEAD_BYTES: usize = 16 << 20;
 /// How many bytes may wait for Python's pipe before nothing more is taken from the queue.
 const MAX_OUT: usize = 256 << 10;
 /// How many bytes of partial results a call may send beyond what its client has taken.
@@ -58,7 +60,8 @@ pub(crate) struct Calls {
     /// At most so many in the queues have been cancelled there.
     cancelled_in_queue: usize,
     /// Sent calls that are not known to have begun, oldest first.
-    ahead: VecDeque<CallId>,
+    ahead: VecDeque<Ahead>,
+    ahead_bytes: usize,
     sent: usize,
     abandoned: usize,
     gate: Gate,
@@ -89,7 +92,7 @@ pub(crate) enum Gate {
 struct Call {
     id: CallId,
     owner: u64,
-    method: Rc<str>,
+    method: Rc<Known>,
     params: Option<Box<str>>,
     window: Option<u64>,
     /// None once the call is answered.
@@ -103,6 +106,12 @@ struct Call {
     property: Option<Property>,
     /// When it was sent, and when it was abandoned.
     since: Instant,
+}
+
+/// A call that Python has and has not begun, and how large its result may be.
+struct Ahead {
+    id: CallId,
+    expected: usize,
 }
 
 /// The bytes of partial results that a call's client has not taken yet, and those that it has but Python was not told
@@ -138,7 +147,7 @@ pub(crate) struct Death<'a> {
 /// A call that Python is running now.
 pub(crate) struct Running {
     pub(crate) number: u64,
-    pub(crate) method: Rc<str>,
+    pub(crate) method: Rc<Known>,
     pub(crate) age: Duration,
 }
 
@@ -158,6 +167,7 @@ impl Calls {
             queued: 0,
             cancelled_in_queue: 0,
             ahead: VecDeque::new(),
+            ahead_bytes: 0,
             sent: 0,
             abandoned: 0,
             gate: Gate::Hold { starting: true },

@@ -191,9 +191,32 @@ fn an_unknown_method_is_refused_at_once_or_when_the_methods_are_known() {
     assert_eq!(table.calls.queued(), 1);
 }
 
+/// Has `f` give results of this size, until they are what is expected of it.
+fn has_given(table: &mut Table, bytes: usize) {
+    for _ in 0..30 {
+        let id = table.call(9, "before", "f").unwrap();
+        table.fill();
+        table.calls.reply(id, Outcome::Result(&vec![b'1'; bytes]));
+    }
+    table.seen();
+}
+
+#[test]
+fn calls_whose_results_are_large_are_not_sent_far_ahead() {
+    for (bytes, ahead) in [(10, AHEAD), (6 << 20, 2), (20 << 20, 1)] {
+        let mut table = Table::new();
+        has_given(&mut table, bytes);
+        for n in 0..100 {
+            table.call(1, &n.to_string(), "f");
+        }
+        assert_eq!(table.fill().lines().count(), ahead);
+    }
+}
+
 #[test]
 fn only_so_many_calls_are_ahead_of_python() {
     let mut table = Table::new();
+    has_given(&mut table, 10);
     let ids: Vec<_> = (0..200).map(|n| table.call(1, &n.to_string(), "f").unwrap()).collect();
     assert_eq!(table.fill().lines().count(), AHEAD);
     assert_eq!(table.fill(), "");

@@ -6,7 +6,7 @@ use baskd_protocol::error::CancelledBy;
 
 use super::super::page::{Page, SLOT_BITS};
 use super::super::{CallId, Item, Outcome, Taken, wire};
-use super::{AHEAD, Call, Calls, Gate, Held, MAX_OUT, WINDOW_BYTES};
+use super::{AHEAD, AHEAD_BYTES, Ahead, Call, Calls, Gate, Held, MAX_OUT, WINDOW_BYTES};
 
 /// A call that has waited so long to begin is held up by something.
 const HELD_UP: Duration = Duration::from_secs(1);
@@ -20,20 +20,20 @@ impl Calls {
         }
         self.forget_begun(page);
         let now = Instant::now();
-        let methods = self.methods.clone();
         while self.ahead.len() < AHEAD && out.len() < MAX_OUT {
             let Some(id) = self.queue.pop() else { break };
-            let Some(call) = self.get(id) else { continue };
-            if methods
-                .as_ref()
-                .is_some_and(|methods| methods.is_concurrent(&call.method))
-            {
+            let Some(call) = self.peek(id) else { continue };
+            let (owner, expected) = (call.owner, call.method.expected_bytes());
+            if call.method.is_concurrent {
                 // It waits for a thread, in a line of its own: there it is in no other call's way.
-                let owner = call.owner;
                 self.beside.push(owner, id);
-            } else {
+            } else if self.ahead.is_empty() || self.ahead_bytes + expected <= AHEAD_BYTES {
                 self.send(id, out, now);
-                self.ahead.push_back(id);
+                self.ahead.push_back(Ahead { id, expected });
+                self.ahead_bytes += expected;
+            } else {
+                self.queue.push_front(owner, id);
+                break;
             }
         }
         while self.beside_sent < AHEAD && out.len() < MAX_OUT {
@@ -48,7 +48,7 @@ impl Calls {
     fn send(&mut self, id: CallId, out: &mut Vec<u8>, now: Instant) {
         let Some(call) = self.get(id) else { return };
         let window = call.window.map(|items| (items, WINDOW_BYTES));
-        wire::push_call(out, id, &call.method, call.params.as_deref(), window);
+        wire::push_call(out, id, &call.method.name, call.params.as_deref(), window);
         call.sent = true;
         call.since = now;
         self.queued -= 1;
@@ -57,9 +57,10 @@ impl Calls {
 
     pub(super) fn forget_begun(&mut self, page: &Page) {
         while let Some(first) = self.ahead.front() {
-            if self.peek(*first).is_some() && !page.has_begun(*first) {
+            if self.peek(first.id).is_some() && !page.has_begun(first.id) {
                 break;
             }
+            self.ahead_bytes -= first.expected;
             self.ahead.pop_front();
         }
     }
@@ -81,6 +82,9 @@ impl Calls {
         self.answered += 1;
         self.sent -= 1;
         let Some(mut call) = self.take(id) else { return false };
+        if let Outcome::Result(result) = outcome {
+            call.method.gave(result.len());
+        }
         let sink = call.sink.take();
         self.abandoned -= usize::from(sink.is_none());
         match (call.property.take(), outcome) {
@@ -107,7 +111,7 @@ impl Calls {
         let taken = sink.item(Item {
             call: id,
             number: id >> SLOT_BITS,
-            method: &call.method,
+            method: &call.method.name,
             data,
             cost,
         });
@@ -132,12 +136,6 @@ impl Calls {
     /// was cancelled `kill_grace` ago still has the main thread, and others wait for that.
     pub(crate) fn tend(&mut self, page: &Page, stall: Duration, kill_grace: Duration) -> bool {
         let now = Instant::now();
-        let methods = self.methods.clone();
-        let waits = |call: &Call| {
-            methods
-                .as_ref()
-                .is_some_and(|methods| methods.waits_in_send(&call.method))
-        };
         let full_for = |call: &Call| {
             call.flow
                 .full_since
@@ -145,7 +143,8 @@ impl Calls {
                 .map(|since| now - since)
         };
         let calls = self.slots.iter().flatten();
-        let stalled = calls.filter(|call| full_for(call).is_some_and(|full| full >= stall) && waits(call));
+        let stalled =
+            calls.filter(|call| full_for(call).is_some_and(|full| full >= stall) && call.method.waits_in_send());
         for id in stalled.map(|call| call.id).collect::<Vec<_>>() {
             self.cancel(id, CancelledBy::SlowReader, Some(page));
         }
@@ -157,11 +156,8 @@ impl Calls {
     /// nobody has cancelled has the main thread.
     fn is_held_up(&mut self, page: &Page, now: Instant, kill_grace: Duration) -> bool {
         self.forget_begun(page);
-        let first = self.ahead.front().and_then(|id| self.peek(*id));
+        let first = self.ahead.front().and_then(|ahead| self.peek(ahead.id));
         let waits = first.is_some_and(|call| now - call.since >= HELD_UP.min(kill_grace));
-        let methods = self.methods.as_ref();
-        let is_plain = |call: &Call| methods.is_some_and(|methods| methods.is_plain(&call.method));
-        let is_beside = |call: &Call| methods.is_some_and(|methods| methods.is_concurrent(&call.method));
         let mut overdue = false;
         for call in self
             .slots
@@ -169,10 +165,10 @@ impl Calls {
             .flatten()
             .filter(|call| call.sent && page.has_begun(call.id))
         {
-            if call.sink.is_some() && is_plain(call) {
+            if call.sink.is_some() && call.method.has_main_thread() {
                 return false;
             }
-            overdue |= call.sink.is_none() && now - call.since >= kill_grace && !is_beside(call);
+            overdue |= call.sink.is_none() && now - call.since >= kill_grace && !call.method.is_concurrent;
         }
         waits && overdue
     }

@@ -223,19 +223,25 @@ def _print_failure(failed: StartError) -> None:
 
 def _ending(status: int) -> int:
     """Lets Python end as it does, with its atexit handlers; but threads of the controller's own have only so long."""
-    threading.Thread(target=_lose_patience, args=(status,), daemon=True).start()
+    done = threading.Event()
+    # Both now: once it is ending, Python starts no threads any more.
+    threading.Thread(target=_run_handlers_late, args=(done,), daemon=True).start()
+    threading.Thread(target=_lose_patience, args=(done, status), daemon=True).start()
     return status
 
 
-def _lose_patience(status: int) -> None:
+def _run_handlers_late(done: threading.Event) -> None:
+    """Runs the handlers to which a main thread that waits for other threads does not come."""
     import atexit
 
     sleep(_EXIT_GRACE)
+    atexit._run_exitfuncs()
+    done.set()
+
+
+def _lose_patience(done: threading.Event, status: int) -> None:
+    done.wait(2 * _EXIT_GRACE)  # The handlers have only so long, either.
     try:
-        # Where the main thread waits for other threads, it has not come to them; they have only so long, either.
-        handlers = threading.Thread(target=atexit._run_exitfuncs, daemon=True)
-        handlers.start()
-        handlers.join(_EXIT_GRACE)
         for stream in (sys.stdout, sys.stderr):
             stream.flush()
     finally:  # Whatever has become of them.

@@ -10,6 +10,7 @@ mod demo;
 mod duration;
 mod exit;
 mod interrupt;
+mod log;
 mod methods;
 mod output;
 mod params;

@@ -3,20 +3,18 @@
 use std::env;
 use std::io::{self, IsTerminal};
 use std::path::PathBuf;
-use std::sync::mpsc;
-use std::thread;
 use std::time::Duration;
 
 use baskd::limits::Limits;
 use baskd::serve::{self, ControllerSpec, Options};
 use baskd_client::socket;
 use clap::Args;
-use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::EnvFilter;
 
 use super::Instance;
 use super::duration::parse;
 use super::exit::Failure;
+use super::log::{Flush, Log};
 
 /// Run the daemon in the foreground, until Ctrl-C, a TERM, or `baskd stop`
 #[derive(Debug, Args)]
@@ -48,23 +46,6 @@ pub(crate) struct Serve {
     instance: Instance,
 }
 
-/// How many lines may wait to be written. One has 8 KiB at most; those beyond are dropped.
-const LOG_LINES: usize = 4096;
-/// How long the last of them may take.
-const LAST_LINES: Duration = Duration::from_millis(500);
-
-/// Writes what is left of the log, unless nobody takes it.
-fn flush(log: WorkerGuard) {
-    let (done, written) = mpsc::channel();
-    thread::spawn(move || {
-        drop(log);
-        // Nobody may be waiting any more.
-        let _ = done.send(());
-    });
-    // If it is not written by now, it goes with the process.
-    let _ = written.recv_timeout(LAST_LINES);
-}
-
 impl Serve {
     pub(crate) fn run(&self) -> Result<(), Failure> {
         let log = self.log()?;
@@ -78,7 +59,7 @@ impl Serve {
             limits: Limits::default(),
         };
         let ended = serve::run(options);
-        flush(log);
+        log.now();
         ended.map_err(|error| {
             let text = error.to_string();
             if error.is_usage() {
@@ -89,8 +70,8 @@ impl Serve {
         })
     }
 
-    /// Starts logging to stderr, from a thread, so that a terminal or pipe that is stuck does not hold up calls.
-    fn log(&self) -> Result<WorkerGuard, Failure> {
+    /// Starts logging to stderr.
+    fn log(&self) -> Result<Flush, Failure> {
         let level = match (self.log.as_deref(), self.verbose) {
             (Some(level), _) => level,
             (None, 0) => "info",
@@ -102,9 +83,7 @@ impl Serve {
                 "`{level}` is no log level ({error}): write error, warn, info, debug or trace"
             ))
         })?;
-        let (stderr, guard) = NonBlockingBuilder::default()
-            .buffered_lines_limit(LOG_LINES)
-            .finish(io::stderr());
+        let (stderr, flush) = Log::to(io::stderr());
         let subscriber = tracing_subscriber::fmt()
             .with_env_filter(filter)
             .with_writer(stderr)
@@ -115,6 +94,6 @@ impl Serve {
         } else {
             subscriber.init();
         }
-        Ok(guard)
+        Ok(flush)
     }
 }

@@ -8,6 +8,7 @@ from types import GeneratorType
 from typing import TYPE_CHECKING, Any
 
 from . import errors
+from ._controller import Cancelled
 from .calls import CURRENT, Call
 from .page import MASK
 
@@ -75,6 +76,13 @@ class Threads:
             try:
                 router.sending.send_from_thread(call, router.encode(item))
             except BaseException as problem:
-                generator.throw(problem)  # Cancelled, or an item that is not JSON: the generator hears of it.
-                generator.close()
-                raise
+                self._tell(generator)
+                raise problem from None
+
+    def _tell(self, generator: Any) -> None:
+        """Has a generator hear, at its yield, that nothing more is wanted of it."""
+        try:
+            generator.throw(self._router.cancelled_type("the call has ended"))
+            generator.close()  # It caught that, and yielded again.
+        except (StopIteration, Cancelled):
+            pass

@@ -24,6 +24,8 @@ pub struct Limits {
     pub max_subscriptions: usize,
     /// Those of its own messages, each of which is told each message.
     pub max_own: usize,
+    /// Those of all messages and of the log, for each of which events are kept while it does not read.
+    pub max_lossy: usize,
     /// Properties that are kept, and their bytes in all.
     pub max_properties: usize,
     pub max_properties_bytes: usize,
@@ -51,6 +53,7 @@ impl Default for Limits {
             max_batch_response: 64 << 20,
             max_subscriptions: 1024,
             max_own: 8,
+            max_lossy: 16,
             max_properties: 1024,
             max_properties_bytes: 64 << 20,
             startup_timeout: Duration::from_secs(600),

@@ -138,7 +138,7 @@ impl Error {
     }
 }
 
-/// Runs a daemon until it is asked to stop, by SIGTERM, SIGINT or `daemon.shutdown`. Everything runs on this thread.
+/// Runs a daemon until it is asked to stop, by SIGTERM, SIGINT, SIGHUP or `daemon.shutdown`. Everything runs on this thread.
 pub fn run(mut options: Options) -> Result<(), Error> {
     let descriptors = backend::allow_many_descriptors();
     let for_connections = descriptors.saturating_sub(OWN_DESCRIPTORS).max(1);

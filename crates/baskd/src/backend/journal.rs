@@ -84,11 +84,19 @@ impl Journal {
         Ok(Journal { inner })
     }
 
-    /// Whether one more property, or another value, would still be within these limits.
-    pub(crate) fn has_room(&self, new: &Property, max_count: usize, max_bytes: usize) -> Result<(), Error> {
+    /// Whether one more property, or another value, would still be within these limits, with those (a count, and bytes)
+    /// that are being set.
+    pub(crate) fn has_room(
+        &self,
+        new: &Property,
+        being_set: (usize, usize),
+        max_count: usize,
+        max_bytes: usize,
+    ) -> Result<(), Error> {
         let properties = self.inner.properties.borrow();
         let others = properties.iter().filter(|other| other.name != new.name);
-        let (count, bytes) = others.fold((1, size(new)), |(count, bytes), other| (count + 1, bytes + size(other)));
+        let start = (being_set.0 + 1, being_set.1 + new.size());
+        let (count, bytes) = others.fold(start, |(count, bytes), other| (count + 1, bytes + other.size()));
         if count > max_count {
             Err(Error::too_many_properties("properties", max_count))
         } else if bytes > max_bytes {
@@ -147,10 +155,6 @@ impl Journal {
             .map(|property| property.name.clone())
             .collect()
     }
-}
-
-fn size(property: &Property) -> usize {
-    property.name.len() + property.value.get().len()
 }
 
 async fn write(inner: Rc<Inner>, path: PathBuf) {

@@ -32,7 +32,7 @@ struct Inner {
 }
 
 impl LogPipe {
-    /// Reads in a task of its own until [`LogPipe::finish`].
+    /// Reads in a task of its own until it is dropped.
     pub(crate) fn new(pipe: pipe::Receiver, stream: &'static str, logs: Rc<Logs>) -> LogPipe {
         let inner = Rc::new(Inner {
             pipe,

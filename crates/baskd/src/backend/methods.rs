@@ -91,7 +91,7 @@ const FIRST_RESULT: usize = 1 << 20;
 const LONGEST_SLIP: usize = 200;
 
 /// Up to three names that somebody who wrote `name` may have meant, nearest first.
-pub(crate) fn nearest<'a>(name: &str, names: impl Iterator<Item = &'a str>) -> Vec<String> {
+pub fn nearest<'a>(name: &str, names: impl Iterator<Item = &'a str>) -> Vec<String> {
     if name.len() > LONGEST_SLIP {
         return Vec::new();
     }

@@ -40,6 +40,7 @@ use methods::Methods;
 use page::Page;
 
 pub use journal::Journal;
+pub use methods::nearest;
 pub use orders::Asker;
 pub use spawn::allow_many_descriptors;
 pub use status::State;
@@ -273,8 +274,9 @@ impl Shared {
         let property = Property::read(params)?;
         let limits = &self.options.limits;
         if let Some(property) = &property {
+            let being_set = self.calls.borrow().properties();
             self.journal
-                .has_room(property, limits.max_properties, limits.max_properties_bytes)?;
+                .has_room(property, being_set, limits.max_properties, limits.max_properties_bytes)?;
         }
         Ok(property)
     }

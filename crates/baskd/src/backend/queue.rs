@@ -30,7 +30,8 @@ impl Queue {
     pub(crate) fn push_front(&mut self, owner: u64, call: u64) {
         let lane = self.owners.entry(owner).or_default();
         lane.calls.push_front(call);
-        if lane.calls.len() == 1 && !lane.paused {
+        if !lane.paused {
+            self.ring.retain(|other| *other != owner);
             self.ring.push_front(owner);
         }
     }
@@ -110,6 +111,17 @@ mod tests {
         queue.push_front(1, 11);
         queue.push_front(3, 30);
         assert_eq!(drain(&mut queue), [30, 11, 20, 12]);
+    }
+
+    #[test]
+    fn whoever_could_not_be_served_keeps_its_turn() {
+        let mut queue = Queue::default();
+        for (owner, call) in [(1, 10), (1, 11), (2, 20), (3, 30)] {
+            queue.push(owner, call);
+        }
+        assert_eq!(queue.pop(), Some(10));
+        queue.push_front(1, 10);
+        assert_eq!(drain(&mut queue), [10, 20, 30, 11]);
     }
 
     #[test]

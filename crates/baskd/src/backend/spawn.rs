@@ -95,7 +95,7 @@ pub(crate) fn spawn(python: &Path, router: &Path) -> io::Result<Process> {
     let child = command.spawn()?;
     let pid = Pid::from_child(&child);
     let guard = Guard::new(pid)?;
-    let pidfd = pidfd_open(pid, PidfdFlags::NONBLOCK)?;
+    let pidfd = pidfd_open(pid, PidfdFlags::empty())?;
     // SAFETY: an owned descriptor, closed by nobody but this AsyncFd.
     let pidfd = unsafe { AsyncFd::register_with_interest(pidfd, Interest::READABLE) }?;
     Ok(Process {

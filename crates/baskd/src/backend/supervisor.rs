@@ -241,7 +241,7 @@ impl Supervisor {
         }
     }
 
-    /// The next order while a process starts. One that has only just been started is not ended for another: however many
+    /// The next order while a process starts, awaited by nobody else meanwhile. One that has only just been started is not ended for another: however many
     /// restarts are asked for, there is one a second at most.
     async fn order(&self, started: tokio::time::Instant) -> Order {
         tokio::select! {
@@ -357,6 +357,7 @@ impl Supervisor {
     async fn end(&self, worker: &mut Worker, patience: Duration) -> Exit {
         let died = async |worker: &mut Worker| loop {
             if let Event::Died(exit) = worker.next().await {
+                self.shared.status.borrow_mut().process = None;
                 return exit;
             }
         };
@@ -365,9 +366,8 @@ impl Supervisor {
             return exit;
         }
         if !patience.is_zero() {
-            self.shared
-                .logs
-                .warn(&format!("Python has not ended {patience:?} after its input: SIGTERM"));
+            let told = format!("Python has not ended {patience:?} after its input: SIGTERM");
+            self.shared.logs.warn(&told);
         }
         worker.signal(Signal::TERM);
         if let Ok(exit) = timeout(TERM_GRACE, died(worker)).await {
@@ -440,13 +440,21 @@ impl Supervisor {
     /// Waits until somebody asks for a restart, or the controller's file has changed.
     async fn wait(&mut self, failure: Failure) -> Next {
         let reason = if failure.was_ready {
-            format!("{} five times in a row before it had answered a call", failure.reason)
+            format!(
+                "{}; so did others before it, without having answered a call",
+                failure.reason
+            )
         } else {
             failure.reason
         };
-        self.shared
-            .logs
-            .warn("Python is not started again until its controller changes or `baskd restart` is called");
+        let until = if self.file_then.is_some() {
+            "its controller changes or "
+        } else {
+            ""
+        };
+        self.shared.logs.warn(&format!(
+            "Python is not started again until {until}`baskd restart` is called"
+        ));
         self.set(State::Unavailable, Some(reason.clone()));
         self.set_gate(Gate::Closed(Error::backend_unavailable(&reason, &failure.stderr, None)));
         self.history = History::default();

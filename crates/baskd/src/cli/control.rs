@@ -42,6 +42,9 @@ pub(crate) struct Restart {
 impl Restart {
     pub(crate) async fn run(&self, client: &Client) -> Result<(), Failure> {
         client.restart().await?;
+        if self.target.json {
+            return output::line("true").await;
+        }
         let status = client.status().await?;
         let worker = status.workers.first();
         let pid = worker

@@ -48,14 +48,10 @@ fn find<'a>(methods: &'a [Value], name: &str) -> Result<&'a Value, Failure> {
     if let Some(method) = methods.iter().find(|method| method["name"] == name) {
         return Ok(method);
     }
-    let nearest = methods
-        .iter()
-        .filter_map(|method| method["name"].as_str())
-        .map(|there| (strsim::jaro_winkler(&there.to_lowercase(), &name.to_lowercase()), there))
-        .max_by(|a, b| a.0.total_cmp(&b.0))
-        .filter(|(likeness, _)| *likeness > 0.7);
+    let names = methods.iter().filter_map(|method| method["name"].as_str());
+    let nearest = baskd::backend::nearest(name, names).into_iter().next();
     Err(Failure::Usage(match nearest {
-        Some((_, nearest)) => format!("there is no method {name}; did you mean {nearest}?"),
+        Some(nearest) => format!("there is no method {name}; did you mean {nearest}?"),
         None => format!("there is no method {name}; `baskd methods` lists those there are"),
     }))
 }

@@ -28,7 +28,7 @@ pub async fn serve(stream: UnixStream, service: Rc<Service>, closing: Cancellati
     let limit = service.limits.max_connections;
     let refusal = (service.connections.get() >= limit).then(|| Error::too_many_connections(limit));
     let refused = refusal.is_some();
-    let peer = Peer::new(&service);
+    let peer = Peer::new(&service, refused);
     let mut connection = Connection {
         values: JsonValues::new(&peer, refusal),
         stream,
@@ -41,7 +41,7 @@ pub async fn serve(stream: UnixStream, service: Rc<Service>, closing: Cancellati
     };
     // However it ends, and also if this task is dropped.
     let gone = Gone(peer);
-    if let Err(uid) = connection.peer_uid() {
+    if let Err(uid) = connection.check_peer() {
         dispatch::refuse(&connection.peer, &Error::forbidden(uid));
         connection.end_reading();
         let _ = timeout(LINGER, connection.run()).await;
@@ -75,7 +75,7 @@ struct Connection {
 
 impl Connection {
     /// The peer must be the daemon's own user, or root.
-    fn peer_uid(&self) -> Result<(), u32> {
+    fn check_peer(&self) -> Result<(), u32> {
         let own = rustix::process::geteuid().as_raw();
         match self.stream.peer_cred() {
             Ok(cred) if cred.uid() == own || cred.uid() == 0 => Ok(()),

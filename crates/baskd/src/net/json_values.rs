@@ -1,7 +1,6 @@
 //! The framing of the socket: JSON values one after another, with newlines, without, or pretty-printed.
 //!
-//! Holds what a connection has sent and was not handled yet, and hands each whole value to [`dispatch`]. Does no I/O,
-//! so that any split of the bytes can be tried by a test.
+//! Holds what a connection has sent and was not handled yet, and hands each whole value to [`dispatch`]. Does no I/O.
 
 use std::rc::Rc;
 
@@ -68,11 +67,6 @@ impl JsonValues {
             service: peer.service.clone(),
             counted: 0,
         }
-    }
-
-    /// Adds what was read; for tests, and for those who do not read into `buf` themselves.
-    pub fn push(&mut self, bytes: &[u8]) {
-        self.buf.extend_from_slice(bytes);
     }
 
     /// Whether [`JsonValues::handle`] has stopped because the peer was stalled.

@@ -42,7 +42,7 @@ pub struct Listener {
     inode: (u64, u64),
 }
 
-/// The right to a path, and to the instance's state. It is given back by dropping it, which is to be the last thing a
+/// The right to a path. It is given back by dropping it, which is to be the last thing a
 /// daemon does.
 pub struct Lock {
     _file: File,

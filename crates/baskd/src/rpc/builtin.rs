@@ -92,7 +92,7 @@ fn rpc_cancel(peer: &Peer, params: Option<&str>) -> Result<String, Error> {
     Ok(peer.service.backend.cancel_tagged(peer.id, id).to_string())
 }
 
-fn stream_id(params: Option<&str>) -> Result<u64, Error> {
+fn subscription_id(params: Option<&str>) -> Result<u64, Error> {
     let params = Params::read(params, &["id"])?;
     params.required(0, params.number(0)?, "a subscription id")
 }
@@ -114,7 +114,7 @@ fn stream_more(peer: &Peer, params: Option<&str>) -> Result<String, Error> {
 }
 
 fn stream_cancel(peer: &Peer, params: Option<&str>) -> Result<String, Error> {
-    let id = stream_id(params)?;
+    let id = subscription_id(params)?;
     let call = peer.streams.borrow().get(&id).and_then(|stream| stream.call);
     Ok(call
         .is_some_and(|call| peer.service.backend.cancel(call, CancelledBy::Client))
@@ -136,7 +136,7 @@ fn messages_subscribe(peer: &Rc<Peer>, params: Option<&str>) -> Result<String, E
             Ok(id.to_string())
         }
         Some("all") => {
-            let id = peer.subscribe()?;
+            let id = peer.subscribe_lossy()?;
             peer.service.hub.subscribe_messages(peer, id, method);
             Ok(id.to_string())
         }
@@ -146,13 +146,13 @@ fn messages_subscribe(peer: &Rc<Peer>, params: Option<&str>) -> Result<String, E
 
 fn logs_subscribe(peer: &Rc<Peer>, params: Option<&str>) -> Result<String, Error> {
     no_params(params)?;
-    let id = peer.subscribe()?;
+    let id = peer.subscribe_lossy()?;
     peer.service.hub.subscribe_logs(peer, id);
     Ok(id.to_string())
 }
 
 fn unsubscribe(peer: &Peer, params: Option<&str>) -> Result<String, Error> {
-    let id = stream_id(params)?;
+    let id = subscription_id(params)?;
     let mut own = peer.own.borrow_mut();
     let mut lossy = peer.lossy.borrow_mut();
     let before = own.len() + lossy.len();

@@ -1,5 +1,5 @@
-//! From a message's text to what it asks for. Every method the daemon has is in [`builtin`]'s match; every other name
-//! is the controller's.
+//! From a message's text to what it asks for. The two methods that make calls are here, the daemon's others in
+//! [`builtin`]'s match; every name without a dot or a slash is the controller's.
 
 use std::rc::Rc;
 use std::time::Duration;

@@ -49,13 +49,15 @@ impl Hub {
     }
 
     pub(crate) fn subscribe_messages(&self, peer: &Rc<Peer>, id: u64, method: Option<String>) {
-        self.messages
-            .borrow_mut()
-            .push(Lossy::new(peer, id, "messages.item", method));
+        let mut messages = self.messages.borrow_mut();
+        messages.retain(|lossy| !lossy.ended.get());
+        messages.push(Lossy::new(peer, id, "messages.item", method));
     }
 
     pub(crate) fn subscribe_logs(&self, peer: &Rc<Peer>, id: u64) {
-        self.logs.borrow_mut().push(Lossy::new(peer, id, "logs.item", None));
+        let mut logs = self.logs.borrow_mut();
+        logs.retain(|lossy| !lossy.ended.get());
+        logs.push(Lossy::new(peer, id, "logs.item", None));
     }
 
     /// An item of any call.
@@ -122,6 +124,8 @@ impl Lossy {
 
     pub(crate) fn end(&self) {
         self.ended.set(true);
+        self.kept.borrow_mut().clear();
+        self.kept_bytes.set(0);
     }
 
     fn push(&self, write: impl FnOnce(&mut Vec<u8>)) {

@@ -1,6 +1,6 @@
 //! What JSON-RPC means here: from a message's text to the backend, and back into a connection's outbox.
 //!
-//! - [`dispatch`] reads a message and sends it where it belongs: every method the daemon has is named there.
+//! - [`dispatch`] reads a message and sends it where it belongs; `rpc.call` and `stream.call` are there.
 //! - [`peer`] is one connection, seen from here: its outbox, its subscriptions, what it still waits for.
 //! - [`answer`] is the duty to answer one request, alone or within a batch.
 //! - [`call`] and [`stream`] are the two ways in which a call's results come back.

@@ -17,6 +17,8 @@ pub struct Peer {
     pub(crate) service: Rc<Service>,
     /// Who it is to the backend.
     pub(crate) id: u64,
+    /// What it adds to the number of connections.
+    counts: usize,
     pub outbox: Outbox,
     /// Requests and streams that have not had their last line.
     owed: Cell<usize>,
@@ -44,11 +46,14 @@ pub(crate) struct Own {
 }
 
 impl Peer {
-    pub fn new(service: &Rc<Service>) -> Rc<Peer> {
-        service.connections.set(service.connections.get() + 1);
+    /// One that is refused is not counted: a crowd of them must not keep others out.
+    pub fn new(service: &Rc<Service>, is_refused: bool) -> Rc<Peer> {
+        let counts = usize::from(!is_refused);
+        service.connections.set(service.connections.get() + counts);
         Rc::new(Peer {
             service: service.clone(),
             id: service.next_id(),
+            counts,
             outbox: Outbox::default(),
             owed: Cell::new(0),
             streams: RefCell::default(),
@@ -94,6 +99,15 @@ impl Peer {
         } else {
             Ok(self.service.next_id())
         }
+    }
+
+    /// Likewise, of those that may lose events.
+    pub(crate) fn subscribe_lossy(&self) -> Result<u64, Error> {
+        let limit = self.service.limits.max_lossy;
+        if self.lossy.borrow().len() >= limit {
+            return Err(Error::too_many_subscriptions(limit));
+        }
+        self.subscribe()
     }
 
     /// An item of this call was put into the outbox.
@@ -142,6 +156,8 @@ impl Peer {
         for (call, cost) in self.unread.take() {
             self.service.backend.credit(call, 0, cost);
         }
-        self.service.connections.set(self.service.connections.get() - 1);
+        self.service
+            .connections
+            .set(self.service.connections.get() - self.counts);
     }
 }

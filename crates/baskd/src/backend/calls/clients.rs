@@ -38,6 +38,11 @@ impl Calls {
             sink.accepted();
         }
         self.params_bytes += params_bytes;
+        let property = property.ok().flatten();
+        if let Some(property) = &property {
+            self.properties.0 += 1;
+            self.properties.1 += property.size();
+        }
         let slot = self.free.pop().unwrap_or_else(|| {
             self.slots.push(None);
             self.slots.len() - 1
@@ -57,7 +62,7 @@ impl Calls {
             has_sent_items: false,
             tries: 0,
             flow: Flow::default(),
-            property: property.ok().flatten(),
+            property,
             since: Instant::now(),
         });
         self.queued += 1;

@@ -52,6 +52,8 @@ pub(crate) struct Calls {
     /// Bytes of params in the table, and how many there may be.
     params_bytes: usize,
     max_params_bytes: usize,
+    /// Properties that calls in the table may set, and their bytes.
+    properties: (usize, usize),
     queue: Queue,
     /// Those that wait for a thread of their own, and how many of them are with Python.
     beside: Queue,
@@ -161,6 +163,7 @@ impl Calls {
             max_calls: max_calls.min(SLOTS),
             params_bytes: 0,
             max_params_bytes,
+            properties: (0, 0),
             queue: Queue::default(),
             beside: Queue::default(),
             beside_sent: 0,
@@ -186,6 +189,11 @@ impl Calls {
             Gate::Closed(error) | Gate::Finishing(error) => Some(error.clone()),
             Gate::Open | Gate::Hold { .. } => None,
         }
+    }
+
+    /// How many properties calls in the table may set, and how many bytes those have.
+    pub(crate) fn properties(&self) -> (usize, usize) {
+        self.properties
     }
 
     pub(crate) fn queued(&self) -> usize {
@@ -262,6 +270,10 @@ impl Calls {
         let call = self.slots[slot_of(id)].take()?;
         self.free.push(slot_of(id));
         self.beside_sent = self.beside_sent.saturating_sub(usize::from(call.is_beside));
+        if let Some(property) = &call.property {
+            self.properties.0 -= 1;
+            self.properties.1 -= property.size();
+        }
         self.params_bytes -= call.params.as_ref().map_or(0, |params| params.len());
         Some(call)
     }
@@ -284,6 +296,10 @@ impl Held {
 }
 
 impl Property {
+    pub(crate) fn size(&self) -> usize {
+        self.name.len() + self.value.get().len()
+    }
+
     /// The name and value in the params of a `setProperty`, read as Python will read them: of members given twice the
     /// last counts. None where they are missing or of another type, which Python refuses; an error for a name that
     /// Python would take, and nothing else could.

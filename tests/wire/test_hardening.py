@@ -114,6 +114,26 @@ class Answers(Written):
         self.assertNotIn("token", journal.read_text())
 
 
+class Limits(Written):
+    def test_properties_can_not_be_smuggled_in_beside_each_other(self) -> None:
+        connection = self.connect(self.start("lab.py"), seconds=60)
+        connection.call("pid")
+        asked = [connection.request("setProperty", [f"p{number}", number]) for number in range(1100)]
+        refused = [answer["error"] for id in asked if "error" in (answer := connection.answer(id))]
+        self.assertEqual(len(refused), 1100 - 1024)
+        for error in refused:
+            self.assertError(error, -32025, limit=1024)
+
+    def test_subscriptions_that_may_lose_events(self) -> None:
+        connection = self.connect(self.start("lab.py"))
+        for _ in range(3):  # Those that were ended are not counted.
+            ids = [connection.call("messages.subscribe", ["all"]) for _ in range(8)]
+            ids += [connection.call("logs.subscribe") for _ in range(8)]
+            self.assertError(connection.error("logs.subscribe"), -32006, limit=16)
+            for id in ids:
+                self.assertIs(connection.call("messages.unsubscribe", [id]), True)
+
+
 class Restarts(Written):
     def test_a_storm_of_them_is_one_or_two_and_a_stop_comes_first(self) -> None:
         daemon = self.start("lab.py")

@@ -130,12 +130,12 @@ class Streams(DaemonTest):
         connection = self.connect()
         limit = 1024
         for number in range(limit):
-            connection.request("messages.subscribe", ["all"], id=number)
+            connection.request("stream.call", {"method": "endless", "window": 1}, id=number)
         ids = {connection.result(number) for number in range(limit)}
         self.assertEqual(len(ids), limit)
         self.assertError(connection.error("messages.subscribe", ["own"]), -32006, limit=limit)
         self.assertError(connection.error("stream.call", {"method": "items", "params": [1]}), -32006, limit=limit)
-        self.assertIs(connection.call("messages.unsubscribe", [ids.pop()]), True)
+        self.assertIs(connection.call("stream.cancel", [ids.pop()]), True)
         self.open(connection, "items", [0])
 
 

@@ -78,13 +78,13 @@ class _Builder:
 
         def bind(params: dict[str, Any]) -> Arguments:
             given = params.keys()
-            if not required <= given:
-                raise self.missing(params)
             if takes_any:
                 if taken and not taken.isdisjoint(given) and not taken & names:
                     raise self.unknown(next(iter(taken)))
-            elif not given <= names:
+            elif not given <= names:  # First: a name that was mistyped is missing, too.
                 raise self.unknown(next(name for name in params if name not in names))
+            if not required <= given:
+                raise self.missing(params)
             for name, fits in checks:
                 if name in params and type(params[name]) not in fits:
                     raise _misfit(name, fits, params[name])

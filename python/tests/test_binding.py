@@ -51,11 +51,14 @@ class TestBinding(unittest.TestCase):
         self.assertEqual(self.refused(f, "text")[1]["parameter"], "params")
 
     def test_a_slip_is_answered_with_the_nearest_name(self) -> None:
-        def f(query: str = "", limit: int = 0) -> None: ...
+        def f(query: str, limit: int = 0) -> None: ...
 
         message, data = self.refused(f, {"limits": 5})
         self.assertEqual(message, 'There is no parameter "limits"; did you mean "limit"?')
         self.assertEqual(data["nearest"], ["limit"])
+        message, data = self.refused(f, {"qurey": 5})
+        self.assertEqual(data["parameter"], "qurey")
+        self.assertIn('did you mean "query"', message)
         self.assertIn("there are query, limit", self.refused(f, {"zzz": 5})[0])
 
         def nothing() -> None: ...

@@ -123,7 +123,7 @@ class Controller:
                     if "error" in answers[victim]:
                         self.assertEqual(answers[victim]["error"], CANCELLED)
                         struck += 1
-                # Struck between the making of a coroutine and its await, as by Ctrl-C: Python says that, and it does no harm.
-        harmless = ("was never awaited", "await asyncio.sleep(0)", "tracemalloc")
-        complaints = router.complained.text.splitlines()
-        self.assertEqual([line for line in complaints if not any(part in line for part in harmless)], [])
+                # Struck between the making of a coroutine and its await, as Ctrl-C can: Python says so; no harm is done.
+                harmless = ("was never awaited", "await asyncio.sleep(0)", "tracemalloc")
+                complaints = router.complained.text.splitlines()
+                self.assertEqual([line for line in complaints if not any(part in line for part in harmless)], [])

@@ -123,7 +123,7 @@ class Controller:
                     if "error" in answers[victim]:
                         self.assertEqual(answers[victim]["error"], CANCELLED)
                         struck += 1
-                # Struck between the making of a coroutine and its await, as Ctrl-C can: Python says so; no harm is done.
+                # Struck between the making of a coroutine and its await, as Ctrl-C can: Python says so, no harm done.
                 harmless = ("was never awaited", "await asyncio.sleep(0)", "tracemalloc")
                 complaints = router.complained.text.splitlines()
                 self.assertEqual([line for line in complaints if not any(part in line for part in harmless)], [])

@@ -413,12 +413,13 @@ fn credit_is_returned_when_half_a_window_was_taken() {
 }
 
 #[test]
-fn a_plain_method_may_wait_only_so_long_for_its_reader_and_a_generator_for_ever() {
+fn a_method_that_keeps_a_thread_may_wait_only_so_long_for_its_reader_and_a_generator_for_ever() {
     let mut table = Table::new();
     let plain = table.call_with(1, "plain", "f", None, || Taken::Later).unwrap();
+    let beside = table.call_with(1, "beside", "beside", None, || Taken::Later).unwrap();
     let generator = table.call_with(1, "generator", "g", None, || Taken::Later).unwrap();
     table.fill();
-    for id in [plain, generator] {
+    for id in [plain, beside, generator] {
         // A little of it was taken, too little to be told.
         table.calls.item(id, b"1", 1000);
         table.calls.credit(id, 0, 1000);
@@ -429,7 +430,8 @@ fn a_plain_method_may_wait_only_so_long_for_its_reader_and_a_generator_for_ever(
     table.calls.tend(&table.page, Duration::from_secs(60), Duration::ZERO);
     assert_eq!(table.seen(), [""; 0]);
     table.calls.tend(&table.page, Duration::ZERO, Duration::from_secs(60));
-    assert_eq!(table.seen(), ["plain ! -32024 \"slow reader\""]);
+    let seen = ["plain ! -32024 \"slow reader\"", "beside ! -32024 \"slow reader\""];
+    assert_eq!(table.seen(), seen);
 }
 
 /// A call of `method` that has begun and was cancelled.

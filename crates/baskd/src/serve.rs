@@ -229,6 +229,8 @@ impl Daemon {
                 controller,
                 python,
                 state_dir,
+                workers: 1,
+                affinity: backend::Affinity::None,
                 limits: options.limits.clone(),
             },
             journal,

@@ -132,7 +132,20 @@ pub struct Options {
     pub python: python::Interpreter,
     /// The instance's own folder, in which the router is laid.
     pub state_dir: PathBuf,
+    /// How many processes serve calls; more than one only for a controller that says `stateless = True`.
+    pub workers: usize,
+    pub affinity: Affinity,
     pub limits: Limits,
+}
+
+/// Which worker gets a call, where there are several.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Affinity {
+    /// The least busy one.
+    #[default]
+    None,
+    /// Always the same for one connection.
+    Connection,
 }
 
 /// The handle. Clones are the same backend.

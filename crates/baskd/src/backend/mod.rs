@@ -39,6 +39,7 @@ use calls::{Calls, Property};
 use methods::Methods;
 use page::Page;
 
+pub(crate) use calls::WINDOW_ITEMS;
 pub use journal::Journal;
 pub use methods::nearest;
 pub use orders::Asker;

@@ -264,7 +264,11 @@ impl Supervisor {
             "{} is ready after {took:.0?}: {count} methods, Python {}, {}",
             ready.controller, ready.python, ready.codec
         ));
-        self.shared.calls.borrow_mut().ready(Rc::new(Methods::new(ready)));
+        let methods = Rc::new(Methods::new(ready));
+        for warning in methods.unknown(self.shared.options.limits.timeouts.keys()) {
+            self.shared.logs.warn(&warning);
+        }
+        self.shared.calls.borrow_mut().ready(methods);
         self.shared.started.notify_waiters();
         self.shared.work.notify_one();
         self.has_served = true;

@@ -2,6 +2,7 @@
 //! together.
 
 pub mod backend;
+pub mod config;
 pub mod limits;
 pub mod logs;
 pub mod net;

@@ -40,6 +40,7 @@ use calls::{Calls, Property, bits};
 use methods::Methods;
 
 pub use calls::MAX_WORKERS;
+pub(crate) use calls::WINDOW_ITEMS;
 pub use journal::Journal;
 pub use methods::nearest;
 pub use orders::Asker;

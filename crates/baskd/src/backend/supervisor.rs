@@ -292,11 +292,15 @@ impl Supervisor {
             ready.codec
         ));
         let missed = self.shared.journal.since(self.told_until);
-        self.shared.change(|calls| {
-            let same = calls.methods.take().filter(|methods| methods.ready == ready);
-            let methods = same.unwrap_or_else(|| Rc::new(Methods::new(ready)));
-            calls.ready(self.seat, methods, missed);
+        let known = self.shared.calls.borrow().methods.clone();
+        let methods = known.filter(|methods| methods.ready == ready).unwrap_or_else(|| {
+            let methods = Rc::new(Methods::new(ready));
+            for warning in methods.unknown(self.shared.options.limits.timeouts.keys()) {
+                self.shared.logs.warn(&warning);
+            }
+            methods
         });
+        self.shared.change(|calls| calls.ready(self.seat, methods, missed));
         self.shared.started.notify_waiters();
         self.has_served = true;
         self.orders().answer(Ok(()));

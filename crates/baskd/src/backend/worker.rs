@@ -34,6 +34,9 @@ const KEEP: usize = 1 << 20;
 /// What is read at most from a dead process's wire: more than a pipe holds can only come from a grandchild that still
 /// fills it.
 const MAX_DRAIN: usize = 1 << 20;
+/// How often what may have waited too long is looked at: a quarter of the shortest time it may wait, within these.
+const SOONEST_TICK: Duration = Duration::from_millis(10);
+const LATEST_TICK: Duration = Duration::from_secs(1);
 /// How often it is said, at most, that something on the wire makes no sense.
 const COMPLAIN_EVERY: Duration = Duration::from_secs(1);
 
@@ -87,7 +90,9 @@ pub(crate) struct Worker {
 impl Worker {
     /// Takes over a process that was just spawned, and greets it: `hello` is the first line it is sent.
     pub(crate) fn new(shared: Rc<Shared>, seat: usize, process: Process, hello: Vec<u8>) -> Worker {
-        let mut tick = interval(Duration::from_secs(1));
+        let limits = &shared.options.limits;
+        let shortest = limits.stall_timeout.min(limits.kill_grace);
+        let mut tick = interval((shortest / 4).clamp(SOONEST_TICK, LATEST_TICK));
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         shared.calls.borrow_mut().started(seat, Rc::new(process.page));
         Worker {
@@ -312,6 +317,8 @@ impl Worker {
             .borrow_mut()
             .tend(self.seat, limits.stall_timeout, limits.kill_grace);
         if overdue {
+            // It could be started, and runs a method that won't end: that says nothing against starting the next.
+            self.life = Life::Answered;
             self.shared
                 .logs
                 .warn("a cancelled call still runs and others wait: its Python is killed");

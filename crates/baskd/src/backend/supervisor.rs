@@ -283,14 +283,6 @@ impl Supervisor {
                 .unwrap_or_default()
         };
         self.set(State::Ready, None);
-        let count = ready.methods.len();
-        self.shared.logs.info(&format!(
-            "{}{} is ready after {took:.0?}: {count} methods, Python {}, {}",
-            ready.controller,
-            self.which(),
-            ready.python,
-            ready.codec
-        ));
         let missed = self.shared.journal.since(self.told_until);
         let known = self.shared.calls.borrow().methods.clone();
         let methods = known.filter(|methods| methods.ready == ready).unwrap_or_else(|| {
@@ -300,7 +292,17 @@ impl Supervisor {
             }
             methods
         });
-        self.shared.change(|calls| calls.ready(self.seat, methods, missed));
+        self.shared
+            .change(|calls| calls.ready(self.seat, methods.clone(), missed));
+        let ready = &methods.ready;
+        let count = ready.methods.len();
+        self.shared.logs.info(&format!(
+            "{}{} is ready after {took:.0?}: {count} methods, Python {}, {}",
+            ready.controller,
+            self.which(),
+            ready.python,
+            ready.codec
+        ));
         self.shared.started.notify_waiters();
         self.has_served = true;
         self.orders().answer(Ok(()));

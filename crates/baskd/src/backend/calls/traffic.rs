@@ -92,20 +92,17 @@ impl Calls {
 
     /// The least busy worker that has room for such a call.
     fn find_seat(&mut self, line: usize, expected: usize) -> Option<usize> {
-        let several = self.seats.len() > 1;
-        for forgotten in [false, true] {
-            if forgotten {
-                // Only now is it worth a look at what has begun meanwhile.
-                self.seats_of(line).for_each(|seat| self.forget_begun(seat));
-            }
-            let free = self
-                .seats_of(line)
-                .filter(|seat| self.seats[*seat].has_room(expected, several));
-            if let Some(seat) = free.min_by_key(|seat| self.seats[*seat].sent) {
-                return Some(seat);
-            }
+        if self.seats.len() > 1 {
+            self.seats_of(line).for_each(|seat| self.forget_begun(seat));
+        } else if !self.seats[0].has_room(expected, false) {
+            // Only now is it worth a look at what has begun meanwhile.
+            self.forget_begun(0);
         }
-        None
+        let several = self.seats.len() > 1;
+        let free = self
+            .seats_of(line)
+            .filter(|seat| self.seats[*seat].has_room(expected, several));
+        free.min_by_key(|seat| self.seats[*seat].sent)
     }
 
     /// Likewise, for a call that waits for a thread.

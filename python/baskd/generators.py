@@ -104,7 +104,7 @@ class Generators:
 
     def _result(self, call: Call, value: Any) -> bytes:
         try:
-            return self._router.result_line(call.ident, self._router.encode(value))
+            return self._router.result_line(call.ident, value)
         except NotJson as bad:
             return self._router.error_line(call.ident, bad.error)
 

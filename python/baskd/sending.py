@@ -67,7 +67,7 @@ class Sending:
             if call.items <= 0 or call.bytes <= 0:
                 return False
             call.items -= 1
-            call.bytes -= len(line)
+            call.bytes -= len(line) + 1  # its newline
         self.put(call, line)
         return True
 

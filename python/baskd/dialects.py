@@ -56,8 +56,9 @@ class DaemonDialect:
             found = _ID.match(line)
             raise Unreadable(line, int(found[1]) if found else None, _cant_be_read(problem).error) from None
 
-    def item(self, ident: int, encoded: bytes) -> bytes:
-        return b'__STREAM__{"id":%d,"data":%b}' % (ident, encoded)
+    def item_frame(self, ident: int) -> tuple[bytes, bytes]:
+        """What stands before and behind the items of a call."""
+        return b'__STREAM__{"id":%d,"data":' % ident, b"}"
 
     def error(self, ident: int, error: Error) -> bytes:
         return b'{"id":%d,"error":%b}' % (ident, self._encode(error))
@@ -106,10 +107,11 @@ class SeedDialect:
     def error(self, ident: int, error: Error) -> bytes:
         return b'{%b"error":%b}' % (self._head(self._ids.pop(ident, None)), self._encode(error))
 
-    def item(self, ident: int, encoded: bytes) -> bytes:
+    def item_frame(self, ident: int) -> tuple[bytes, bytes]:
+        """As the daemon's dialect has it."""
         if ident not in self._ids:
-            return b"__STREAM__%b" % encoded
-        return b'__STREAM__{%b"data":%b}' % (self._head(self._ids[ident]), encoded)
+            return b"__STREAM__", b""
+        return b'__STREAM__{%b"data":' % self._head(self._ids[ident]), b"}"
 
     def begun(self, ident: int) -> bytes:
         raise AssertionError("nobody asks")

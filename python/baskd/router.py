@@ -55,7 +55,7 @@ class Router:
         self.begun, self.cancels, self.marks = page
         self.encode = codec.encode
         self.dialect = dialect
-        self.error_line, self.item_line = dialect.error, dialect.item
+        self.error_line = dialect.error
         #: Encodes a result into the line that answers its call.
         self.result_line: Callable[[int, Any], bytes] = dialect.result
         self.reader = reader
@@ -177,6 +177,11 @@ class Router:
             self.sending.wake()
 
     # Answers
+
+    def item_line(self, ident: int, encoded: bytes) -> bytes:
+        """A call's partial result."""
+        head, tail = self.dialect.item_frame(ident)
+        return head + encoded + tail
 
     def finish(self, call: Call, line: bytes) -> None:
         """Puts the answer of a call that was under way into the outbox."""

@@ -42,7 +42,7 @@ class Controller:
         return params
     def count(self, params):
         for i in range(params["n"]):
-            yield i
+            yield {"token": i}
 """
 ASYNC = (
     CONTROLLER
@@ -61,33 +61,47 @@ try:
     import msgspec
     loads, dumps = msgspec.json.Decoder().decode, msgspec.json.Encoder().encode
 except ImportError:
-    import json
-    loads, dumps = json.loads, lambda value: json.dumps(value).encode()
-reading, writing = map(int, sys.argv[1:])
-controller, rest, FULL = Controller(), b"", 64
+    sys.path.append(sys.argv[3])
+    from baskd import codec
+    loads, dumps = codec.standard().decode, codec.standard().encode
+reading, writing = map(int, sys.argv[1:3])
+controller, parts, FULL = Controller(), [], 64
+methods = {name: getattr(controller, name) for name in ("increment", "echo", "count")}
+def write(answers):
+    data = answers[0] if len(answers) == 1 else b"".join(answers)
+    written = os.write(writing, data)
+    while written < len(data):
+        data = data[written:]
+        written = os.write(writing, data)
 while True:
     data = os.read(reading, 1 << 16)
     if not data:
         break
-    *lines, rest = (rest + data).split(b"\\n")
+    if b"\\n" not in data:
+        parts.append(data)
+        continue
+    if parts:
+        data = b"".join([*parts, data])
+        parts.clear()
+    lines = data.split(b"\\n")
+    rest = lines.pop()
+    if rest:
+        parts.append(rest)
     answers = []
     for line in lines:
         call = loads(line)
-        result = getattr(controller, call["method"])(call["params"])
+        result = methods[call["method"]](call["params"])
         if type(result) is GeneratorType:
+            item_line = b'{"jsonrpc":"2.0","method":"stream.item","params":{"subscription":1,"result":{"item":%b}}}\\n'
             for item in result:
-                answers.append(dumps({"jsonrpc": "2.0", "method": "item", "params": {"id": call["id"], "item": item}}))
+                answers.append(item_line % dumps(item))
                 if len(answers) == FULL:
-                    data = b"\\n".join(answers) + b"\\n"
-                    while data:
-                        data = data[os.write(writing, data):]
-                    answers = []
+                    write(answers)
+                    answers.clear()
             result = None
-        answers.append(dumps({"jsonrpc": "2.0", "id": call["id"], "result": result}))
+        answers.append(b'{"jsonrpc":"2.0","id":%d,"result":%b}\\n' % (call["id"], dumps(result)))
     if answers:
-        data = b"\\n".join(answers) + b"\\n"
-        while data:
-            data = data[os.write(writing, data):]
+        write(answers)
 """
 )
 
@@ -191,7 +205,7 @@ def compare(label: str, sides: list[Side], work: Callable[..., None], n: int, *a
 def direct(python: str) -> tuple[Side, subprocess.Popen[bytes]]:
     reading, its_writing = os.pipe()
     its_reading, writing = os.pipe()
-    arguments = [python, "-c", DIRECT, str(its_reading), str(its_writing)]
+    arguments = [python, "-c", DIRECT, str(its_reading), str(its_writing), str(support.PYTHON)]
     process = subprocess.Popen(arguments, pass_fds=(its_reading, its_writing))
     os.close(its_reading)
     os.close(its_writing)

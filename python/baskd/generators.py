@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 # A generator's turn ends after this long, in seconds, or after FULL items.
 _TURN = 1e-3
+_GROUP = 4
 
 
 class Generators:
@@ -64,6 +65,7 @@ class Generators:
             tokens += [None] * max(0, min(most, call.items))
             call.items -= len(tokens)
         size = 0
+        untimed = 1  # One that follows a slow step leaves at once; quick ones are timed a few together.
         last = call.last
         until = perf_counter() + _TURN
         router.current = call
@@ -92,18 +94,23 @@ class Generators:
                     break
                 size += len(line) + 1  # its newline
                 out.append(line)
-                if ident == router.untold:
-                    router.untold = 0
+                untimed -= 1
+                if untimed:
+                    continue
                 now = perf_counter()
+                untimed = _GROUP
                 if now - last > SLOW:
                     outbox.flush()
                     now = perf_counter()
+                    untimed = 1
                 last = now
                 if now > until:
                     break
         finally:
             router.current = None
             call.last = last
+            if size and ident == router.untold:
+                router.untold = 0
             with lock:
                 call.items += len(tokens)
                 call.bytes -= size

@@ -2,6 +2,7 @@
 //! together.
 
 pub mod backend;
+mod clock;
 pub mod limits;
 pub mod logs;
 pub mod net;

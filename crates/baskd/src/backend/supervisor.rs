@@ -264,7 +264,8 @@ impl Supervisor {
             "{} is ready after {took:.0?}: {count} methods, Python {}, {}",
             ready.controller, ready.python, ready.codec
         ));
-        self.shared.calls.borrow_mut().ready(Rc::new(Methods::new(ready)));
+        let methods = Rc::new(Methods::new(ready, self.shared.calls.borrow().methods.as_deref()));
+        self.shared.calls.borrow_mut().ready(methods);
         self.shared.started.notify_waiters();
         self.shared.work.notify_one();
         self.has_served = true;

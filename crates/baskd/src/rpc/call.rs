@@ -1,14 +1,22 @@
 //! A plain call: its result is its answer, and what it sends meanwhile are messages.
 
+use std::rc::Rc;
+
 use super::answer::Answer;
 use super::hub::push_message;
-use crate::backend::{Item, Outcome, Sink, Taken};
+use super::metrics::Timing;
+use crate::backend::{Item, MethodMetrics, Outcome, Sink, Taken};
 
 pub(crate) struct PlainCall {
     pub(crate) answer: Answer,
+    pub(crate) timing: Timing,
 }
 
 impl Sink for PlainCall {
+    fn accepted(&mut self, metrics: &Rc<MethodMetrics>) {
+        self.timing.accepted(metrics);
+    }
+
     fn item(&mut self, item: Item<'_>) -> Taken {
         let peer = &self.answer.peer;
         peer.service.hub.message(&item);
@@ -30,6 +38,7 @@ impl Sink for PlainCall {
     }
 
     fn end(self: Box<Self>, outcome: Outcome<'_>) {
+        self.timing.ended(&outcome);
         match outcome {
             Outcome::Result(result) => self.answer.result(result),
             Outcome::Error(error) => self.answer.error_json(error),

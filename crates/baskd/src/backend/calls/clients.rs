@@ -34,8 +34,8 @@ impl Calls {
         let mut sink = new.sink;
         let known = known.and_then(Result::ok);
         let accepted = known.is_some();
-        if accepted {
-            sink.accepted();
+        if let Some(known) = &known {
+            sink.accepted(&known.metrics);
         }
         self.params_bytes += params_bytes;
         let property = property.ok().flatten();

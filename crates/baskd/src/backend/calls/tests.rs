@@ -1,4 +1,4 @@
-use super::super::{Item, NewCall, Outcome, Taken};
+use super::super::{Item, MethodMetrics, NewCall, Outcome, Taken};
 use super::*;
 use baskd_protocol::error::CancelledBy;
 use serde_json::json;
@@ -13,7 +13,7 @@ struct Recorder {
 }
 
 impl Sink for Recorder {
-    fn accepted(&mut self) {
+    fn accepted(&mut self, _: &Rc<MethodMetrics>) {
         self.seen.borrow_mut().push(format!("{} accepted", self.tag));
     }
 
@@ -84,7 +84,7 @@ impl Table {
             "protocol": 1, "version": "0", "python": "3", "codec": "json", "controller": "C", "methods": methods,
         });
         self.calls
-            .ready(Rc::new(Methods::new(serde_json::from_value(ready).unwrap())));
+            .ready(Rc::new(Methods::new(serde_json::from_value(ready).unwrap(), None)));
     }
 
     fn call(&mut self, owner: u64, tag: &str, method: &str) -> Option<CallId> {

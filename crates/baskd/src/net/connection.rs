@@ -141,7 +141,7 @@ impl Connection {
             }
             self.write()?;
             let unwritten = self.written < self.writing.len();
-            if self.framing.has_more() && !self.peer.is_stalled() {
+            if self.framing.has_more() && !self.is_stalled() {
                 self.handle();
                 may_listen &= self.reading;
                 continue;
@@ -165,7 +165,7 @@ impl Connection {
                 hangup = Some(Hangup::of(&*self.stream)?);
             }
             tokio::select! {
-                ready = self.stream.readable(), if self.reading && !self.peer.is_stalled() => {
+                ready = self.stream.readable(), if self.reading && !self.is_stalled() => {
                     ready?;
                     if self.read()? >= CHUNK {
                         // There is most likely more, and others may be waiting: they come between.
@@ -178,6 +178,11 @@ impl Connection {
                 () = self.closing.cancelled(), if !closing => self.reading = false,
             }
         }
+    }
+
+    /// Whether nothing more is to be read now: what it is owed does not leave.
+    fn is_stalled(&self) -> bool {
+        self.peer.is_stalled() || self.framing.is_full()
     }
 
     /// Reads a chunk, and handles what is whole. Returns how many bytes came.

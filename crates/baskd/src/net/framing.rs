@@ -57,6 +57,14 @@ impl Framing {
         }
     }
 
+    /// Whether there is more to write of the framing's own than may be.
+    pub(crate) fn is_full(&self) -> bool {
+        match self {
+            Framing::Json(_) | Framing::ContentLength(_) => false,
+            Framing::WebSocket(socket) => socket.is_full(),
+        }
+    }
+
     /// The peer sends nothing more.
     pub(crate) fn end(&mut self, peer: &Peer) {
         match self {

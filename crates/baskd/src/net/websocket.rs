@@ -67,9 +67,14 @@ impl WebSocket {
         self.stopped
     }
 
+    /// Of pongs that are not written: who pings is to read the answers.
+    pub(crate) fn is_full(&self) -> bool {
+        self.pipe.output.len() >= HIGH
+    }
+
     pub(crate) fn handle(&mut self, peer: &Rc<Peer>) -> Then {
         loop {
-            self.stopped = peer.is_stalled() || self.pipe.output.len() >= HIGH;
+            self.stopped = peer.is_stalled() || self.is_full();
             if self.stopped {
                 return Then::GoOn;
             }

@@ -173,6 +173,7 @@ class HttpConnection(http.client.HTTPConnection):
         self, method: str, path: str = "/", body: Union[bytes, str, None] = None, **headers: str
     ) -> tuple[int, bytes]:
         """The status and body of an answer."""
+        body = body.encode() if isinstance(body, str) else body
         self.request(method, path, body, {name.replace("_", "-"): value for name, value in headers.items()})
         response = self.getresponse()
         return response.status, response.read()

@@ -199,7 +199,7 @@ fn clients(page: &mut Page, service: &Service) {
     for ((code, name), count) in known.chain(others).zip(&service.metrics.errors) {
         page.sample("", &[("code", &code), ("name", name)], count.get());
     }
-    page.family("baskd_connections", "gauge", "Connections there are.");
+    page.family("baskd_connections_open", "gauge", "Connections there are.");
     page.sample("", &[], service.connections.get());
     page.family(
         "baskd_connections_total",

@@ -7,8 +7,8 @@ import time
 from typing import Any, Callable
 
 from support.case import DaemonTest
-from support.floods import flood
 from support.connection import request
+from support.floods import flood
 from support.framings import ContentLengthConnection
 from support.processes import resident_bytes
 
@@ -147,13 +147,13 @@ class Subscriptions(Lsp):
     def test_cancel_in_each_way(self) -> None:
         connection = self.open()
         subscription = connection.call("messages.subscribe", ["own"])
-        for cancel in (
-            lambda id: self.assertIs(connection.call("rpc.cancel", [id]), True),
-            lambda id: connection.notify("$/cancelRequest", {"id": id}),
-        ):
+        for method in ("rpc.cancel", "$/cancelRequest"):
             id = connection.request("sleep", [60])
             connection.event(subscription)
-            cancel(id)
+            if method == "rpc.cancel":
+                self.assertIs(connection.call(method, [id]), True)
+            else:
+                connection.notify(method, {"id": id})
             self.assertError(connection.answer(id)["error"], -32024, by="client")
 
 

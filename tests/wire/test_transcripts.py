@@ -131,13 +131,16 @@ def framed_byte_by_byte(played: Transcript, connection: Framed) -> None:
 
 
 def by_post(played: Transcript, connection: HttpConnection) -> None:
-    """Each message is a request of HTTP: answers come in the order of their messages."""
-    got = []
-    for message in messages(played):
-        status, body = connection.ask("POST", "/", message)
-        assert status == (200 if body else 204), (status, body)
-        got += transcript.values(body.decode())
-    complain(played.path.name, transcript.difference(played.expected, got, True))
+    """Each message is a request of HTTP: answers come in the order of their messages. It takes no subscriptions."""
+    for step in played.steps:
+        if "stream.call" in step.text:
+            continue
+        got = []
+        for message in messages(Transcript(played.path, [step], None, False)):
+            status, body = connection.ask("POST", "/", message)
+            assert status == (200 if body else 204), (status, body)
+            got += transcript.values(body.decode())
+        complain(f"{played.path.name}:{step.line}", transcript.difference(step.expected, got, step.any_order))
 
 
 class Framings(unittest.TestCase):
@@ -157,15 +160,20 @@ def _add_framed(played: Transcript) -> None:
 
     def add_way(framing: type[Framed], way: Callable[[Transcript, Framed], None]) -> None:
         def test(daemon: Daemon) -> None:
-            with framing(daemon.path) as connection:
+            connection = framing(daemon.path)
+            try:
                 way(played, connection)
+            finally:
+                connection.close()
 
         add(f"{way.__name__}_{framing.__name__}", test)
 
     def post(daemon: Daemon) -> None:
         connection = HttpConnection(daemon.path)
-        by_post(played, connection)
-        connection.close()
+        try:
+            by_post(played, connection)
+        finally:
+            connection.close()
 
     for framing in (ContentLengthConnection, WebSocketConnection):
         for way in FRAMED:

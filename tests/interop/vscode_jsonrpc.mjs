@@ -16,7 +16,7 @@ connection.listen();
 
 // An array is params by position, which this function takes one by one.
 await play(
-  (method, params) => (Array.isArray(params) ? connection.sendRequest(method, ...params) : connection.sendRequest(method, params)),
+  (method, params) => connection.sendRequest(method, ...(Array.isArray(params) ? params : [params])),
   (error) => error.code,
 );
 await connection.sendRequest("stream.call", { method: "testStream" });

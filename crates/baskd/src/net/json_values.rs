@@ -7,7 +7,8 @@ use std::rc::Rc;
 use baskd_protocol::error::Error;
 use baskd_protocol::scan::{Scan, Scanner};
 
-use super::framing::{First, Then, first};
+pub use super::framing::Then;
+use super::framing::{First, first};
 use super::message::{self, SMALL, show};
 use crate::rpc::Service;
 use crate::rpc::dispatch;

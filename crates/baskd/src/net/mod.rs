@@ -12,5 +12,3 @@ pub mod listen;
 mod message;
 mod pages;
 mod websocket;
-
-pub use framing::Then;

@@ -3,6 +3,8 @@
 
 pub mod backend;
 mod clock;
+pub mod config;
+mod drained;
 pub mod limits;
 pub mod logs;
 pub mod net;

@@ -4,8 +4,9 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::Duration;
 
+use baskd::config::Settings;
 use baskd::limits::Limits;
-use baskd::serve::{ControllerSpec, Daemon, Options};
+use baskd::serve::{Daemon, Options};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::task::LocalSet;
@@ -30,10 +31,10 @@ fn with_daemon(limits: Limits, test: impl AsyncFnOnce(&Path)) {
     let options = Options {
         name: "default".to_owned(),
         socket: folder.path().join("a.sock"),
-        controller: ControllerSpec::Embedded,
-        python: None,
-        grace: Duration::from_secs(10),
-        limits,
+        settings: Settings {
+            limits,
+            ..Settings::default()
+        },
     };
     let socket = options.socket.clone();
     LocalSet::new().block_on(&runtime, async move {

@@ -2,14 +2,25 @@
 
 use std::rc::Rc;
 
+use super::OnDisconnect;
 use super::answer::Answer;
 use super::hub::push_message;
 use super::metrics::Timing;
 use crate::backend::{Item, MethodMetrics, Outcome, Sink, Taken};
 
 pub(crate) struct PlainCall {
-    pub(crate) answer: Answer,
-    pub(crate) timing: Timing,
+    answer: Answer,
+    timing: Timing,
+}
+
+impl PlainCall {
+    pub(crate) fn new(answer: Answer) -> PlainCall {
+        answer.peer.call_begins();
+        PlainCall {
+            answer,
+            timing: Timing::start(),
+        }
+    }
 }
 
 impl Sink for PlainCall {
@@ -39,6 +50,7 @@ impl Sink for PlainCall {
 
     fn end(self: Box<Self>, outcome: Outcome<'_>) {
         self.timing.ended(&outcome);
+        self.answer.peer.call_ends();
         match outcome {
             Outcome::Result(result) => self.answer.result(result),
             Outcome::Error(error) => self.answer.error_json(error),
@@ -50,6 +62,6 @@ impl Sink for PlainCall {
     }
 
     fn ends_with_its_owner(&self) -> bool {
-        self.answer.id().is_some()
+        self.answer.id().is_some() && self.answer.peer.service.on_disconnect == OnDisconnect::Cancel
     }
 }

@@ -12,7 +12,6 @@ use baskd_protocol::scan::{Members, Scan, Scanner, Span};
 use super::answer::{Answer, Batch};
 use super::builtin;
 use super::call::PlainCall;
-use super::metrics::Timing;
 use super::params::Params;
 use super::peer::Peer;
 use super::stream::StreamCall;
@@ -101,10 +100,11 @@ fn dispatch(peer: &Rc<Peer>, request: &Request<'_>, answer: Answer) {
 }
 
 fn call(peer: &Peer, method: &str, params: Option<&str>, timeout: Option<Duration>, answer: Answer) {
-    let sink = Box::new(PlainCall {
-        answer,
-        timing: Timing::start(),
-    });
+    if let Err(error) = peer.may_call() {
+        return answer.error(&error);
+    }
+    let timeout = timeout.or_else(|| peer.service.timeout_of(method));
+    let sink = Box::new(PlainCall::new(answer));
     peer.service.backend.call(
         NewCall {
             owner: peer.id,
@@ -142,6 +142,7 @@ fn stream_call(peer: &Rc<Peer>, params: Option<&str>, answer: Answer) {
         if window == Some(0) {
             return Err(params.wrong(3, "1 or more"));
         }
+        peer.may_call()?;
         Ok((
             method,
             params.structured(1)?,
@@ -154,6 +155,8 @@ fn stream_call(peer: &Rc<Peer>, params: Option<&str>, answer: Answer) {
         Ok(read) => read,
         Err(error) => return answer.error(&error),
     };
+    let timeout = timeout.map(Duration::from_millis);
+    let timeout = timeout.or_else(|| peer.service.timeout_of(&method));
     let sink = Box::new(StreamCall::new(subscription, window.is_some(), answer));
     let new = NewCall {
         owner: peer.id,
@@ -162,7 +165,7 @@ fn stream_call(peer: &Rc<Peer>, params: Option<&str>, answer: Answer) {
         window,
         sink,
     };
-    let call = peer.service.backend.call(new, timeout.map(Duration::from_millis));
+    let call = peer.service.backend.call(new, timeout);
     if let Some(stream) = peer.streams.borrow_mut().get_mut(&subscription) {
         stream.call = call;
     }

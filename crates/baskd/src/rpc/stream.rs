@@ -4,6 +4,7 @@ use std::rc::Rc;
 
 use baskd_protocol::reply;
 
+use super::OnDisconnect;
 use super::answer::Answer;
 use super::metrics::Timing;
 use super::peer::{Peer, Stream};
@@ -24,6 +25,7 @@ pub(crate) struct StreamCall {
 impl StreamCall {
     pub(crate) fn new(subscription: u64, windowed: bool, answer: Answer) -> StreamCall {
         let peer = answer.peer.clone();
+        peer.call_begins();
         peer.streams
             .borrow_mut()
             .insert(subscription, Stream { call: None, windowed });
@@ -64,6 +66,7 @@ impl Sink for StreamCall {
     }
 
     fn end(mut self: Box<Self>, outcome: Outcome<'_>) {
+        self.peer.call_ends();
         self.peer.streams.borrow_mut().remove(&self.subscription);
         self.timing.ended(&outcome);
         match (self.answer.take(), outcome) {
@@ -84,5 +87,9 @@ impl Sink for StreamCall {
 
     fn tag(&self) -> Option<&str> {
         self.id.as_deref()
+    }
+
+    fn ends_with_its_owner(&self) -> bool {
+        self.peer.service.on_disconnect == OnDisconnect::Cancel
     }
 }

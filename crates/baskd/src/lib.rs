@@ -2,6 +2,7 @@
 //! together.
 
 pub mod backend;
+mod clock;
 pub mod config;
 mod drained;
 pub mod limits;

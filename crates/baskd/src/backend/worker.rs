@@ -27,6 +27,7 @@ use super::restart::Life;
 use super::spawn::{self, Guard, Process};
 use super::wire::{Failed, Line, Ready};
 use super::{Outcome, Shared};
+use crate::clock;
 use crate::drained::Drained;
 
 const CHUNK: usize = 64 << 10;
@@ -202,10 +203,12 @@ impl Worker {
 
     /// Reads a chunk, and handles the lines it ends.
     fn receive(&mut self) -> io::Result<()> {
-        self.inbox.reserve(if self.inbox.len() < CHUNK { CHUNK } else { BIG_CHUNK });
+        self.inbox
+            .reserve(if self.inbox.len() < CHUNK { CHUNK } else { BIG_CHUNK });
         match self.wire_out.try_read_buf(&mut self.inbox) {
             Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
             Ok(read) => {
+                clock::tick();
                 if read < CHUNK {
                     self.wire_out.drained();
                 }

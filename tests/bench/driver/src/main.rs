@@ -1,0 +1,115 @@
+//! The client side of tests/bench. Prints one JSON object; tests/bench/run makes tables of many.
+
+mod connection;
+mod dialect;
+mod hops;
+mod load;
+mod relay;
+mod report;
+
+use std::path::PathBuf;
+
+use anyhow::{Result, bail};
+use clap::{Parser, Subcommand, ValueEnum};
+
+use connection::Address;
+use dialect::{Dialect, Http, JsonRpc};
+use report::Span;
+
+#[derive(Parser)]
+#[command(about, version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// One workload on one server.
+    Load(Load),
+    /// Kernel ping-pong: one hop, and two with a relay, in microseconds.
+    Hops {
+        #[arg(long, default_value_t = 1.0)]
+        seconds: f64,
+    },
+    /// Answers what comes on stdin, on stdout, with itself.
+    #[command(hide = true)]
+    Mirror,
+    /// As `mirror`, with another process in between.
+    #[command(hide = true)]
+    PassOn,
+    /// Carries lines between a socket and a command's stdin and stdout, and does nothing to them.
+    Relay {
+        #[arg(long)]
+        listen: PathBuf,
+        #[arg(last = true, required = true)]
+        command: Vec<String>,
+    },
+}
+
+#[derive(clap::Args)]
+struct Load {
+    workload: Workload,
+    /// `unix:PATH` or `tcp:HOST:PORT`.
+    #[arg(long)]
+    to: Address,
+    #[arg(long, value_enum, default_value = "jsonrpc")]
+    dialect: Spoken,
+    /// The method; for HTTP the path.
+    #[arg(long, default_value = "increment")]
+    method: String,
+    #[arg(long, default_value = "{\"by\":1}")]
+    params: String,
+    /// Calls in flight, or connections, or bytes, or items: what the workload has.
+    #[arg(long)]
+    size: Option<usize>,
+    #[arg(long, default_value_t = 1.0)]
+    seconds: f64,
+    #[arg(long, default_value_t = 0.1)]
+    warm_up: f64,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Workload {
+    Sequential,
+    InFlight,
+    Clients,
+    Stream,
+    Echo,
+    Ticks,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Spoken {
+    Jsonrpc,
+    Http,
+}
+
+fn main() -> Result<()> {
+    match Arguments::parse().command {
+        Command::Load(load) => println!("{}", run(&load)?),
+        Command::Hops { seconds } => println!("{}", hops::measure(seconds)?),
+        Command::Mirror => hops::mirror()?,
+        Command::PassOn => hops::pass_on()?,
+        Command::Relay { listen, command } => relay::run(&listen, &command)?,
+    }
+    Ok(())
+}
+
+fn run(load: &Load) -> Result<serde_json::Value> {
+    let span = Span::of(load.seconds, load.warm_up);
+    let mut dialect: Box<dyn Dialect> = match load.dialect {
+        Spoken::Jsonrpc => Box::new(JsonRpc::new(&load.method, &load.params)),
+        Spoken::Http => Box::new(Http::new(&load.method, &load.params)),
+    };
+    let size = |usual| load.size.unwrap_or(usual);
+    match (load.workload, load.dialect) {
+        (Workload::Sequential, _) => load::sequential(&load.to, &mut *dialect, span),
+        (Workload::InFlight, _) => load::in_flight(&load.to, &mut *dialect, size(64), span),
+        (Workload::Clients, _) => load::clients(&load.to, &mut *dialect, size(8), span),
+        (Workload::Stream, Spoken::Jsonrpc) => load::stream(&load.to, "items", size(100_000) as u64),
+        (Workload::Echo, Spoken::Jsonrpc) => load::echo(&load.to, size(1 << 20), span),
+        (Workload::Ticks, Spoken::Jsonrpc) => load::ticks(&load.to, size(500) as u64),
+        _ => bail!("this workload speaks JSON-RPC only"),
+    }
+}

@@ -60,7 +60,12 @@ impl Connection {
                 Stream::Tcp(stream)
             }
         };
-        Ok(Connection { stream, buffer: vec![0; CHUNK], start: 0, end: 0 })
+        Ok(Connection {
+            stream,
+            buffer: vec![0; CHUNK],
+            start: 0,
+            end: 0,
+        })
     }
 
     pub(crate) fn write(&mut self, bytes: &[u8]) -> Result<()> {

@@ -34,7 +34,9 @@ impl Dialect for JsonRpc {
     }
 
     fn answer(&self, bytes: &[u8]) -> Result<Option<usize>> {
-        let Some(end) = memchr(b'\n', bytes) else { return Ok(None) };
+        let Some(end) = memchr(b'\n', bytes) else {
+            return Ok(None);
+        };
         // The envelope comes first, so a long result need not be searched.
         if memmem::find(&bytes[..end.min(64)], b"\"result\":").is_none() {
             bail!("not a result: {}", String::from_utf8_lossy(&bytes[..end.min(500)]));
@@ -54,7 +56,9 @@ impl Http {
         let call = format!(
             "POST {path} HTTP/1.1\r\nHost: b\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}"
         );
-        Http { call: call.into_bytes() }
+        Http {
+            call: call.into_bytes(),
+        }
     }
 }
 
@@ -64,10 +68,15 @@ impl Dialect for Http {
     }
 
     fn answer(&self, bytes: &[u8]) -> Result<Option<usize>> {
-        let Some(end) = memmem::find(bytes, b"\r\n\r\n") else { return Ok(None) };
+        let Some(end) = memmem::find(bytes, b"\r\n\r\n") else {
+            return Ok(None);
+        };
         let head = &bytes[..end];
         if !head.starts_with(b"HTTP/1.1 200") {
-            bail!("not a result: {}", String::from_utf8_lossy(&bytes[..bytes.len().min(500)]));
+            bail!(
+                "not a result: {}",
+                String::from_utf8_lossy(&bytes[..bytes.len().min(500)])
+            );
         }
         let Some(length) = content_length(head) else {
             bail!("an answer without Content-Length: {}", String::from_utf8_lossy(head));

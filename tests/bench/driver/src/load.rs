@@ -47,7 +47,7 @@ pub(crate) fn wait_for_answer(connection: &mut Connection, dialect: &dyn Dialect
 }
 
 /// Takes the answers that are there, and gives how many.
-fn take_answers(connection: &mut Connection, dialect: &dyn Dialect) -> Result<u64> {
+pub(crate) fn take_answers(connection: &mut Connection, dialect: &dyn Dialect) -> Result<u64> {
     let mut count = 0;
     while let Some(length) = dialect.answer(connection.unread())? {
         connection.consume(length);
@@ -111,7 +111,9 @@ pub(crate) fn clients(to: &Address, dialect: &mut dyn Dialect, count: usize, spa
         for &place in &ready {
             let connection = &mut connections[place];
             connection.read()?;
-            let Some(length) = dialect.answer(connection.unread())? else { continue };
+            let Some(length) = dialect.answer(connection.unread())? else {
+                continue;
+            };
             connection.consume(length);
             let now = Instant::now();
             if meter.is_warm() {
@@ -138,7 +140,13 @@ pub(crate) fn wait_for_any(connections: &[Connection], ready: &mut Vec<usize>) -
         bail!("the server has said nothing for 30 s");
     }
     ready.clear();
-    ready.extend(polled.iter().enumerate().filter(|(_, it)| !it.revents().is_empty()).map(|(place, _)| place));
+    ready.extend(
+        polled
+            .iter()
+            .enumerate()
+            .filter(|(_, it)| !it.revents().is_empty())
+            .map(|(place, _)| place),
+    );
     Ok(())
 }
 
@@ -149,7 +157,9 @@ pub(crate) fn stream(to: &Address, method: &str, items: u64) -> Result<Value> {
     for count in [items / 10, items] {
         let before = Instant::now();
         let mut seen = 0;
-        read_stream(&mut connection, method, &format!("{{\"count\":{count}}}"), |_| seen += 1)?;
+        read_stream(&mut connection, method, &format!("{{\"count\":{count}}}"), |_| {
+            seen += 1
+        })?;
         seconds = before.elapsed().as_secs_f64();
         if seen != count {
             bail!("{seen} items instead of {count}");
@@ -168,7 +178,10 @@ pub(crate) fn ticks(to: &Address, count: u64) -> Result<Value> {
     read_stream(&mut connection, "ticks", &params, |item| {
         let now = monotonic();
         seen += 1;
-        match std::str::from_utf8(item).ok().and_then(|text| text.trim().parse::<u64>().ok()) {
+        match std::str::from_utf8(item)
+            .ok()
+            .and_then(|text| text.trim().parse::<u64>().ok())
+        {
             // The first items find caches cold.
             Some(then) if seen > count / 10 => latencies.push(Duration::from_nanos(now.saturating_sub(then))),
             Some(_) => {}
@@ -247,7 +260,9 @@ fn wait_for_line(connection: &mut Connection, dialect: &dyn Dialect) -> Result<u
         connection.read()?;
         let fresh = &connection.unread()[searched..];
         if memchr(b'\n', fresh).is_some() {
-            let length = dialect.answer(connection.unread())?.context("an answer ends where its line does")?;
+            let length = dialect
+                .answer(connection.unread())?
+                .context("an answer ends where its line does")?;
             connection.consume(length);
             return Ok(length);
         }

@@ -6,6 +6,7 @@ mod hops;
 mod load;
 mod relay;
 mod report;
+mod sharing;
 
 use std::path::PathBuf;
 
@@ -32,6 +33,20 @@ enum Command {
         #[arg(long, default_value_t = 1.0)]
         seconds: f64,
     },
+    /// What a flood does to another connection's calls, and two floods to each other.
+    Fairness(Place),
+    /// A call's time and the daemon's memory, with one connection and with many, one call and many.
+    Scale {
+        #[command(flatten)]
+        place: Place,
+        /// Whose memory is looked at.
+        #[arg(long)]
+        pid: u32,
+        #[arg(long, default_value_t = 1000)]
+        connections: usize,
+        #[arg(long, default_value_t = 10_000)]
+        calls: usize,
+    },
     /// Answers what comes on stdin, on stdout, with itself.
     #[command(hide = true)]
     Mirror,
@@ -47,12 +62,30 @@ enum Command {
     },
 }
 
+/// Where, and for how long.
 #[derive(clap::Args)]
-struct Load {
-    workload: Workload,
+struct Place {
     /// `unix:PATH` or `tcp:HOST:PORT`.
     #[arg(long)]
     to: Address,
+    /// How long each of its parts is measured.
+    #[arg(long, default_value_t = 1.0)]
+    seconds: f64,
+    #[arg(long, default_value_t = 0.1)]
+    warm_up: f64,
+}
+
+impl Place {
+    fn span(&self) -> Span {
+        Span::of(self.seconds, self.warm_up)
+    }
+}
+
+#[derive(clap::Args)]
+struct Load {
+    workload: Workload,
+    #[command(flatten)]
+    place: Place,
     #[arg(long, value_enum, default_value = "jsonrpc")]
     dialect: Spoken,
     /// The method; for HTTP the path.
@@ -63,15 +96,12 @@ struct Load {
     /// Calls in flight, or connections, or bytes, or items: what the workload has.
     #[arg(long)]
     size: Option<usize>,
-    #[arg(long, default_value_t = 1.0)]
-    seconds: f64,
-    #[arg(long, default_value_t = 0.1)]
-    warm_up: f64,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
 enum Workload {
     Sequential,
+    #[value(name = "inflight")]
     InFlight,
     Clients,
     Stream,
@@ -89,6 +119,15 @@ fn main() -> Result<()> {
     match Arguments::parse().command {
         Command::Load(load) => println!("{}", run(&load)?),
         Command::Hops { seconds } => println!("{}", hops::measure(seconds)?),
+        Command::Fairness(place) => println!("{}", sharing::fairness(&place.to, place.span())?),
+        Command::Scale {
+            place,
+            pid,
+            connections,
+            calls,
+        } => {
+            println!("{}", sharing::scale(&place.to, pid, connections, calls, place.span())?);
+        }
         Command::Mirror => hops::mirror()?,
         Command::PassOn => hops::pass_on()?,
         Command::Relay { listen, command } => relay::run(&listen, &command)?,
@@ -97,19 +136,19 @@ fn main() -> Result<()> {
 }
 
 fn run(load: &Load) -> Result<serde_json::Value> {
-    let span = Span::of(load.seconds, load.warm_up);
+    let (to, span) = (&load.place.to, load.place.span());
     let mut dialect: Box<dyn Dialect> = match load.dialect {
         Spoken::Jsonrpc => Box::new(JsonRpc::new(&load.method, &load.params)),
         Spoken::Http => Box::new(Http::new(&load.method, &load.params)),
     };
     let size = |usual| load.size.unwrap_or(usual);
     match (load.workload, load.dialect) {
-        (Workload::Sequential, _) => load::sequential(&load.to, &mut *dialect, span),
-        (Workload::InFlight, _) => load::in_flight(&load.to, &mut *dialect, size(64), span),
-        (Workload::Clients, _) => load::clients(&load.to, &mut *dialect, size(8), span),
-        (Workload::Stream, Spoken::Jsonrpc) => load::stream(&load.to, "items", size(100_000) as u64),
-        (Workload::Echo, Spoken::Jsonrpc) => load::echo(&load.to, size(1 << 20), span),
-        (Workload::Ticks, Spoken::Jsonrpc) => load::ticks(&load.to, size(500) as u64),
+        (Workload::Sequential, _) => load::sequential(to, &mut *dialect, span),
+        (Workload::InFlight, _) => load::in_flight(to, &mut *dialect, size(64), span),
+        (Workload::Clients, _) => load::clients(to, &mut *dialect, size(8), span),
+        (Workload::Stream, Spoken::Jsonrpc) => load::stream(to, "items", size(100_000) as u64),
+        (Workload::Echo, Spoken::Jsonrpc) => load::echo(to, size(1 << 20), span),
+        (Workload::Ticks, Spoken::Jsonrpc) => load::ticks(to, size(500) as u64),
         _ => bail!("this workload speaks JSON-RPC only"),
     }
 }

@@ -45,7 +45,17 @@ pub(crate) fn run(listen: &Path, command: &[String]) -> Result<()> {
     let poll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
     watch(&poll, &listener, LISTENER)?;
     watch(&poll, &answers, ANSWERS)?;
-    Relay { poll, listener, calls, answers, peers: Vec::new(), open: 0, order: VecDeque::new(), rest: Vec::new() }.serve()
+    Relay {
+        poll,
+        listener,
+        calls,
+        answers,
+        peers: Vec::new(),
+        open: 0,
+        order: VecDeque::new(),
+        rest: Vec::new(),
+    }
+    .serve()
 }
 
 fn watch(poll: &impl AsFd, what: &impl AsFd, name: u64) -> Result<()> {
@@ -92,13 +102,18 @@ impl<Poll: AsFd> Relay<Poll> {
     fn accept(&mut self) -> Result<()> {
         let (stream, _) = self.listener.accept()?;
         watch(&self.poll, &stream, self.peers.len() as u64)?;
-        self.peers.push(Some(Peer { stream, rest: Vec::new() }));
+        self.peers.push(Some(Peer {
+            stream,
+            rest: Vec::new(),
+        }));
         self.open += 1;
         Ok(())
     }
 
     fn called(&mut self, place: usize, buffer: &mut [u8]) -> Result<()> {
-        let Some(peer) = &mut self.peers[place] else { return Ok(()) };
+        let Some(peer) = &mut self.peers[place] else {
+            return Ok(());
+        };
         let length = peer.stream.read(buffer).unwrap_or(0);
         if length == 0 {
             self.peers[place] = None;
@@ -106,7 +121,7 @@ impl<Poll: AsFd> Relay<Poll> {
             return Ok(());
         }
         let read = &buffer[..length];
-        if self.open == 1 {
+        if self.open == 1 && self.order.is_empty() {
             self.calls.write_all(read)?;
             return Ok(());
         }
@@ -138,7 +153,11 @@ impl<Poll: AsFd> Relay<Poll> {
             let (line, after) = read.split_at(end + 1);
             let place = self.order.pop_front();
             if let Some(peer) = place.and_then(|place| self.peers[place].as_mut()) {
-                let whole = if self.rest.is_empty() { line } else { &[&self.rest[..], line].concat() };
+                let whole = if self.rest.is_empty() {
+                    line
+                } else {
+                    &[&self.rest[..], line].concat()
+                };
                 let _ = peer.stream.write_all(whole);
             }
             self.rest.clear();

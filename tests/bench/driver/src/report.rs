@@ -33,7 +33,10 @@ pub(crate) struct Span {
 
 impl Span {
     pub(crate) fn of(seconds: f64, warm_up: f64) -> Span {
-        Span { warm_up: Duration::from_secs_f64(warm_up), measured: Duration::from_secs_f64(seconds) }
+        Span {
+            warm_up: Duration::from_secs_f64(warm_up),
+            measured: Duration::from_secs_f64(seconds),
+        }
     }
 }
 
@@ -50,7 +53,13 @@ impl Meter {
     pub(crate) fn start(span: Span) -> Meter {
         let now = Instant::now();
         let begin = now + span.warm_up;
-        Meter { begin, end: begin + span.measured, first: None, last: now, count: 0 }
+        Meter {
+            begin,
+            end: begin + span.measured,
+            first: None,
+            last: now,
+            count: 0,
+        }
     }
 
     /// So many more were answered, by `now`. Gives whether to go on. The first ones after the warm-up start the clock.
@@ -72,6 +81,10 @@ impl Meter {
 
     pub(crate) fn per_second(&self) -> f64 {
         let seconds = self.first.map_or(0.0, |first| (self.last - first).as_secs_f64());
-        if seconds > 0.0 { self.count as f64 / seconds } else { 0.0 }
+        if seconds > 0.0 {
+            self.count as f64 / seconds
+        } else {
+            0.0
+        }
     }
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import subprocess
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any
 from suites.runner import REPOSITORY
 
 from .install import NODE_PEERS, PEERS, Installed
-from .processes import Failed, connect, environment, free_port, running
+from .processes import PATIENCE, Failed, connect, environment, free_port, running
 
 Metrics = dict[str, Any]
 #: Does a workload of that name, and gives what the driver measured.
@@ -178,33 +179,57 @@ def drive_node(bench: Bench, codec: str, way: str, workload: str, **more: str) -
 
 @contextlib.contextmanager
 def fastapi(bench: Bench, codec: str) -> Iterator[Measure]:
-    path = bench.folder / "fastapi.sock"
+    to = f"unix:{bench.folder / 'fastapi.sock'}"
     assert bench.installed.peers
-    command = [bench.installed.peers, PEERS / "fastapi_server.py", path]
+    command = [bench.installed.peers, PEERS / "fastapi_server.py", to.removeprefix("unix:")]
     with running("fastapi", command, peers_env(bench)) as process:
-        connect(f"unix:{path}", "fastapi", process).close()
-        yield lambda workload: http_load(bench, workload, f"unix:{path}")
+        ask_http(to, "fastapi", process, "/increment")
+        yield lambda workload: http_load(
+            bench, workload, to, {"pipelined": ("inflight", "/increment"), "64 connections": ("clients", "/increment")}
+        )
 
 
 @contextlib.contextmanager
 def mosec(bench: Bench, codec: str) -> Iterator[Measure]:
     port = free_port()
+    to = f"tcp:127.0.0.1:{port}"
     assert bench.installed.peers
     command = [bench.installed.peers, PEERS / "mosec_server.py", "--address", "127.0.0.1", "--port", str(port)]
-    command += ["--log-level", "error"]
+    command += ["--log-level", "error", "--path", bench.folder / "mosec"]
     with running("mosec", command, peers_env(bench)) as process:
-        connect(f"tcp:127.0.0.1:{port}", "mosec", process).close()
-        yield lambda workload: http_load(bench, workload, f"tcp:127.0.0.1:{port}")
+        for path in ("/increment", "/batched"):
+            ask_http(to, "mosec", process, path)
+        yield lambda workload: http_load(
+            bench, workload, to, {"64 connections": ("clients", "/increment"), "batched": ("clients", "/batched")}
+        )
 
 
-def http_load(bench: Bench, workload: str, to: str) -> Metrics:
-    """With 64 calls in flight, the better of pipelining on one connection and 64 connections, which HTTP/1.1 is made for."""
-    http = ("--dialect", "http", "--method", "/increment")
+def ask_http(to: str, name: str, process: subprocess.Popen[bytes], path: str) -> None:
+    """Waits for its first good answer."""
+    call = f"POST {path} HTTP/1.1\r\nHost: b\r\nContent-Type: application/json\r\nContent-Length: 8\r\n\r\n"
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        with connect(to, name, process) as connection:
+            connection.settimeout(PATIENCE)
+            connection.sendall(call.encode() + b'{"by":1}')
+            answer = connection.recv(65536)
+        if answer.startswith(b"HTTP/1.1 200"):
+            return
+        if time.monotonic() > deadline:
+            raise Failed(f"{name} answered {answer.decode(errors='replace')[:200]}")
+        time.sleep(0.05)
+
+
+def http_load(bench: Bench, workload: str, to: str, ways: dict[str, tuple[str, str]]) -> Metrics:
+    """With 64 calls in flight, the best of the ways in which that server may be asked."""
     if workload != "inflight":
-        return bench.load(workload, to, *http)
-    ways = {"pipelined": bench.load("inflight", to, *http), "64 connections": bench.load("clients", to, "--size", "64", *http)}
-    best = max(ways, key=lambda way: float(ways[way]["per_second"]))
-    return {**ways[best], "way": best}
+        return bench.load(workload, to, "--dialect", "http", "--method", "/increment")
+    tried = {
+        way: bench.load(kind, to, "--size", "64", "--dialect", "http", "--method", path)
+        for way, (kind, path) in ways.items()
+    }
+    best = max(tried, key=lambda way: float(tried[way]["per_second"]))
+    return {**tried[best], "way": best}
 
 
 @contextlib.contextmanager

@@ -2,6 +2,7 @@
 
 mod connection;
 mod dialect;
+mod grpc;
 mod hops;
 mod load;
 mod relay;
@@ -113,6 +114,7 @@ enum Workload {
 enum Spoken {
     Jsonrpc,
     Http,
+    Grpc,
 }
 
 fn main() -> Result<()> {
@@ -137,11 +139,19 @@ fn main() -> Result<()> {
 
 fn run(load: &Load) -> Result<serde_json::Value> {
     let (to, span) = (&load.place.to, load.place.span());
+    let size = |usual| load.size.unwrap_or(usual);
     let mut dialect: Box<dyn Dialect> = match load.dialect {
         Spoken::Jsonrpc => Box::new(JsonRpc::new(&load.method, &load.params)),
         Spoken::Http => Box::new(Http::new(&load.method, &load.params)),
+        Spoken::Grpc => {
+            return match load.workload {
+                Workload::Sequential => grpc::load(to, 1, 1, span),
+                Workload::InFlight => grpc::load(to, 1, size(64), span),
+                Workload::Clients => grpc::load(to, size(8), 1, span),
+                _ => bail!("gRPC has the small call only"),
+            };
+        }
     };
-    let size = |usual| load.size.unwrap_or(usual);
     match (load.workload, load.dialect) {
         (Workload::Sequential, _) => load::sequential(to, &mut *dialect, span),
         (Workload::InFlight, _) => load::in_flight(to, &mut *dialect, size(64), span),

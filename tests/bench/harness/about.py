@@ -27,7 +27,7 @@ def machine() -> str:
 
 def versions(installed: Installed) -> str:
     found = {"baskd": _first(_said([installed.baskd, "--version"]))}
-    commit = _said(["git", "-C", REPOSITORY, "rev-parse", "--short", "HEAD"])
+    commit = _said(["git", "-C", REPOSITORY, "describe", "--always", "--dirty", "--exclude", "*"])
     if commit:
         found["baskd"] += f" ({commit})"
     python = next(iter(installed.pythons.values()))

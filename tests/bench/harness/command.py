@@ -24,17 +24,20 @@ from .processes import places
 from .rows import NAMES
 from .solo import SOLOS
 
-ABOUT = """Measures baskd against the direct limit (its Controller in the tightest Python loop on a socket), the ways it replaces, and
-web servers, one after another in each of some rounds, and writes RESULTS.md, results.svg and results.json.
+ABOUT = """\
+Measures baskd against the direct limit (its Controller in the tightest Python loop on a socket), the ways it replaces,
+and web servers, one after another in each of some rounds, and writes RESULTS.md, results.svg and results.json.
 
-A whole run takes about {minutes} minutes; it wants a machine that does nothing else. Parts go to target/bench."""
+A whole run takes about {minutes} minutes, wants a machine that does nothing else, and writes into tests/bench. What a
+run of a part finds goes to target/bench. $BASKD_BIN names a binary to measure in place of a release build of this tree.
+"""
 WORKLOADS = {
     "sequential": "one small call after another",
+    "ticks": "a stream that yields once a millisecond: an item's way",
     "inflight": "64 small calls in flight on one connection",
     "clients": "8 connections, one small call in flight each",
     "stream": "a stream of 100,000 small items",
     "echo": "a string of 1 MiB there and back",
-    "ticks": "a stream that yields once a millisecond: an item's way",
 }
 MINUTES = 15
 QUICK_AGAINST = ("direct", "relay", "baskd")
@@ -51,11 +54,14 @@ def main() -> int:
     try:
         return measure(options)
     except NotInstalled as failure:
-        print(f"tests/bench/run: {failure}; what was run is in {LOG_FOLDER.parent / 'bench-install.log'}", file=sys.stderr)
+        print(
+            f"tests/bench/run: {failure}; what was run is in {LOG_FOLDER.parent / 'bench-install.log'}", file=sys.stderr
+        )
         return 1
 
 
 def measure(options: argparse.Namespace) -> int:
+    load = about.load()  # Before what is built here adds to it.
     plan = rounds.Plan(
         workloads=tuple(name for name in WORKLOADS if name in options.measurements),
         solos=tuple(solo for solo in SOLOS if solo.name in options.measurements),
@@ -68,7 +74,7 @@ def measure(options: argparse.Namespace) -> int:
         with_peers=any(it.needs_peers for it in plan.contenders),
     )
     scale = Scale(options.seconds, min(0.15, options.seconds / 4), options.items, options.ticks)
-    begun, load = time.monotonic(), about.load()
+    begun = time.monotonic()
     if load > 0.5:
         print(f"  the machine is busy (load {load:.1f}): this will show", flush=True)
     results = rounds.run(plan, options.rounds, lambda: prepared(installed, scale))
@@ -103,14 +109,26 @@ def write(saved: report.Saved, folder: Path) -> None:
     text = report.markdown(saved)
     (folder / "RESULTS.md").write_text(text)
     (folder / "results.svg").write_text(plot.svg(saved))
-    (folder / "results.json").write_text(json.dumps(saved, indent=1) + "\n")
+    (folder / "results.json").write_text(_by_lines(saved))
     print(text)
     print(f"Written: RESULTS.md, results.svg and results.json in {folder}")
 
 
+def _by_lines(saved: report.Saved) -> str:
+    """JSON with a line for each measurement of each round, so that a person can find and a diff can show them."""
+    rest = json.dumps({name: value for name, value in saved.items() if name != "rounds"}, indent=1)
+    rounds_of_lines = [
+        "{\n" + ",\n".join(f"  {json.dumps(name)}: {json.dumps(cells)}" for name, cells in one.items()) + "\n }"
+        for one in saved["rounds"]
+    ]
+    return rest.removesuffix("\n}") + ',\n "rounds": [' + ", ".join(rounds_of_lines) + "]\n}\n"
+
+
 def criterion() -> int:
     """The scanner and the envelope by themselves."""
-    return subprocess.run(["cargo", "bench", "--locked", "-p", "baskd-protocol"], cwd=REPOSITORY, check=False).returncode
+    return subprocess.run(
+        ["cargo", "bench", "--locked", "-p", "baskd-protocol"], cwd=REPOSITORY, check=False
+    ).returncode
 
 
 def arguments() -> argparse.Namespace:
@@ -122,17 +140,25 @@ def arguments() -> argparse.Namespace:
         description=ABOUT.format(minutes=MINUTES),
         formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog="\n".join(
-            ["measurements:", *_listed({**measurements, **extra}), "", "contenders:", *_listed(against), "", "examples:"]
-            + [
-                "  tests/bench/run                                  the whole table",
-                "  tests/bench/run --quick                          whether it works at all, in a minute",
+            [
+                "measurements:",
+                *_listed({**measurements, **extra}),
+                "",
+                "contenders:",
+                *_listed(against),
+                "",
+                "examples:",
+                "  tests/bench/run                      the whole table",
+                "  tests/bench/run --quick              whether it works at all, in half a minute",
                 "  tests/bench/run sequential stream --codec json --against direct baskd --rounds 3",
                 "  tests/bench/run --render tests/bench/results.json",
             ]
         ),
     )
     parser.add_argument("measurements", nargs="*", metavar="MEASUREMENT", help="by default all of them")
-    parser.add_argument("--against", nargs="+", metavar="CONTENDER", choices=list(against), help="by default all of them")
+    parser.add_argument(
+        "--against", nargs="+", metavar="CONTENDER", choices=list(against), help="by default all of them"
+    )
     parser.add_argument("--codec", nargs="+", choices=list(NAMES), help="by default both")
     parser.add_argument("--rounds", type=int, help="how often everything is measured; 5")
     parser.add_argument("--seconds", type=float, help="how long each thing is measured; 1")

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Union
 
 from suites.runner import REPOSITORY
 
@@ -17,6 +17,7 @@ from .install import NODE_PEERS, PEERS, Installed
 from .processes import PATIENCE, Failed, connect, environment, free_port, running
 
 Metrics = dict[str, Any]
+Command = list[Union[str, Path]]
 #: Does a workload of that name, and gives what the driver measured.
 Measure = Callable[[str], Metrics]
 
@@ -94,9 +95,7 @@ def direct(bench: Bench, codec: str) -> Iterator[Measure]:
         for way in ("once", "epoll"):
             name = f"direct-{codec}-{way}"
             path = bench.folder / f"{name}.sock"
-            process = stack.enter_context(
-                running(name, [python, PEERS / "direct.py", codec, way, path], bench.env())
-            )
+            process = stack.enter_context(running(name, [python, PEERS / "direct.py", codec, way, path], bench.env()))
             to[way] = f"unix:{path}"
             connect(to[way], name, process).close()
         yield lambda workload: bench.load(workload, to["epoll" if workload == "clients" else "once"])
@@ -107,7 +106,17 @@ def relay(bench: Bench, codec: str) -> Iterator[Measure]:
     python = bench.installed.pythons[codec]
     name = f"relay-{codec}"
     path = bench.folder / f"{name}.sock"
-    command = [bench.installed.driver, "relay", "--listen", path, "--", python, PEERS / "direct.py", codec, "pipe"]
+    command: Command = [
+        bench.installed.driver,
+        "relay",
+        "--listen",
+        path,
+        "--",
+        python,
+        PEERS / "direct.py",
+        codec,
+        "pipe",
+    ]
     with running(name, command, bench.env()) as process:
         connect(f"unix:{path}", name, process).close()
         yield lambda workload: bench.load(workload, f"unix:{path}")
@@ -123,7 +132,7 @@ def serving(bench: Bench, codec: str, name: str, *flags: str) -> Iterator[tuple[
         yield f"unix:{path}", process
 
 
-def baskd_command(bench: Bench, codec: str, path: Path, *flags: str) -> list[str | Path]:
+def baskd_command(bench: Bench, codec: str, path: Path, *flags: str) -> Command:
     python = bench.installed.pythons[codec]
     return [bench.installed.baskd, "serve", CONTROLLER, "--python", python, "--socket", path, *flags]
 
@@ -160,6 +169,7 @@ def pythonia(bench: Bench, codec: str) -> Iterator[Measure]:
 
 def drive_node(bench: Bench, codec: str, way: str, workload: str, **more: str) -> Metrics:
     scale = bench.scale
+    python = bench.installed.pythons[codec]
     wanted = {
         "way": way,
         "workload": workload,
@@ -168,12 +178,12 @@ def drive_node(bench: Bench, codec: str, way: str, workload: str, **more: str) -
         "warmUp": max(scale.warm_up, 0.3),
         # pythonia takes a call for each item, and would be at it for minutes.
         "items": scale.items // 50 if way == "pythonia" else scale.items,
-        "python": str(bench.installed.pythons[codec]),
+        "python": str(python),
         "peers": str(PEERS),
         **more,
     }
     assert bench.installed.node
-    env = bench.env(PYTHONPATH=f"{PEERS}:{REPOSITORY / 'python'}", PYTHON_BIN=wanted["python"])
+    env = bench.env(PYTHONPATH=f"{PEERS}:{REPOSITORY / 'python'}", PYTHON_BIN=str(python))
     return output_of([bench.installed.node, NODE_PEERS / "driver.mjs", json.dumps(wanted)], env)
 
 
@@ -181,7 +191,7 @@ def drive_node(bench: Bench, codec: str, way: str, workload: str, **more: str) -
 def fastapi(bench: Bench, codec: str) -> Iterator[Measure]:
     to = f"unix:{bench.folder / 'fastapi.sock'}"
     assert bench.installed.peers
-    command = [bench.installed.peers, PEERS / "fastapi_server.py", to.removeprefix("unix:")]
+    command: Command = [bench.installed.peers, PEERS / "fastapi_server.py", to.removeprefix("unix:")]
     with running("fastapi", command, peers_env(bench)) as process:
         ask_http(to, "fastapi", process, "/increment")
         yield lambda workload: http_load(
@@ -194,7 +204,7 @@ def mosec(bench: Bench, codec: str) -> Iterator[Measure]:
     port = free_port()
     to = f"tcp:127.0.0.1:{port}"
     assert bench.installed.peers
-    command = [bench.installed.peers, PEERS / "mosec_server.py", "--address", "127.0.0.1", "--port", str(port)]
+    command: Command = [bench.installed.peers, PEERS / "mosec_server.py", "--address", "127.0.0.1", "--port", str(port)]
     command += ["--log-level", "error", "--path", bench.folder / "mosec"]
     with running("mosec", command, peers_env(bench)) as process:
         for path in ("/increment", "/batched"):
@@ -262,14 +272,20 @@ BOTH = ("json", "msgspec")
 FROM_NODE = ("sequential", "inflight", "stream")
 
 CONTENDERS = (
-    Contender("direct", "the Controller in the tightest Python loop on a socket", BOTH, (*CALLS, "stream", "echo"), direct),
+    Contender(
+        "direct", "the Controller in the tightest Python loop on a socket", BOTH, (*CALLS, "stream", "echo"), direct
+    ),
     Contender("relay", "the same behind a process that only carries lines", BOTH, (*CALLS, "stream", "echo"), relay),
     Contender("baskd", "the daemon", BOTH, ALL, baskd),
     Contender("node", "the daemon, from its Node client", BOTH, FROM_NODE, node, needs_node=True),
     Contender("python-shell", "the seed's way, from Node", ("json",), FROM_NODE, python_shell, needs_node=True),
     Contender("pythonia", "pythonia, from Node", ("json",), FROM_NODE, pythonia, needs_node=True),
-    Contender("fastapi", "FastAPI, uvicorn, uvloop, httptools; Unix socket", ("json",), CALLS, fastapi, needs_peers=True),
+    Contender(
+        "fastapi", "FastAPI, uvicorn, uvloop, httptools; Unix socket", ("json",), CALLS, fastapi, needs_peers=True
+    ),
     Contender("grpcio-async", "grpc.aio; Unix socket", ("json",), CALLS, grpcio_async, needs_peers=True),
-    Contender("grpcio-threads", "grpc's threaded server; Unix socket", ("json",), CALLS, grpcio_threads, needs_peers=True),
+    Contender(
+        "grpcio-threads", "grpc's threaded server; Unix socket", ("json",), CALLS, grpcio_threads, needs_peers=True
+    ),
     Contender("mosec", "mosec; loopback TCP", ("json",), CALLS, mosec, needs_peers=True),
 )

@@ -10,7 +10,7 @@ from .report import Saved, goal, shown
 from .rows import Row, Spread, rows, spread
 
 WIDTH = 1180
-LABELS, PLOT, TEXT = 20, 410, 850
+LABELS, PLOT, TEXT, GOALS = 20, 400, 860, 1046
 PLOT_END = TEXT - 24
 ROW, HEAD, SECTION = 26, 92, 44
 #: The axis: from so many times worse than the goal to so many times better.
@@ -37,7 +37,18 @@ def svg(saved: Saved) -> str:
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" height="{height}" '
         'role="img" aria-label="Ratios measured against their goals">'
     )
-    return "\n".join([head, f"<style>{STYLE}</style>", f'<rect width="{WIDTH}" height="{height}" fill="white"/>', *lines, "</svg>"]) + "\n"
+    return (
+        "\n".join(
+            [
+                head,
+                f"<style>{STYLE}</style>",
+                f'<rect width="{WIDTH}" height="{height}" fill="white"/>',
+                *lines,
+                "</svg>",
+            ]
+        )
+        + "\n"
+    )
 
 
 def _body(saved: Saved) -> Iterator[str]:
@@ -78,13 +89,16 @@ def _row(row: Row, measured: Spread, relay: Spread | None, top: float) -> Iterat
     kind = "yes" if row.is_reached(measured.median) else "no"
     yield f'<text x="{LABELS + 12}" y="{y + 4:.1f}">{escape(row.what)}</text>'
     ends = sorted(_x(_share(row, value)) for value in (measured.least, measured.most))
-    yield f'<rect class="{kind}" opacity="0.35" stroke="none" x="{ends[0] - 2:.1f}" y="{y - 3:.1f}" width="{ends[1] - ends[0] + 4:.1f}" height="6" rx="3"/>'
+    yield (
+        f'<rect class="{kind}" opacity="0.35" stroke="none" x="{ends[0] - 2:.1f}" y="{y - 3:.1f}" '
+        f'width="{ends[1] - ends[0] + 4:.1f}" height="6" rx="3"/>'
+    )
     if relay:
         x = _x(_share(row, relay.median))
         yield f'<path class="relay" d="M{x:.1f} {y - 6:.1f} l6 6 l-6 6 l-6 -6 z"/>'
     yield f'<circle class="{kind}" cx="{_x(_share(row, measured.median)):.1f}" cy="{y:.1f}" r="5"/>'
     yield f'<text class="{kind}" x="{TEXT}" y="{y + 4:.1f}">{escape(shown(measured, row.unit))}</text>'
-    yield f'<text class="faint" x="{WIDTH - 130}" y="{y + 4:.1f}">goal {escape(goal(row))}</text>'
+    yield f'<text class="faint" x="{GOALS}" y="{y + 4:.1f}">goal {escape(goal(row))}</text>'
 
 
 def _share(row: Row, value: float) -> float:
@@ -102,10 +116,9 @@ def _x(share: float) -> float:
 def _legend(y: float) -> Iterator[str]:
     x = float(LABELS + 6)
     for kind, text in (("yes", "goal reached"), ("no", "not reached")):
-        yield f'<circle class="{kind}" cx="{x}" cy="{y - 4}" r="5"/><text class="faint" x="{x + 12}" y="{y}">{text}</text>'
+        yield f'<circle class="{kind}" cx="{x}" cy="{y - 4}" r="5"/>'
+        yield f'<text class="faint" x="{x + 12}" y="{y}">{text}</text>'
         x += 118
     yield f'<path class="relay" d="M{x} {y - 10} l6 6 l-6 6 l-6 -6 z"/>'
     yield f'<text class="faint" x="{x + 12}" y="{y}">a process in the middle that does nothing</text>'
     yield f'<text class="faint" x="{PLOT_END}" y="{y}" text-anchor="end">better than the goal →</text>'
-
-

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any, Optional
 
 from .contenders import CONTENDERS
@@ -25,9 +26,10 @@ def _lines(saved: Saved) -> Iterator[str]:
     yield "# How fast it is"
     yield ""
     yield (
-        f"Written by `{about['command']}` on {about['date']}: medians of {_count(len(rounds), 'round')}, and in brackets the least and the "
-        "most of them. Ratios are made within a round, of things measured one after another within seconds. Absolute "
-        "figures are this machine's, and no promise."
+        f"Written by `{about['command']}` on {about['date']}, in {about['seconds'] / 60:.0f} minutes. What is "
+        f"measured is the median of {_count(len(rounds), 'round')}, and in brackets the least and the most of them. "
+        "Ratios are made within a round, of things measured one after another within seconds. Absolute figures are this machine's, and "
+        "no promise. A do-nothing relay is a process that carries lines from the socket to the direct loop and back."
     )
     if len(rounds) < ENOUGH:
         yield ""
@@ -46,7 +48,13 @@ def _lines(saved: Saved) -> Iterator[str]:
             continue
         if row.section != section:
             section = row.section
-            table += ["", f"## {section}", "", "| what | goal | measured | a do-nothing relay | |", "| --- | --- | --- | --- | --- |"]
+            table += [
+                "",
+                f"## {section}",
+                "",
+                "| what | goal | measured | a do-nothing relay | |",
+                "| --- | --- | --- | --- | --- |",
+            ]
         verdict = "not measured"
         if measured:
             is_reached = row.is_reached(measured.median)
@@ -54,7 +62,9 @@ def _lines(saved: Saved) -> Iterator[str]:
             reached[0] += is_reached
             reached[1] += 1
         relay = spread(rounds, row.relay)
-        table.append(f"| {row.what} | {goal(row)} | {shown(measured, row.unit)} | {shown(relay, row.unit)} | {verdict} |")
+        table.append(
+            f"| {row.what} | {goal(row)} | {shown(measured, row.unit)} | {shown(relay, row.unit)} | {verdict} |"
+        )
     yield ""
     yield f"{reached[0]} of {_count(reached[1], 'goal')} reached."
     yield from table
@@ -90,7 +100,7 @@ def digits(value: float) -> str:
 
 
 def _count(many: int, what: str) -> str:
-    return f"{many} {what}" if many == 1 else f"{many} {what}s"
+    return f"{many:,} {what}" if many == 1 else f"{many:,} {what}s"
 
 
 def _figures(rounds: Sequence[Round]) -> Iterator[str]:
@@ -120,12 +130,19 @@ def _figures(rounds: Sequence[Round]) -> Iterator[str]:
     one, two = (_median(rounds, "hops", "kernel", f"{which}.p50_us") for which in ("one_hop", "two_hops"))
     if one and two:
         yield ""
-        yield f"The kernel's ping-pong: one hop {one:.1f} µs, two hops {two:.1f} µs. A hop is the difference of the two, {two - one:.1f} µs."
-    for name in sorted({name for cells in rounds for name in cells.get("ticks", {})}):
-        tick, call = _median(rounds, "ticks", name, "latency.p50_us"), _median(rounds, "sequential", name, "latency.p50_us")
+        yield (
+            f"The kernel's ping-pong: one hop {one:.1f} µs, two hops {two:.1f} µs. "
+            f"A hop, as above, is the difference: {two - one:.1f} µs."
+        )
+    for name in _names(rounds, "ticks"):
+        tick, call = (_median(rounds, of, name, "latency.p50_us") for of in ("ticks", "sequential"))
         if tick and call:
             yield ""
             yield f"An item on its way, {name}: {tick:.0f} µs (p50); a sequential call there and back: {call:.0f} µs."
+
+
+def _names(rounds: Sequence[Round], measurement: str) -> list[str]:
+    return sorted({name for cells in rounds for name in cells.get(measurement, {})})
 
 
 def _median(rounds: Sequence[Round], measurement: str, contender: str, path: str) -> Optional[float]:
@@ -139,48 +156,53 @@ def _median(rounds: Sequence[Round], measurement: str, contender: str, path: str
 
 
 def _fairness(rounds: Sequence[Round]) -> Iterator[str]:
-    names = sorted({name for cells in rounds for name in cells.get("fairness", {})})
-    if not names:
-        return
-    yield from ("", "## A flood and its neighbour", "")
-    yield "One connection keeps 1,000 calls in flight; another makes one call after another."
-    yield ""
-    yield "| | alone | beside the flood | times as long |"
-    yield "| --- | ---: | ---: | ---: |"
-    for name in names:
+    for name in _names(rounds, "fairness"):
+        yield from ("", f"## A flood and its neighbour ({name})", "")
+        yield "One connection keeps 1,000 calls in flight; another makes one call after another."
+        yield ""
+        yield "| | alone | beside the flood | times as long |"
+        yield "| --- | ---: | ---: | ---: |"
         for percentile in ("p50", "p99"):
-            paths = [f"{who}.latency.{percentile}_us" for who in ("alone", "beside")]
-            alone, beside = (_median(rounds, "fairness", name, path) or 0.0 for path in paths)
-            times = spread(rounds, lambda cells, n=name, p=paths: cells("fairness", n, p[1]) / cells("fairness", n, p[0]))  # type: ignore[misc]
-            yield f"| {percentile}, µs | {alone:,.0f} | {beside:,.0f} | {shown(times, '×')} |"
-        floods = spread(rounds, lambda cells, n=name: _share(cells, n))  # type: ignore[misc]
-        if floods:
+            alone, beside = (f"{who}.latency.{percentile}_us" for who in ("alone", "beside"))
+            times = spread(rounds, partial(_quotient, name=name, over=beside, under=alone))
+            figures = [_median(rounds, "fairness", name, path) or 0.0 for path in (alone, beside)]
+            yield f"| {percentile}, µs | {figures[0]:,.0f} | {figures[1]:,.0f} | {shown(times, '×')} |"
+        share = spread(rounds, partial(_share, name=name))
+        if share:
             yield ""
-            yield f"Two such floods at once: the slower one has {digits(100 * floods.median)}% ({digits(100 * floods.least)}–{digits(100 * floods.most)}) of what both do together; 50 is its share."
+            yield f"Of two such floods, the slower one gets {shown(share, '%')} of what both get; 50 would be its half."
+
+
+def _quotient(cells: Cells, name: str, over: str, under: str) -> float:
+    return cells("fairness", name, over) / cells("fairness", name, under)
 
 
 def _share(cells: Cells, name: str) -> float:
     rates = [cells("fairness", name, f"floods.{place}.per_second") for place in (0, 1)]
-    return min(rates) / sum(rates)
+    return 100 * min(rates) / sum(rates)
 
 
 def _scale(rounds: Sequence[Round]) -> Iterator[str]:
-    names = sorted({name for cells in rounds for name in cells.get("scale", {})})
-    for name in names:
+    for name in _names(rounds, "scale"):
         sample = next(cells["scale"][name] for cells in rounds if name in cells.get("scale", {}))
-        yield from ("", "## Many connections, many calls", "")
+        value = partial(_median, rounds, "scale", name)
+        yield from ("", f"## Many connections, many calls ({name})", "")
         yield "| state | a call, µs | the daemon's PSS, MB |"
         yield "| --- | ---: | ---: |"
         for place, entry in enumerate(sample["connections"]):
-            call = _median(rounds, "scale", name, f"connections.{place}.sequential.latency.p50_us") or 0
-            memory = (_median(rounds, "scale", name, f"connections.{place}.pss") or 0) / 1e6
-            yield f"| {_count(entry['connections'], 'connection')}, one calls | {digits(call)} (p50) | {digits(memory)} |"
-        for place, entry in enumerate(sample["depths"]):
-            rate = _median(rounds, "scale", name, f"depths.{place}.per_second") or 0
-            yield f"| {entry['in_flight']:,} in flight all the time | {digits(1e6 / rate) if rate else '–'} | |"
+            path = f"connections.{place}"
+            figures = (
+                f"{_shown(value(f'{path}.sequential.latency.p50_us'))} (p50) | {_shown(value(f'{path}.pss'), 1e-6)}"
+            )
+            yield f"| {_count(entry['connections'], 'connection')}, of which one calls | {figures} |"
         for place, entry in enumerate(sample["queued"]):
-            call = _median(rounds, "scale", name, f"queued.{place}.us_per_call") or 0
-            memory = (_median(rounds, "scale", name, f"queued.{place}.pss") or 0) / 1e6
-            yield f"| {_count(entry['queued'], 'call')} queued, then answered | {digits(call)} | {digits(memory)} |"
+            path = f"queued.{place}"
+            figures = f"{_shown(value(f'{path}.us_per_call'))} | {_shown(value(f'{path}.pss'), 1e-6)}"
+            yield f"| {_count(entry['queued'], 'call')} queued behind a busy Python, then answered | {figures} |"
+        for place, entry in enumerate(sample["depths"]):
+            rate = value(f"depths.{place}.per_second")
+            yield f"| {entry['in_flight']:,} in flight all the time | {_shown(1 / rate if rate else None, 1e6)} | |"
 
 
+def _shown(value: Optional[float], times: float = 1) -> str:
+    return "–" if value is None else digits(value * times)

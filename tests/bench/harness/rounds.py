@@ -44,11 +44,8 @@ def run(plan: Plan, count: int, bench: Callable[[], contextlib.AbstractContextMa
 def _round(plan: Plan, number: int, bench: Bench, results: Results) -> Round:
     cells: Round = {}
     for solo in plan.solos:
-        for codec in plan.codecs if solo.each_codec else plan.codecs[:1]:
-            with _noting(results, solo.name):
-                for name, metrics in solo.run(bench, codec).items():
-                    cells.setdefault(solo.name, {})[name] = metrics
-            _say(f"{solo.name}")
+        if solo.beside not in plan.workloads:
+            _run_solo(solo, plan, bench, cells, results)
     with contextlib.ExitStack() as stack:
         started: list[tuple[str, Contender, Measure]] = []
         for contender in plan.contenders:
@@ -59,6 +56,9 @@ def _round(plan: Plan, number: int, bench: Bench, results: Results) -> Round:
                 with _noting(results, f"starting {name}"):
                     started.append((name, contender, stack.enter_context(contender.start(bench, codec))))
         for workload in plan.workloads:
+            for solo in plan.solos:
+                if solo.beside == workload:
+                    _run_solo(solo, plan, bench, cells, results)
             # Nobody is always first.
             turn = number % max(len(started), 1)
             for name, contender, measure in started[turn:] + started[:turn]:
@@ -68,6 +68,12 @@ def _round(plan: Plan, number: int, bench: Bench, results: Results) -> Round:
             _say(workload)
     print(flush=True)
     return cells
+
+
+def _run_solo(solo: Solo, plan: Plan, bench: Bench, cells: Round, results: Results) -> None:
+    with _noting(results, solo.name):
+        cells[solo.name] = solo.run(bench, plan.codecs[0])
+    _say(solo.name)
 
 
 @contextlib.contextmanager

@@ -124,7 +124,14 @@ def _rows() -> list[Row]:
     made = []
     for codec, text in NAMES.items():
         made.append(
-            Row(limit, f"sequential p50 added, in kernel hops, {text}", True, 1.5, added("baskd", codec), added("relay", codec))
+            Row(
+                limit,
+                f"sequential p50 added, in kernel hops, {text}",
+                True,
+                1.5,
+                added("baskd", codec),
+                added("relay", codec),
+            )
         )
     for workload, name, goals in (
         ("inflight", "64 in flight", (0.9, 0.8)),
@@ -144,14 +151,20 @@ def _rows() -> list[Row]:
         made.append(Row(node, f"sequential p50, {text}", True, 1.5, value))
     for workload, name, goals in (("inflight", "64 in flight", (3, 6)), ("stream", "stream items", (1.5, 4))):
         for (codec, text), goal in zip(NAMES.items(), goals):
-            made.append(Row(node, f"{name}, {text}", False, goal, ratio(workload, f"node/{codec}", "python-shell/json")))
+            made.append(
+                Row(node, f"{name}, {text}", False, goal, ratio(workload, f"node/{codec}", "python-shell/json"))
+            )
     made.append(Row(cost, "cold start over Python alone", True, 30, _cold_start, unit=" ms"))
     made.append(Row(cost, "the daemon's own PSS, idle", True, 8, _idle_memory, unit=" MB"))
     made.append(Row(cost, "two workers / one, 200 µs of pure Python", False, 1.7, _two_workers))
     for codec, text in NAMES.items():
-        what = f"an item's way, yielded once a millisecond / a sequential call, {text}"
+        what = f"an item of a slow stream / a call, p50, {text}"
         made.append(Row(cost, what, True, 1, _tick(codec)))
-    for workload, name, goal in (("sequential", "sequential", 4), ("inflight", "64 in flight", 8), ("clients", "8 clients", 6)):
+    for workload, name, goal in (
+        ("sequential", "sequential", 4),
+        ("inflight", "64 in flight", 8),
+        ("clients", "8 clients", 6),
+    ):
         for codec, text in NAMES.items():
             made.append(Row(web, f"{name}, {text}", False, goal, _best_peer(workload, codec)))
     return made
@@ -165,7 +178,10 @@ def _cold_start(cells: Cells) -> float:
 
 
 def _idle_memory(cells: Cells) -> float:
-    return max((cells("start", name, "pss") for name in cells.cells.get("start", {}) if "baskd" in name), default=0) / 1e6 or _missing()
+    return (
+        max((cells("start", name, "pss") for name in cells.cells.get("start", {}) if "baskd" in name), default=0) / 1e6
+        or _missing()
+    )
 
 
 def _missing() -> float:

@@ -6,11 +6,13 @@ import contextlib
 import functools
 import json
 import os
+import statistics
 import subprocess
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Optional
 
 from .contenders import CONTROLLER, Bench, Metrics, ask_once, baskd_command, output_of, serving
 from .processes import Failed, connect, pss, running
@@ -50,7 +52,10 @@ def start(bench: Bench, codec: str) -> dict[str, Metrics]:
         if number:
             daemon.append(taken)
             alone.append(bare)
-    return {f"baskd/{codec}": {"seconds": min(daemon), "pss": memory}, f"python/{codec}": {"seconds": min(alone)}}
+    return {
+        f"baskd/{codec}": {"seconds": statistics.median(daemon), "pss": memory},
+        f"python/{codec}": {"seconds": statistics.median(alone)},
+    }
 
 
 def start_python(bench: Bench, codec: str, router: Path) -> float:
@@ -119,12 +124,12 @@ class Solo:
     name: str
     about: str
     run: Callable[[Bench, str], dict[str, Metrics]]
-    #: With each codec, or only with the first that is wanted.
-    each_codec: bool = False
+    #: The workload that it is compared with, just before which it is measured; else it comes before all.
+    beside: Optional[str] = None
 
 
 SOLOS = (
-    Solo("hops", "kernel ping-pong, one hop and two: the unit of the first row", hops),
+    Solo("hops", "kernel ping-pong, one hop and two: the unit of the first row", hops, beside="sequential"),
     Solo("start", "cold start, and the daemon's idle memory", start),
     Solo("workers", "two workers against one, on 200 µs of pure Python", workers),
     Solo("fairness", "a flood beside sequential calls, and two floods", fairness),

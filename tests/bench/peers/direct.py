@@ -15,8 +15,9 @@ import os
 import select
 import socket
 import sys
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Callable, Iterator
+from typing import Any, Callable
 
 PYTHON = Path(__file__).resolve().parents[3] / "python"
 sys.path.append(str(PYTHON))  # Last: there is a controller.py there, too.

@@ -27,7 +27,9 @@ def messages():
         message.field.add(name=field, number=1, type=kind.TYPE_INT64, label=kind.LABEL_OPTIONAL)
     pool = descriptor_pool.Default()
     pool.Add(file)
-    return [message_factory.GetMessageClass(pool.FindMessageTypeByName(f"bench.{name}")) for name in ("Params", "Counter")]
+    return [
+        message_factory.GetMessageClass(pool.FindMessageTypeByName(f"bench.{name}")) for name in ("Params", "Counter")
+    ]
 
 
 Params, Counter = messages()

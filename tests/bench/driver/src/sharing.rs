@@ -77,14 +77,15 @@ pub(crate) fn scale(to: &Address, pid: u32, connections: usize, calls: usize, sp
     });
     drop(idle);
 
+    let mut queues = vec![];
+    for queued in [1, calls] {
+        queues.push(queue(to, pid, queued)?);
+    }
+    // Last, for they leave buffers behind.
     let mut depths = vec![];
     for depth in [1, 64, calls] {
         let rate = in_flight(to, &mut increment(), depth, span)?;
         depths.push(json!({ "in_flight": depth, "per_second": rate["per_second"] }));
-    }
-    let mut queues = vec![];
-    for queued in [1, calls] {
-        queues.push(queue(to, pid, queued)?);
     }
     Ok(json!({ "connections": [few, many], "depths": depths, "queued": queues }))
 }

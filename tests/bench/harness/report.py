@@ -29,7 +29,8 @@ def _lines(saved: Saved) -> Iterator[str]:
         f"Written by `{about['command']}` on {about['date']}, in {about['seconds'] / 60:.0f} minutes. What is "
         f"measured is the median of {_count(len(rounds), 'round')}, and in brackets the least and the most of them. "
         "Ratios are made within a round, of things measured one after another within seconds. Absolute figures are "
-        "this machine's, and no promise. A do-nothing relay is a process that carries lines from the socket to the direct loop and back."
+        "this machine's, and no promise. A do-nothing relay is a process that carries lines from the socket to the "
+        "direct loop and back."
     )
     if len(rounds) < ENOUGH:
         yield ""

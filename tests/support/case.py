@@ -12,11 +12,12 @@ from .daemon import Daemon, Places
 class DaemonTest(unittest.TestCase):
     """One daemon for all tests of a class, and connections that are closed at each test's end.
 
-    `controller` is a file's name in tests/controllers. With `own_daemon`, each test starts those that it needs.
+    `controller` is a file's name in tests/controllers, `config` the text of its config file. With `own_daemon`, each test starts those that it needs.
     """
 
     controller: ClassVar[Optional[str]] = None
     flags: ClassVar[tuple[str, ...]] = ()
+    config: ClassVar[Optional[str]] = None
     own_daemon: ClassVar[bool] = False
     daemon: ClassVar[Daemon]
     maxDiff = 4000
@@ -24,7 +25,7 @@ class DaemonTest(unittest.TestCase):
     @classmethod
     def setUpClass(cls) -> None:
         if not cls.own_daemon:
-            cls.daemon = Daemon(cls.controller, *cls.flags)
+            cls.daemon = Daemon(cls.controller, *cls.flags, config=cls.config)
             cls.addClassCleanup(cls.daemon.close)
 
     def start(self, controller: Any = None, *flags: str, **options: Any) -> Daemon:

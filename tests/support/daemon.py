@@ -46,6 +46,9 @@ class Places:
     def socket(self, name: str = "default") -> Path:
         return self.runtime / "baskd" / f"{name}.sock"
 
+    def config(self, name: str = "default") -> Path:
+        return self.root / "config" / "baskd" / f"{name}.toml"
+
     def environment(self, **more: str) -> dict[str, str]:
         """This process's environment, without what would lead to another daemon, a venv, or a cache of the user's."""
         unwanted = ("BASKD_", "PYTHON", "VIRTUAL_ENV", "XDG_")
@@ -87,9 +90,13 @@ class Daemon:
         python: str = sys.executable,
         env: Optional[dict[str, str]] = None,
         cwd: Optional[Path] = None,
+        config: Optional[str] = None,
     ) -> None:
         self.places = places or Places()
         self.owns_places = places is None
+        if config is not None:
+            self.places.config(name).parent.mkdir(parents=True, exist_ok=True)
+            self.places.config(name).write_text(config)
         self.path = self.places.socket(name)
         if controller is not None and ":" not in str(controller):
             controller = CONTROLLERS / controller  # An absolute path stays what it is.

@@ -265,6 +265,13 @@ impl Error {
         )
     }
 
+    /// As [`Error::overloaded`], of one connection's calls.
+    pub fn overloaded_connection(limit: usize) -> Error {
+        let message =
+            format!("{limit} calls of this connection are waiting already: send more when some are answered.");
+        Error::limited(ErrorCode::Overloaded, message, limit)
+    }
+
     /// As [`Error::overloaded`], where it is not the number of messages but their size.
     pub fn overloaded_bytes(limit: usize) -> Error {
         let message = format!("{limit} bytes of messages are waiting already: try again later.");

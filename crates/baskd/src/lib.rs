@@ -2,6 +2,8 @@
 //! together.
 
 pub mod backend;
+pub mod config;
+mod drained;
 pub mod limits;
 pub mod logs;
 pub mod net;

@@ -1,5 +1,7 @@
-//! What bounds the daemon's memory. Meeting a limit is an answer, never a crash; PROTOCOL.md lists them all.
+//! What bounds the daemon's memory, and how long things may take. Meeting a limit is an answer, never a crash; PROTOCOL.md
+//! lists them all, and [`crate::config`] sets them.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 #[derive(Debug, Clone)]
@@ -17,6 +19,8 @@ pub struct Limits {
     pub max_connections: usize,
     /// Calls waiting or running.
     pub max_calls: usize,
+    /// Those of one connection, that others may have some, too.
+    pub max_in_flight: usize,
     /// Entries of a batch, and bytes of its answers.
     pub max_batch: usize,
     pub max_batch_response: usize,
@@ -37,6 +41,8 @@ pub struct Limits {
     pub stall_timeout: Duration,
     /// How long Python may run on after a call was cancelled, while others wait.
     pub kill_grace: Duration,
+    /// How long a call of a method may take, where its client does not say; without an entry, as long as it likes.
+    pub timeouts: HashMap<String, Duration>,
 }
 
 impl Default for Limits {
@@ -49,6 +55,7 @@ impl Default for Limits {
             max_nesting: 128,
             max_connections: 1024,
             max_calls: 16_384,
+            max_in_flight: 16_384,
             max_batch: 1024,
             max_batch_response: 64 << 20,
             max_subscriptions: 1024,
@@ -60,6 +67,7 @@ impl Default for Limits {
             drain_timeout: Duration::from_secs(30),
             stall_timeout: Duration::from_secs(10),
             kill_grace: Duration::from_secs(30),
+            timeouts: HashMap::new(),
         }
     }
 }

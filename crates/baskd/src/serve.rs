@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::backend::python::{self, FindError};
 use crate::backend::{self, Backend, Controller, Journal};
-use crate::limits::Limits;
+use crate::config::Settings;
 use crate::logs::Logs;
 use crate::net::connection;
 use crate::net::listen::{self, ListenError, Listener, Lock};
@@ -36,12 +36,7 @@ pub struct Options {
     /// The instance.
     pub name: String,
     pub socket: PathBuf,
-    pub controller: ControllerSpec,
-    /// An interpreter or a venv's folder.
-    pub python: Option<PathBuf>,
-    /// How long running calls may take to end when the daemon is asked to stop.
-    pub grace: Duration,
-    pub limits: Limits,
+    pub settings: Settings,
 }
 
 /// A controller as it is written on a command line: `path.py`, `path.py:Class`, `package.module:Class`, or nothing for
@@ -142,7 +137,8 @@ impl Error {
 pub fn run(mut options: Options) -> Result<(), Error> {
     let descriptors = backend::allow_many_descriptors();
     let for_connections = descriptors.saturating_sub(OWN_DESCRIPTORS).max(1);
-    options.limits.max_connections = options.limits.max_connections.min(for_connections);
+    let max_connections = &mut options.settings.limits.max_connections;
+    *max_connections = for_connections.min(*max_connections);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let local = LocalSet::new();
     runtime.block_on(local.run_until(async {
@@ -196,14 +192,15 @@ impl Daemon {
         if !valid_name(&options.name) {
             return Err(Error::BadName(options.name));
         }
-        let controller = resolve(&options.controller)?;
+        let settings = options.settings;
+        let controller = resolve(&settings.controller)?;
         let working_folder = env::current_dir()?;
         let beside = match &controller {
             Controller::File { path, .. } => path.parent().unwrap_or(Path::new("/")),
             Controller::Embedded | Controller::Module { .. } => &working_folder,
         };
-        let python = python::find(options.python.as_deref(), beside)?;
-        let described = match &options.controller {
+        let python = python::find(settings.python.as_deref(), beside)?;
+        let described = match &settings.controller {
             ControllerSpec::Embedded => "the embedded example".to_owned(),
             ControllerSpec::File { path, class } => format!("{}:{class}", path.display()),
             ControllerSpec::Module { module, class } => format!("{module}:{class}"),
@@ -229,9 +226,9 @@ impl Daemon {
                 controller,
                 python,
                 state_dir,
-                workers: 1,
-                affinity: backend::Affinity::None,
-                limits: options.limits.clone(),
+                workers: settings.workers,
+                affinity: settings.affinity,
+                limits: settings.limits.clone(),
             },
             journal,
             logs.clone(),
@@ -241,13 +238,20 @@ impl Daemon {
             socket: options.socket.display().to_string(),
             started: Instant::now(),
         };
-        let service = Service::new(backend.clone(), options.limits, logs, about, stop.clone());
+        let service = Service::new(
+            backend.clone(),
+            settings.limits,
+            settings.on_disconnect,
+            logs,
+            about,
+            stop.clone(),
+        );
         Ok(Daemon {
             service,
             backend,
             listener,
             locks: (lock, state_lock),
-            grace: options.grace,
+            grace: settings.grace,
             stop,
         })
     }

@@ -3,10 +3,9 @@
 
 use std::io;
 use std::os::unix::fs::PermissionsExt;
-use std::time::Duration;
 
-use baskd::limits::Limits;
-use baskd::serve::{ControllerSpec, Daemon, Options};
+use baskd::config::Settings;
+use baskd::serve::{Daemon, Options};
 use jsonrpsee::core::client::{
     BatchResponse, Client, ClientBuilder, ClientT, Error, ReceivedMessage, Subscription, SubscriptionClientT,
     TransportReceiverT, TransportSenderT,
@@ -57,10 +56,7 @@ fn with_client(test: impl AsyncFnOnce(Client)) {
     let options = Options {
         name: "default".to_owned(),
         socket: folder.path().join("a.sock"),
-        controller: ControllerSpec::Embedded,
-        python: None,
-        grace: Duration::from_secs(10),
-        limits: Limits::default(),
+        settings: Settings::default(),
     };
     let socket = options.socket.clone();
     LocalSet::new().block_on(&runtime, async move {

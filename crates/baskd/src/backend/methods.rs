@@ -41,6 +41,22 @@ impl Methods {
     }
 }
 
+impl Methods {
+    /// What to say of the methods that the config names, and that are not there.
+    pub(crate) fn unknown<'a>(&self, configured: impl Iterator<Item = &'a String>) -> Vec<String> {
+        let mut missing: Vec<_> = configured.filter(|name| !self.index.contains_key(*name)).collect();
+        missing.sort();
+        let warning = |name: &String| {
+            let near = nearest(name, self.index.keys().map(String::as_str));
+            let hint = near
+                .first()
+                .map_or_else(String::new, |near| format!(": did you mean `{near}`?"));
+            format!("the config has a timeout for `{name}`, which is no method of the controller{hint}")
+        };
+        missing.into_iter().map(warning).collect()
+    }
+}
+
 impl Known {
     fn new(method: &Method) -> Known {
         Known {

@@ -23,11 +23,11 @@ use tokio::net::unix::pipe;
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
 use super::log_pipe::LogPipe;
-use super::page::Page;
 use super::restart::Life;
 use super::spawn::{Guard, Process};
 use super::wire::{Failed, Line, Ready};
 use super::{Outcome, Shared};
+use crate::drained::Drained;
 
 const CHUNK: usize = 64 << 10;
 /// A buffer that grew beyond this for one large message is given back.
@@ -35,6 +35,9 @@ const KEEP: usize = 1 << 20;
 /// What is read at most from a dead process's wire: more than a pipe holds can only come from a grandchild that still
 /// fills it.
 const MAX_DRAIN: usize = 1 << 20;
+/// How often what may have waited too long is looked at: a quarter of the shortest time it may wait, within these.
+const SOONEST_TICK: Duration = Duration::from_millis(10);
+const LATEST_TICK: Duration = Duration::from_secs(1);
 /// How often it is said, at most, that something on the wire makes no sense.
 const COMPLAIN_EVERY: Duration = Duration::from_secs(1);
 
@@ -52,17 +55,15 @@ pub(crate) struct Exit {
     pub(crate) ran: Duration,
     /// Its last lines on stderr.
     pub(crate) stderr: Vec<String>,
-    /// What it said of the calls it had begun.
-    pub(crate) page: Rc<Page>,
 }
 
 pub(crate) struct Worker {
     shared: Rc<Shared>,
+    seat: usize,
     child: Child,
     guard: Guard,
     pid: Pid,
     pidfd: AsyncFd<std::os::fd::OwnedFd>,
-    page: Rc<Page>,
     /// None once it was closed.
     wire_in: Option<pipe::Sender>,
     wire_out: pipe::Receiver,
@@ -89,20 +90,21 @@ pub(crate) struct Worker {
 
 impl Worker {
     /// Takes over a process that was just spawned, and greets it: `hello` is the first line it is sent.
-    pub(crate) fn new(shared: Rc<Shared>, process: Process, hello: Vec<u8>) -> Worker {
-        let mut tick = interval(Duration::from_secs(1));
+    pub(crate) fn new(shared: Rc<Shared>, seat: usize, process: Process, hello: Vec<u8>) -> Worker {
+        let limits = &shared.options.limits;
+        let shortest = limits.stall_timeout.min(limits.kill_grace);
+        let mut tick = interval((shortest / 4).clamp(SOONEST_TICK, LATEST_TICK));
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let page = Rc::new(process.page);
-        *shared.page.borrow_mut() = Some(page.clone());
+        shared.calls.borrow_mut().started(seat, Rc::new(process.page));
         Worker {
             stdout: LogPipe::new(process.stdout, "stdout", shared.logs.clone()),
             stderr: LogPipe::new(process.stderr, "stderr", shared.logs.clone()),
             shared,
+            seat,
             child: process.child,
             guard: process.guard,
             pid: process.pid,
             pidfd: process.pidfd,
-            page,
             wire_in: Some(process.wire_in),
             wire_out: process.wire_out,
             wire_ended: false,
@@ -149,7 +151,7 @@ impl Worker {
                     }
                 }
                 _ = writable(self.wire_in.as_ref()), if unwritten => {}
-                () = self.shared.work.notified() => {}
+                () = self.shared.workers[self.seat].work.notified() => {}
                 dead = self.pidfd.readable() => {
                     drop(dead);
                     return Event::Died(self.bury());
@@ -162,14 +164,14 @@ impl Worker {
     /// Writes what there is to write, as far as the pipe takes it.
     fn send(&mut self) {
         let mut calls = self.shared.calls.borrow_mut();
-        if calls.take_interrupt() {
+        if calls.take_interrupt(self.seat) {
             self.signal(Signal::URG);
         }
         let Some(wire) = &self.wire_in else { return };
         loop {
             // Nothing but the greeting until that is answered.
             if self.life != Life::NeverReady && self.out.len() - self.written < CHUNK {
-                calls.fill(&self.page, &mut self.out);
+                calls.fill(self.seat, &mut self.out);
             }
             if self.written == self.out.len() {
                 break;
@@ -189,6 +191,8 @@ impl Worker {
                 self.written = 0;
             }
         }
+        // What this one has no room for, others may have been given.
+        self.shared.wake(calls.take_wakes());
         if self.is_closing && self.written == self.out.len() {
             self.wire_in = None;
         }
@@ -199,7 +203,12 @@ impl Worker {
         self.inbox.reserve(CHUNK);
         match self.wire_out.try_read_buf(&mut self.inbox) {
             Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
-            Ok(_) => self.handle_lines(),
+            Ok(read) => {
+                if read < CHUNK {
+                    self.wire_out.drained();
+                }
+                self.handle_lines();
+            }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             Err(error) => return Err(error),
         }
@@ -228,9 +237,10 @@ impl Worker {
             self.refuse_too_large();
         }
         self.searched = self.inbox.len();
-        let held = self.shared.calls.borrow_mut().take_held();
-        self.shared.journal.record(held);
-        if self.shared.calls.borrow().is_at_rest() {
+        let mut calls = self.shared.calls.borrow_mut();
+        calls.settle(self.seat);
+        self.shared.journal.record(calls.take_held());
+        if calls.is_at_rest() {
             self.shared.rest.notify_waiters();
         }
     }
@@ -240,13 +250,13 @@ impl Worker {
         let known = match Line::parse(line) {
             Line::Result { id, value } => {
                 self.life = Life::Answered;
-                calls.reply(id, Outcome::Result(value))
+                calls.reply(self.seat, id, Outcome::Result(value))
             }
             Line::Error { id, value } => {
                 self.life = Life::Answered;
-                calls.reply(id, Outcome::Error(value))
+                calls.reply(self.seat, id, Outcome::Error(value))
             }
-            Line::Item { id, data } => calls.item(id, data, line.len() as u64 + 1),
+            Line::Item { id, data } => calls.item(self.seat, id, data, line.len() as u64 + 1),
             Line::Begun => true,
             Line::Ready(ready) if self.life == Life::NeverReady => {
                 self.life = Life::Ready;
@@ -289,10 +299,10 @@ impl Worker {
         let mut calls = self.shared.calls.borrow_mut();
         match Line::parse(&whole) {
             Line::Result { id, .. } | Line::Error { id, .. } => {
-                calls.reply(id, Outcome::Error(&error));
+                calls.reply(self.seat, id, Outcome::Error(&error));
             }
             Line::Item { id, .. } => {
-                calls.end_with(id, &error, Some(&self.page));
+                calls.end_with(id, &error);
             }
             _ => {}
         }
@@ -311,8 +321,10 @@ impl Worker {
             .shared
             .calls
             .borrow_mut()
-            .tend(&self.page, limits.stall_timeout, limits.kill_grace);
+            .tend(self.seat, limits.stall_timeout, limits.kill_grace);
         if overdue {
+            // It could be started, and runs a method that won't end: that says nothing against starting the next.
+            self.life = Life::Answered;
             self.shared
                 .logs
                 .warn("a cancelled call still runs and others wait: its Python is killed");
@@ -342,18 +354,12 @@ impl Worker {
         self.stdout.drain();
         self.stderr.drain();
         let status = self.child.wait().unwrap_or_default();
-        *self.shared.page.borrow_mut() = None;
         Exit {
             life: self.life,
             status,
             ran: self.started.elapsed(),
             stderr: self.stderr.recent(),
-            page: self.page.clone(),
         }
-    }
-
-    pub(crate) fn page(&self) -> &Page {
-        &self.page
     }
 }
 

@@ -2,25 +2,7 @@
 
 use std::time::Duration;
 
-pub(crate) fn parse(text: &str) -> Result<Duration, String> {
-    let unit_at = text
-        .find(|c: char| !c.is_ascii_digit() && c != '.')
-        .unwrap_or(text.len());
-    let (number, unit) = text.split_at(unit_at);
-    let seconds = match unit {
-        "ms" => 0.001,
-        "" | "s" => 1.0,
-        "m" => 60.0,
-        "h" => 3600.0,
-        _ => return Err(malformed(text)),
-    };
-    // A number is digits, with at most one point between: "1." and ".5" are more likely to be slips.
-    if !number.starts_with(|c: char| c.is_ascii_digit()) || number.ends_with('.') {
-        return Err(malformed(text));
-    }
-    let number: f64 = number.parse().map_err(|_| malformed(text))?;
-    Duration::try_from_secs_f64(number * seconds).map_err(|_| format!("`{text}` is longer than anyone can wait"))
-}
+pub(crate) use baskd::config::duration as parse;
 
 /// As [`parse`], for what makes no sense without any time.
 pub(crate) fn parse_some(text: &str) -> Result<Duration, String> {
@@ -28,10 +10,6 @@ pub(crate) fn parse_some(text: &str) -> Result<Duration, String> {
         Duration::ZERO => Err("it must be longer than nothing".to_owned()),
         duration => Ok(duration),
     }
-}
-
-fn malformed(text: &str) -> String {
-    format!("`{text}` is no duration: write 250ms, 30s, 5m, 2h, or a number of seconds")
 }
 
 /// A duration in milliseconds as a person would say it, in its two largest units.

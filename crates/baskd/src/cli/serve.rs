@@ -3,16 +3,14 @@
 use std::env;
 use std::io::{self, IsTerminal};
 use std::path::PathBuf;
-use std::time::Duration;
 
-use baskd::limits::Limits;
+use baskd::config::Settings;
 use baskd::serve::{self, ControllerSpec, Options};
 use baskd_client::socket;
 use clap::Args;
 use tracing_subscriber::EnvFilter;
 
 use super::Instance;
-use super::duration::parse;
 use super::exit::Failure;
 use super::log::{Flush, Log};
 
@@ -25,7 +23,11 @@ Examples:
   baskd serve                                   the embedded example
   baskd serve python/controller.py              its class Controller
   baskd serve search.py:Search --name search    another class, under a name of its own
-  baskd serve mypackage.models:Llama --python .venv")]
+  baskd serve mypackage.models:Llama --python .venv
+  baskd serve --config ./baskd.toml             all of that, and more, in a file
+
+What can be set is set by a flag, else by a variable (BASKD_WORKERS, BASKD_MAX_CALLS, …), else in the
+config file: TOML, with the same names in lower case (workers, max_calls, …).")]
 pub(crate) struct Serve {
     /// path/to/controller.py, path.py:Class or package.module:Class [default: the embedded example]
     controller: Option<ControllerSpec>,
@@ -33,13 +35,19 @@ pub(crate) struct Serve {
     /// else python3]
     #[arg(long, value_name = "PATH")]
     python: Option<PathBuf>,
-    /// How long calls under way may take to end when it is stopped
-    #[arg(long, value_name = "DURATION", value_parser = parse, default_value = "10s")]
-    grace: Duration,
+    /// How many Pythons serve calls; more than one only for a controller that says `stateless = True` [default: 1]
+    #[arg(long, value_name = "N")]
+    workers: Option<String>,
+    /// The config file, which then must be there [default: baskd/NAME.toml in $XDG_CONFIG_HOME, or ~/.config]
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// How long calls under way may take to end when it is stopped [default: 10s]
+    #[arg(long, value_name = "DURATION")]
+    grace: Option<String>,
     /// Say more: what it does; twice, every detail
     #[arg(short, long, action = clap::ArgAction::Count)]
     verbose: u8,
-    /// What to log: error, warn, info, debug, trace, or a filter such as info,python=warn
+    /// What to log: error, warn, info, debug, trace, or a filter such as info,python=warn [default: info]
     #[arg(long, value_name = "LEVEL", conflicts_with = "verbose")]
     log: Option<String>,
     #[command(flatten)]
@@ -48,15 +56,16 @@ pub(crate) struct Serve {
 
 impl Serve {
     pub(crate) fn run(&self) -> Result<(), Failure> {
-        let log = self.log()?;
+        let name = socket::instance_name(self.instance.name.as_deref(), self.instance.socket.as_deref())
+            .map_err(baskd_client::Error::from)?;
+        let settings = self
+            .settings(&name)
+            .map_err(|error| Failure::Usage(error.to_string()))?;
+        let log = start_log(&settings.log)?;
         let options = Options {
-            name: socket::instance_name(self.instance.name.as_deref(), self.instance.socket.as_deref())
-                .map_err(baskd_client::Error::from)?,
+            name,
             socket: self.instance.socket()?,
-            controller: self.controller.clone().unwrap_or_default(),
-            python: self.python.clone(),
-            grace: self.grace,
-            limits: Limits::default(),
+            settings,
         };
         let ended = serve::run(options);
         log.now();
@@ -70,30 +79,49 @@ impl Serve {
         })
     }
 
-    /// Starts logging to stderr.
-    fn log(&self) -> Result<Flush, Failure> {
-        let level = match (self.log.as_deref(), self.verbose) {
-            (Some(level), _) => level,
-            (None, 0) => "info",
-            (None, 1) => "debug",
-            (None, _) => "trace",
-        };
-        let filter = EnvFilter::builder().parse(level).map_err(|error| {
-            Failure::Usage(format!(
-                "`{level}` is no log level ({error}): write error, warn, info, debug or trace"
-            ))
-        })?;
-        let (stderr, flush) = Log::to(io::stderr());
-        let subscriber = tracing_subscriber::fmt()
-            .with_env_filter(filter)
-            .with_writer(stderr)
-            .with_ansi(io::stderr().is_terminal());
-        // The journal has the time of each line already.
-        if env::var_os("JOURNAL_STREAM").is_some() {
-            subscriber.without_time().init();
-        } else {
-            subscriber.init();
+    /// What the file and the environment say, with the flags on top.
+    fn settings(&self, name: &str) -> Result<Settings, baskd::config::Error> {
+        let mut settings = Settings::load(name, self.config.as_deref())?;
+        if let Some(controller) = &self.controller {
+            settings.controller = controller.clone();
         }
-        Ok(flush)
+        if let Some(python) = &self.python {
+            settings.python = Some(python.clone());
+        }
+        let log = match self.verbose {
+            0 => self.log.as_deref(),
+            1 => Some("debug"),
+            _ => Some("trace"),
+        };
+        let flags = [
+            ("--workers", self.workers.as_deref()),
+            ("--grace", self.grace.as_deref()),
+            ("--log", log),
+        ];
+        for (flag, text) in flags {
+            if let Some(text) = text {
+                settings.set_flag(flag, text)?;
+            }
+        }
+        Ok(settings)
     }
+}
+
+/// Starts logging to stderr.
+fn start_log(level: &str) -> Result<Flush, Failure> {
+    let filter = EnvFilter::builder()
+        .parse(level)
+        .map_err(|error| Failure::Usage(format!("`{level}` is no log level: {error}")))?;
+    let (stderr, flush) = Log::to(io::stderr());
+    let subscriber = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(stderr)
+        .with_ansi(io::stderr().is_terminal());
+    // The journal has the time of each line already.
+    if env::var_os("JOURNAL_STREAM").is_some() {
+        subscriber.without_time().init();
+    } else {
+        subscriber.init();
+    }
+    Ok(flush)
 }

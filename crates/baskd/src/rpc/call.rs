@@ -1,11 +1,19 @@
 //! A plain call: its result is its answer, and what it sends meanwhile are messages.
 
+use super::OnDisconnect;
 use super::answer::Answer;
 use super::hub::push_message;
 use crate::backend::{Item, Outcome, Sink, Taken};
 
 pub(crate) struct PlainCall {
-    pub(crate) answer: Answer,
+    answer: Answer,
+}
+
+impl PlainCall {
+    pub(crate) fn new(answer: Answer) -> PlainCall {
+        answer.peer.call_begins();
+        PlainCall { answer }
+    }
 }
 
 impl Sink for PlainCall {
@@ -30,6 +38,7 @@ impl Sink for PlainCall {
     }
 
     fn end(self: Box<Self>, outcome: Outcome<'_>) {
+        self.answer.peer.call_ends();
         match outcome {
             Outcome::Result(result) => self.answer.result(result),
             Outcome::Error(error) => self.answer.error_json(error),
@@ -41,6 +50,6 @@ impl Sink for PlainCall {
     }
 
     fn ends_with_its_owner(&self) -> bool {
-        self.answer.id().is_some()
+        self.answer.id().is_some() && self.answer.peer.service.on_disconnect == OnDisconnect::Cancel
     }
 }

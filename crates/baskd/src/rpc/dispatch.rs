@@ -98,7 +98,11 @@ fn dispatch(peer: &Rc<Peer>, request: &Request<'_>, answer: Answer) {
 }
 
 fn call(peer: &Peer, method: &str, params: Option<&str>, timeout: Option<Duration>, answer: Answer) {
-    let sink = Box::new(PlainCall { answer });
+    if let Err(error) = peer.may_call() {
+        return answer.error(&error);
+    }
+    let timeout = timeout.or_else(|| peer.service.timeout_of(method));
+    let sink = Box::new(PlainCall::new(answer));
     peer.service.backend.call(
         NewCall {
             owner: peer.id,
@@ -140,6 +144,7 @@ fn stream_call(peer: &Rc<Peer>, params: Option<&str>, answer: Answer) {
         if window == Some(0) {
             return Err(params.wrong(3, "1 or more"));
         }
+        peer.may_call()?;
         Ok((
             method,
             params.structured(1)?,
@@ -152,6 +157,8 @@ fn stream_call(peer: &Rc<Peer>, params: Option<&str>, answer: Answer) {
         Ok(read) => read,
         Err(error) => return answer.error(&error),
     };
+    let timeout = timeout.map(Duration::from_millis);
+    let timeout = timeout.or_else(|| peer.service.timeout_of(&method));
     let sink = Box::new(StreamCall::new(subscription, window.is_some(), answer));
     let new = NewCall {
         owner: peer.id,
@@ -160,7 +167,7 @@ fn stream_call(peer: &Rc<Peer>, params: Option<&str>, answer: Answer) {
         window,
         sink,
     };
-    let call = peer.service.backend.call(new, timeout.map(Duration::from_millis));
+    let call = peer.service.backend.call(new, timeout);
     if let Some(stream) = peer.streams.borrow_mut().get_mut(&subscription) {
         stream.call = call;
     }

@@ -22,6 +22,7 @@ pub(crate) mod stream;
 
 use std::cell::Cell;
 use std::rc::Rc;
+use std::time::Duration;
 
 use serde_json::{Map, Value};
 use tokio_util::sync::CancellationToken;
@@ -35,6 +36,7 @@ use hub::Hub;
 pub struct Service {
     pub(crate) backend: Backend,
     pub(crate) limits: Limits,
+    pub(crate) on_disconnect: OnDisconnect,
     pub(crate) logs: Rc<Logs>,
     pub(crate) hub: Rc<Hub>,
     /// What `daemon.status` says of the daemon itself.
@@ -47,6 +49,15 @@ pub struct Service {
     pub(crate) stop: CancellationToken,
 }
 
+/// What becomes of the calls of a connection that is gone. Its notifications are never cancelled.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum OnDisconnect {
+    #[default]
+    Cancel,
+    /// They end by themselves, and nobody is told.
+    Finish,
+}
+
 /// The daemon's own part of `daemon.status`.
 pub struct About {
     pub name: String,
@@ -55,11 +66,19 @@ pub struct About {
 }
 
 impl Service {
-    pub fn new(backend: Backend, limits: Limits, logs: Rc<Logs>, about: About, stop: CancellationToken) -> Rc<Service> {
+    pub fn new(
+        backend: Backend,
+        limits: Limits,
+        on_disconnect: OnDisconnect,
+        logs: Rc<Logs>,
+        about: About,
+        stop: CancellationToken,
+    ) -> Rc<Service> {
         let hub = Hub::new(&logs);
         Rc::new(Service {
             backend,
             limits,
+            on_disconnect,
             logs,
             hub,
             about,
@@ -80,6 +99,16 @@ impl Service {
         let pending = self.pending.get() - before + now;
         self.pending.set(pending);
         pending <= self.limits.max_pending
+    }
+
+    /// How long a call of this method may take, where its client does not say.
+    pub(crate) fn timeout_of(&self, method: &str) -> Option<Duration> {
+        // Most have none set, and then a call should not cost a look.
+        let timeouts = &self.limits.timeouts;
+        if timeouts.is_empty() {
+            return None;
+        }
+        timeouts.get(method).copied()
     }
 
     pub(crate) fn status(&self) -> Value {

@@ -9,7 +9,7 @@ use baskd_protocol::error::Error;
 use super::Service;
 use super::hub::Lossy;
 use super::outbox::{HIGH, LOW, Outbox};
-use crate::backend::CallId;
+use crate::backend::{CallId, WINDOW_ITEMS};
 
 /// What a connection has asked for and is owed. Its socket belongs to [`crate::net`], which writes what the outbox
 /// holds.
@@ -22,6 +22,8 @@ pub struct Peer {
     pub outbox: Outbox,
     /// Requests and streams that have not had their last line.
     owed: Cell<usize>,
+    /// Calls of the controller's methods that have not ended, its notifications' among them.
+    calls: Cell<usize>,
     /// Streams under way, by subscription id.
     pub(crate) streams: RefCell<HashMap<u64, Stream>>,
     /// `messages.subscribe` of scope `own`.
@@ -56,6 +58,7 @@ impl Peer {
             counts,
             outbox: Outbox::default(),
             owed: Cell::new(0),
+            calls: Cell::new(0),
             streams: RefCell::default(),
             own: RefCell::default(),
             lossy: RefCell::default(),
@@ -73,6 +76,24 @@ impl Peer {
         if self.owed.get() == 0 {
             self.outbox.wake();
         }
+    }
+
+    /// Refuses one call too many.
+    pub(crate) fn may_call(&self) -> Result<(), Error> {
+        let limit = self.service.limits.max_in_flight;
+        if self.calls.get() >= limit {
+            Err(Error::overloaded_connection(limit))
+        } else {
+            Ok(())
+        }
+    }
+
+    pub(crate) fn call_begins(&self) {
+        self.calls.set(self.calls.get() + 1);
+    }
+
+    pub(crate) fn call_ends(&self) {
+        self.calls.set(self.calls.get() - 1);
     }
 
     /// Whether a connection that asks nothing more can be closed: all is answered, and no subscription is left.
@@ -153,11 +174,21 @@ impl Peer {
             lossy.end();
         }
         self.service.backend.owner_gone(self.id);
+        self.open_windows();
         for (call, cost) in self.unread.take() {
             self.service.backend.credit(call, 0, cost);
         }
         self.service
             .connections
             .set(self.service.connections.get() - self.counts);
+    }
+
+    /// Streams that are to end by themselves don't wait for a client that is gone.
+    fn open_windows(&self) {
+        let windowed = |stream: &Stream| stream.call.filter(|_| stream.windowed);
+        let left: Vec<_> = self.streams.borrow().values().filter_map(windowed).collect();
+        for call in left {
+            self.service.backend.credit(call, WINDOW_ITEMS, 0);
+        }
     }
 }

@@ -4,6 +4,7 @@ use std::rc::Rc;
 
 use baskd_protocol::reply;
 
+use super::OnDisconnect;
 use super::answer::Answer;
 use super::peer::{Peer, Stream};
 use crate::backend::{Item, Outcome, Sink, Taken};
@@ -22,6 +23,7 @@ pub(crate) struct StreamCall {
 impl StreamCall {
     pub(crate) fn new(subscription: u64, windowed: bool, answer: Answer) -> StreamCall {
         let peer = answer.peer.clone();
+        peer.call_begins();
         peer.streams
             .borrow_mut()
             .insert(subscription, Stream { call: None, windowed });
@@ -60,6 +62,7 @@ impl Sink for StreamCall {
     }
 
     fn end(mut self: Box<Self>, outcome: Outcome<'_>) {
+        self.peer.call_ends();
         self.peer.streams.borrow_mut().remove(&self.subscription);
         match (self.answer.take(), outcome) {
             // It was never taken: the request itself is answered.
@@ -76,5 +79,9 @@ impl Sink for StreamCall {
 
     fn tag(&self) -> Option<&str> {
         self.id.as_deref()
+    }
+
+    fn ends_with_its_owner(&self) -> bool {
+        self.peer.service.on_disconnect == OnDisconnect::Cancel
     }
 }

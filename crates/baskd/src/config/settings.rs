@@ -1,0 +1,318 @@
+//! The one table of settings: a row is a key of the file, and `BASKD_` with the key in capitals in the environment.
+
+use std::env;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tracing_subscriber::EnvFilter;
+
+use super::values::{duration, duration_text, size, size_text};
+use super::{Error, Place, Settings};
+use crate::backend::Affinity;
+use crate::rpc::OnDisconnect;
+use crate::serve::ControllerSpec;
+
+/// Longer than anyone waits, and short enough to be added to a clock.
+const YEAR: Duration = Duration::from_secs(365 * 86_400);
+const MOMENT: Duration = Duration::from_millis(1);
+
+pub(crate) struct Setting {
+    pub(crate) name: &'static str,
+    pub(crate) kind: Kind,
+}
+
+/// What a setting takes, and where it goes.
+pub(crate) enum Kind {
+    Count {
+        from: usize,
+        to: usize,
+        at: fn(&mut Settings) -> &mut usize,
+    },
+    Size {
+        from: usize,
+        to: usize,
+        at: fn(&mut Settings) -> &mut usize,
+    },
+    Time {
+        limits: Time,
+        at: fn(&mut Settings) -> &mut Duration,
+    },
+    Choice {
+        among: &'static [&'static str],
+        /// The place in `among`.
+        set: fn(&mut Settings, usize),
+    },
+    Text {
+        wanted: &'static str,
+        /// `folder`: what a path of the file's is relative to. None: it can't be.
+        set: fn(&mut Settings, text: &str, folder: Option<&Path>) -> Option<()>,
+    },
+}
+
+/// A duration, and the least it may be.
+pub(crate) struct Time {
+    from: Duration,
+}
+
+/// How long calls of one method may take.
+pub(crate) const TIMEOUT: Time = Time { from: MOMENT };
+
+/// A value, as it was given.
+pub(crate) enum Value<'a> {
+    /// A text of the file's, and how it is written there.
+    Text {
+        text: &'a str,
+        written: &'a str,
+        folder: &'a Path,
+    },
+    /// A number of the file's, in decimal.
+    Number(String),
+    /// What no setting takes.
+    Other(&'a str),
+    /// By a flag or a variable, where everything is text.
+    Typed(&'a str),
+}
+
+const fn count(name: &'static str, from: usize, to: usize, at: fn(&mut Settings) -> &mut usize) -> Setting {
+    Setting {
+        name,
+        kind: Kind::Count { from, to, at },
+    }
+}
+
+const fn bytes(name: &'static str, from: usize, to: usize, at: fn(&mut Settings) -> &mut usize) -> Setting {
+    Setting {
+        name,
+        kind: Kind::Size { from, to, at },
+    }
+}
+
+const fn time(name: &'static str, from: Duration, at: fn(&mut Settings) -> &mut Duration) -> Setting {
+    Setting {
+        name,
+        kind: Kind::Time {
+            limits: Time { from },
+            at,
+        },
+    }
+}
+
+pub(crate) const SETTINGS: &[Setting] = &[
+    Setting {
+        name: "controller",
+        kind: Kind::Text {
+            wanted: "path/to/controller.py, path.py:Class or package.module:Class",
+            set: |settings, text, folder| {
+                settings.controller = match text.parse().ok()? {
+                    ControllerSpec::File { path, class } => ControllerSpec::File {
+                        path: located(&path, folder)?,
+                        class,
+                    },
+                    other => other,
+                };
+                Some(())
+            },
+        },
+    },
+    Setting {
+        name: "python",
+        kind: Kind::Text {
+            wanted: "an interpreter, or the folder of its venv",
+            set: |settings, text, folder| {
+                let path = Path::new(text);
+                let there = located(path, folder)?;
+                // A bare name that is nothing in that folder is looked for on the PATH.
+                let is_name = path.components().count() == 1 && !text.starts_with('~') && !there.exists();
+                settings.python = Some(if is_name { path.to_owned() } else { there });
+                (!text.is_empty()).then_some(())
+            },
+        },
+    },
+    count("workers", 1, 64, |settings| &mut settings.workers),
+    Setting {
+        name: "affinity",
+        kind: Kind::Choice {
+            among: &["none", "connection"],
+            set: |settings, chosen| settings.affinity = [Affinity::None, Affinity::Connection][chosen],
+        },
+    },
+    Setting {
+        name: "on_disconnect",
+        kind: Kind::Choice {
+            among: &["cancel", "finish"],
+            set: |settings, chosen| settings.on_disconnect = [OnDisconnect::Cancel, OnDisconnect::Finish][chosen],
+        },
+    },
+    Setting {
+        name: "log",
+        kind: Kind::Text {
+            wanted: "error, warn, info, debug, trace, or a filter such as info,python=warn",
+            set: |settings, text, _| {
+                EnvFilter::builder().parse(text).ok()?;
+                text.clone_into(&mut settings.log);
+                (!text.is_empty()).then_some(())
+            },
+        },
+    },
+    time("grace", Duration::ZERO, |settings| &mut settings.grace),
+    time("startup_timeout", MOMENT, |settings| {
+        &mut settings.limits.startup_timeout
+    }),
+    time("drain_timeout", Duration::ZERO, |settings| {
+        &mut settings.limits.drain_timeout
+    }),
+    time("stall_timeout", MOMENT, |settings| &mut settings.limits.stall_timeout),
+    time("kill_grace", Duration::ZERO, |settings| &mut settings.limits.kill_grace),
+    // The router's page has a slot for each: PROTOCOL.md, the router wire.
+    count("max_calls", 1, 32_768, |settings| &mut settings.limits.max_calls),
+    count("max_in_flight", 1, 32_768, |settings| {
+        &mut settings.limits.max_in_flight
+    }),
+    count("max_connections", 1, 65_536, |settings| {
+        &mut settings.limits.max_connections
+    }),
+    bytes("max_request", 1 << 10, 1 << 30, |settings| {
+        &mut settings.limits.max_request
+    }),
+    bytes("max_response", 1 << 10, 1 << 30, |settings| {
+        &mut settings.limits.max_response
+    }),
+    bytes("max_pending", 1 << 10, 64 << 30, |settings| {
+        &mut settings.limits.max_pending
+    }),
+    bytes("max_id", 16, 64 << 10, |settings| &mut settings.limits.max_id),
+    // What Python's own parsers can be trusted with.
+    count("max_nesting", 8, 128, |settings| &mut settings.limits.max_nesting),
+    count("max_batch", 1, 65_536, |settings| &mut settings.limits.max_batch),
+    bytes("max_batch_response", 1 << 10, 1 << 30, |settings| {
+        &mut settings.limits.max_batch_response
+    }),
+    count("max_subscriptions", 1, 65_536, |settings| {
+        &mut settings.limits.max_subscriptions
+    }),
+    count("max_own", 1, 1024, |settings| &mut settings.limits.max_own),
+    count("max_lossy", 1, 1024, |settings| &mut settings.limits.max_lossy),
+    count("max_properties", 1, 65_536, |settings| {
+        &mut settings.limits.max_properties
+    }),
+    bytes("max_properties_bytes", 1 << 10, 1 << 30, |settings| {
+        &mut settings.limits.max_properties_bytes
+    }),
+];
+
+impl Setting {
+    pub(crate) fn set(&self, settings: &mut Settings, value: &Value<'_>, place: Place) -> Result<(), Error> {
+        self.kind.set(settings, value).map_err(|what| Error {
+            what: match place {
+                Place::Flag(_) => what,
+                _ => format!("`{}` {what}", self.name),
+            },
+            place,
+        })
+    }
+}
+
+impl Kind {
+    fn set(&self, settings: &mut Settings, value: &Value<'_>) -> Result<(), String> {
+        match self {
+            Kind::Count { from, to, at } => {
+                let text = match value {
+                    Value::Number(text) => Some(text.as_str()),
+                    Value::Typed(text) => Some(*text),
+                    Value::Text { .. } | Value::Other(_) => None,
+                };
+                let number = text.and_then(|text| text.parse().ok());
+                let number = number.filter(|number| (*from..=*to).contains(number));
+                let wanted = || format!("a whole number from {from} to {to}");
+                *at(settings) = number.ok_or_else(|| value.refuse(&wanted()))?;
+            }
+            Kind::Size { from, to, at } => {
+                let text = match value {
+                    Value::Number(text) => Some(text.as_str()),
+                    Value::Typed(text) | Value::Text { text, .. } => Some(*text),
+                    Value::Other(_) => None,
+                };
+                let number = text.and_then(size).filter(|number| (*from..=*to).contains(number));
+                let wanted = || {
+                    let (from, to) = (size_text(*from), size_text(*to));
+                    format!("a number of bytes, or a text such as \"32MiB\", from {from} to {to}")
+                };
+                *at(settings) = number.ok_or_else(|| value.refuse(&wanted()))?;
+            }
+            Kind::Time { limits, at } => *at(settings) = limits.time(value)?,
+            Kind::Choice { among, set } => {
+                let chosen = value
+                    .text()
+                    .and_then(|text| among.iter().position(|name| *name == text));
+                let wanted = || {
+                    let quoted: Vec<_> = among.iter().map(|name| format!("\"{name}\"")).collect();
+                    quoted.join(" or ")
+                };
+                set(settings, chosen.ok_or_else(|| value.refuse(&wanted()))?);
+            }
+            Kind::Text { wanted, set } => {
+                let folder = match value {
+                    Value::Text { folder, .. } => Some(*folder),
+                    _ => None,
+                };
+                value
+                    .text()
+                    .and_then(|text| set(settings, text, folder))
+                    .ok_or_else(|| value.refuse(wanted))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Time {
+    /// The duration that a value is.
+    pub(crate) fn time(&self, value: &Value<'_>) -> Result<Duration, String> {
+        let text = match value {
+            Value::Number(text) => Some(text.as_str()),
+            value => value.text(),
+        };
+        let given = text.and_then(|text| duration(text).ok());
+        given.filter(|given| (self.from..=YEAR).contains(given)).ok_or_else(|| {
+            let from = if self.from.is_zero() {
+                "0".to_owned()
+            } else {
+                duration_text(self.from)
+            };
+            value.refuse(&format!(
+                "a time such as \"250ms\", \"30s\", \"5m\" or a number of seconds, from {from} to a year"
+            ))
+        })
+    }
+}
+
+impl Value<'_> {
+    fn text(&self) -> Option<&str> {
+        match self {
+            Value::Text { text, .. } | Value::Typed(text) => Some(text),
+            Value::Number(_) | Value::Other(_) => None,
+        }
+    }
+
+    fn refuse(&self, wanted: &str) -> String {
+        let got = match self {
+            Value::Text { written, .. } | Value::Other(written) => (*written).to_owned(),
+            Value::Number(text) => text.clone(),
+            Value::Typed(text) => format!("\"{text}\""),
+        };
+        let (first, is_long) = match got.char_indices().nth(60) {
+            Some((end, _)) => (&got[..end], true),
+            None => (got.as_str(), false),
+        };
+        format!("must be {wanted}, not {first}{}", if is_long { "…" } else { "" })
+    }
+}
+
+/// A path of the file's: relative to the file's folder, where a shell has not expanded it.
+fn located(path: &Path, folder: Option<&Path>) -> Option<PathBuf> {
+    match (folder, path.strip_prefix("~")) {
+        (None, _) => Some(path.to_owned()),
+        (Some(_), Ok(below)) => Some(PathBuf::from(env::var_os("HOME")?).join(below)),
+        (Some(folder), Err(_)) => Some(folder.join(path)),
+    }
+}

@@ -1,0 +1,131 @@
+"""The config file, the environment and the flags: which of them counts, and what is refused before anything starts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from support.case import DaemonTest
+from support.daemon import Daemon, Places
+
+
+class Sources(DaemonTest):
+    own_daemon = True
+
+    def limit(self, daemon: Daemon) -> int:
+        """`max_own`, as it is met."""
+        connection = self.connect(daemon)
+        for number in range(20):
+            answer = connection.answer(connection.request("messages.subscribe", ["own"]))
+            if "error" in answer:
+                self.assertError(answer["error"], -32006, limit=number)
+                return number
+        raise AssertionError("no limit was met")
+
+    def test_flags_beat_the_environment_beats_the_file(self) -> None:
+        self.assertEqual(self.limit(self.start("lab.py")), 8)
+        self.assertEqual(self.limit(self.start("lab.py", config="")), 8)
+        self.assertEqual(self.limit(self.start("lab.py", config="max_own = 2\n")), 2)
+        self.assertEqual(self.limit(self.start("lab.py", config="max_own = 2\n", env={"BASKD_MAX_OWN": "3"})), 3)
+        # Of what both can say, the flag's counts: with the file's level, nothing would be logged.
+        self.start("lab.py", "--log", "info", config='log = "error"\n')
+
+    def test_each_name_has_its_file_and_another_may_be_given(self) -> None:
+        places = self.places()
+        places.config("other").parent.mkdir(parents=True)
+        places.config("default").write_text("max_own = 2\n")
+        places.config("other").write_text("max_own = 3\n")
+        mine = places.root / "baskd.toml"
+        mine.write_text("max_own = 4\n")
+        for flags, options, limit in (
+            ([], {}, 2),
+            ([], {"name": "other"}, 3),
+            (["--config", str(mine)], {}, 4),
+            ([], {"env": {"BASKD_CONFIG": str(mine)}}, 4),
+        ):
+            with Daemon("lab.py", *flags, places=places, **options) as daemon:
+                self.assertEqual(self.limit(daemon), limit)
+
+    def test_the_controller_may_stand_in_the_file_relative_to_it(self) -> None:
+        places = self.places()
+        folder = places.root / "project"
+        folder.mkdir()
+        (folder / "models.py").write_text("class Small:\n    def size(self):\n        return 1\n")
+        (folder / "baskd.toml").write_text('controller = "models.py:Small"\n')
+        with Daemon(None, "--config", str(folder / "baskd.toml"), places=places) as daemon:
+            self.assertEqual(self.connect(daemon).call("size"), 1)
+
+    def test_a_method_that_is_not_there_is_said_in_the_log(self) -> None:
+        daemon = self.start("lab.py", config='[methods.slep]\ntimeout = "1s"\n')
+        daemon.wait_for_log("the config has a timeout for `slep`, .* did you mean `sleep`")
+
+
+class Refusals(DaemonTest):
+    own_daemon = True
+
+    def refused(self, places: Places, *flags: str, env: dict[str, str] | None = None) -> str:
+        done = places.run("serve", *flags, env=places.environment(**(env or {})))
+        self.assertEqual(done.returncode, 2, done.stderr)
+        self.assertFalse(places.socket().exists())
+        return done.stderr
+
+    def write(self, text: str) -> tuple[Places, Path]:
+        places = self.places()
+        file = places.config()
+        file.parent.mkdir(parents=True)
+        file.write_text(text)
+        return places, file
+
+    def test_an_unknown_key(self) -> None:
+        places, file = self.write("# mine\nmax_call = 5\n")
+        self.assertIn(f"{file}, line 2: `max_call` is no setting: did you mean `max_calls`?", self.refused(places))
+
+    def test_a_value_out_of_its_range(self) -> None:
+        for text, wanted in (
+            ("workers = 0", "`workers` must be a whole number from 1 to 64, not 0"),
+            ("max_calls = 32_769", "`max_calls` must be a whole number from 1 to 32768"),
+            ('drain_timeout = "soon"', '`drain_timeout` must be a time such as "250ms"'),
+            ('on_disconnect = "ignore"', '`on_disconnect` must be "cancel" or "finish", not "ignore"'),
+        ):
+            places, file = self.write(text)
+            said = self.refused(places)
+            self.assertIn(f"{file}, line 1: ", said)
+            self.assertIn(wanted, said)
+
+    def test_what_is_no_toml(self) -> None:
+        places, file = self.write("workers 2\n")
+        self.assertIn(f"{file}, line 1: ", self.refused(places))
+
+    def test_a_file_that_was_asked_for_and_is_not_there(self) -> None:
+        self.assertIn("can't be read", self.refused(self.places(), "--config", "no.toml"))
+
+    def test_flags_and_variables(self) -> None:
+        places = self.places()
+        self.assertIn("--workers: must be a whole number", self.refused(places, "--workers", "0"))
+        self.assertIn("--grace: must be a time", self.refused(places, "--grace", "long"))
+        self.assertIn("--log: must be error, warn", self.refused(places, "--log", "very=loud=indeed"))
+        said = self.refused(places, env={"BASKD_MAX_REQUEST": "1"})
+        self.assertIn("$BASKD_MAX_REQUEST: `max_request` must be a number of bytes", said)
+
+
+class OnDisconnect(DaemonTest):
+    controller = "turns.py"
+    config = 'on_disconnect = "finish"\n'
+
+    def test_calls_of_a_vanished_client_end_by_themselves(self) -> None:
+        gone, other = self.connect(), self.connect()
+        gate = self.daemon.places.root / "finish"
+        gone.call("messages.subscribe", ["own"])
+        gone.request("hold", ["running", str(gate)])
+        gone.read()
+        gone.request("mark", ["queued"])
+        # A window of one item is never opened again by its client; the stream has to end all the same.
+        gone.call("stream.call", {"method": "marks", "params": [3], "window": 1})
+        gone.close()
+        while other.call("daemon.status")["connections"] > 1:
+            pass
+        gate.touch()
+        while "marks 2" not in other.call("order"):
+            pass
+        self.assertEqual(other.call("order"), ["running", "queued", "marks 0", "marks 1", "marks 2"])
+        status = other.call("daemon.status")
+        self.assertEqual((status["queued"], status["in_flight"]), (0, 0))

@@ -223,7 +223,7 @@ def ask_http(to: str, name: str, process: subprocess.Popen[bytes], path: str) ->
             connection.settimeout(PATIENCE)
             connection.sendall(call.encode() + b'{"by":1}')
             answer = connection.recv(65536)
-        if answer.startswith(b"HTTP/1.1 200"):
+        if answer.startswith(b"HTTP/1.1 200") and b'"counter":' in answer:
             return
         if time.monotonic() > deadline:
             raise Failed(f"{name} answered {answer.decode(errors='replace')[:200]}")

@@ -7,13 +7,14 @@ import { fileURLToPath } from "node:url";
 const wanted = JSON.parse(process.argv[2]);
 const now = () => performance.now();
 
-/** Each gives `call()`, one small call; `stream(count, onItem)`; and `end()`. */
+/** Each gives `call()`, one small call; `stream(count, onItem)`; `counted(result)`, the number in a call's result; `end()`. */
 const WAYS = {
   async baskd() {
     const { connect } = await import("../../../../clients/node/baskd.js");
     const backend = await connect({ socket: wanted.socket });
     return {
       call: () => backend.increment({ by: 1 }),
+      counted: (result) => result.counter,
       async stream(count, onItem) {
         for await (const item of backend.stream.items({ count })) onItem(item);
       },
@@ -24,9 +25,9 @@ const WAYS = {
   async "python-shell"() {
     const { default: ChatModel } = await import("./seed/python_bindings.js");
     const chat = new ChatModel(fileURLToPath(new URL("./seed/router.py", import.meta.url)), wanted.python);
-    await chat.increment({ by: 1 });
     return {
       call: () => chat.increment({ by: 1 }),
+      counted: (result) => result.counter,
       async stream(count, onItem) {
         chat.onMessage(onItem);
         await chat.sendItems({ count });
@@ -40,6 +41,7 @@ const WAYS = {
     const bare = await python(`${wanted.peers}/bare.py`);
     return {
       call: () => bare.increment(1),
+      counted: (result) => result,
       async stream(count, onItem) {
         for await (const item of await bare.items(count)) onItem(item);
       },
@@ -102,6 +104,9 @@ async function stream({ stream }) {
 
 const workloads = { sequential, inflight, stream };
 const way = await WAYS[wanted.way]();
+// All of them do the work that is measured: the second call counts on from the first.
+const [first, second] = [await way.call(), await way.call()].map(way.counted);
+if (!Number.isInteger(first) || second !== first + 1) throw new Error(`${wanted.way} counts ${first}, ${second}`);
 const measured = await workloads[wanted.workload](way);
 await way.end();
 console.log(JSON.stringify(measured));

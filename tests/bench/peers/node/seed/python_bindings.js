@@ -20,6 +20,7 @@ export default class ChatModel {
   constructor(script, python) {
     this.#shell = new PythonShell(script, { mode: "text", pythonPath: python });
     this.#shell.on("message", (/** @type {string} */ line) => this.#receive(line));
+    // biome-ignore lint/correctness/noConstructorReturn: any name is a method of Python's, as in the seed.
     return new Proxy(this, {
       get(target, name) {
         const own = Reflect.get(target, name, target);

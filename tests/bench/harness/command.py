@@ -70,7 +70,8 @@ def measure(options: argparse.Namespace) -> int:
         codecs=tuple(options.codec),
     )
     installed = install(
-        options.codec,
+        # A contender that has a codec of its own is measured once, under that name.
+        sorted({*options.codec, *(codec for it in plan.contenders if len(it.codecs) == 1 for codec in it.codecs)}),
         with_node=any(it.needs_node for it in plan.contenders),
         with_peers=any(it.needs_peers for it in plan.contenders),
     )

@@ -24,7 +24,9 @@ sys.path.append(str(PYTHON))  # Last: there is a controller.py there, too.
 
 from controller import Controller  # noqa: E402  # the one beside this file
 
-CHUNK = 1 << 18
+#: A larger one would be mapped and unmapped by the kernel at each read; the rest of a long line is worth that.
+CHUNK = 1 << 16
+BIG_CHUNK = 1 << 20
 #: So many items of a stream leave in one write.
 TOGETHER = 64
 
@@ -83,7 +85,7 @@ class Direct:
     def serve(self, read: Callable[[int], bytes], write: Write) -> None:
         """One connection, to its end."""
         parts: list[bytes] = []
-        while data := read(CHUNK):
+        while data := read(BIG_CHUNK if parts else CHUNK):
             if b"\n" not in data:
                 parts.append(data)
                 continue
@@ -115,7 +117,7 @@ class Direct:
                     poll.register(connection, select.EPOLLIN)
                     continue
                 read, write, connection = connections[descriptor]
-                if data := read(65536):
+                if data := read(CHUNK):
                     self.answer(data.splitlines(), write)
                 else:
                     del connections[descriptor]

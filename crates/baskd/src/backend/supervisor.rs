@@ -312,7 +312,7 @@ impl Supervisor {
                 self.shared
                     .calls
                     .borrow_mut()
-                    .cancel_sent(CancelledBy::Shutdown, worker.page());
+                    .cancel_begun(CancelledBy::Shutdown, worker.page());
             }
         }
         let exit = self.end(worker, END_GRACE).await;

@@ -96,13 +96,13 @@ impl Calls {
         self.interrupt = false;
     }
 
-    /// Cancels what Python has.
-    pub(crate) fn cancel_sent(&mut self, by: CancelledBy, page: &Page) {
+    /// Cancels what Python has begun. What it was sent besides is to be run, there or by the next.
+    pub(crate) fn cancel_begun(&mut self, by: CancelledBy, page: &Page) {
         let ids: Vec<_> = self
             .slots
             .iter()
             .flatten()
-            .filter(|call| call.sent)
+            .filter(|call| call.sent && page.has_begun(call.id))
             .map(|call| call.id)
             .collect();
         for id in ids {

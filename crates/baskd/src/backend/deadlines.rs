@@ -56,7 +56,7 @@ pub(crate) async fn run(shared: Rc<Shared>) {
             () = shared.deadlines.earlier.notified() => {}
         }
         while let Some(id) = shared.deadlines.pop_due(Instant::now()) {
-            shared.with_page(|calls, page| calls.expire(id, page));
+            shared.change(|calls| calls.expire(id));
         }
     }
 }

@@ -3,7 +3,7 @@
 //! A `setProperty` is answered when the file has it: written beside, fsynced, renamed, and the folder fsynced. All that
 //! come in meanwhile are written together.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -12,6 +12,7 @@ use std::rc::Rc;
 
 use baskd_protocol::error::Error;
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 use serde_json::value::RawValue;
 use tokio::sync::Notify;
 
@@ -32,6 +33,9 @@ pub struct Journal {
 struct Inner {
     /// In the order in which they were first set, which is the order in which they are set again.
     properties: RefCell<Vec<Property>>,
+    /// The names of those that were set in this daemon's time, each where it was set last.
+    changed: RefCell<Vec<(u64, String)>>,
+    changes: Cell<u64>,
     waiting: RefCell<Vec<Held>>,
     work: Notify,
 }
@@ -77,6 +81,8 @@ impl Journal {
             .collect();
         let inner = Rc::new(Inner {
             properties: RefCell::new(properties),
+            changed: RefCell::default(),
+            changes: Cell::new(0),
             waiting: RefCell::default(),
             work: Notify::new(),
         });
@@ -112,7 +118,11 @@ impl Journal {
             return;
         }
         let mut properties = self.inner.properties.borrow_mut();
+        let mut changed = self.inner.changed.borrow_mut();
         for Held { property, .. } in &held {
+            self.inner.changes.set(self.inner.changes.get() + 1);
+            changed.retain(|(_, name)| *name != property.name);
+            changed.push((self.inner.changes.get(), property.name.clone()));
             match properties.iter_mut().find(|other| other.name == property.name) {
                 Some(there) => there.value = property.value.clone(),
                 None => properties.push(Property {
@@ -123,6 +133,27 @@ impl Journal {
         }
         self.inner.waiting.borrow_mut().extend(held);
         self.inner.work.notify_one();
+    }
+
+    /// How many changes there were.
+    pub(crate) fn changes(&self) -> u64 {
+        self.inner.changes.get()
+    }
+
+    /// The params of a `setProperty` for each property that was set since there were so many changes, in that order.
+    pub(crate) fn since(&self, changes: u64) -> Vec<String> {
+        let properties = self.inner.properties.borrow();
+        let changed = self.inner.changed.borrow();
+        let later = changed.iter().filter(|(change, _)| *change > changes);
+        let set = later.filter_map(|(_, name)| properties.iter().find(|property| property.name == *name));
+        set.map(|property| {
+            format!(
+                r#"{{"name":{},"value":{}}}"#,
+                json!(property.name),
+                property.value.get()
+            )
+        })
+        .collect()
     }
 
     /// All of them, as members of a JSON object.

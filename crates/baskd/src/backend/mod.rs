@@ -1,7 +1,8 @@
 //! The backend: one Python, kept alive, and the calls it is given.
 //!
 //! [`Backend`] is the handle through which everything is asked for. Behind it, [`calls::Calls`] owns the calls,
-//! [`supervisor`] owns the life of the Python process, and [`worker`] is that process: its pipes, its page, its death.
+//! [`supervisor`] owns the life of one Python process, and [`worker`] is that process: its pipes, its page, its death.
+//! There is one of each of the latter two for each worker.
 //! The backend knows nothing of sockets: whoever submits a call gives it a [`Sink`] for what comes back.
 //!
 //! Everything runs on one thread, so a call costs no lock, no task and no wake-up of its own: it is written into a
@@ -24,7 +25,7 @@ mod supervisor;
 pub(crate) mod wire;
 mod worker;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -35,10 +36,10 @@ use tokio::sync::Notify;
 
 use crate::limits::Limits;
 use crate::logs::Logs;
-use calls::{Calls, Property};
+use calls::{Calls, Property, bits};
 use methods::Methods;
-use page::Page;
 
+pub use calls::MAX_WORKERS;
 pub(crate) use calls::WINDOW_ITEMS;
 pub use journal::Journal;
 pub use methods::nearest;
@@ -159,44 +160,55 @@ struct Shared {
     options: Options,
     logs: Rc<Logs>,
     calls: RefCell<Calls>,
-    /// The page of the process there is.
-    page: RefCell<Option<Rc<Page>>>,
     deadlines: deadlines::Deadlines,
-    /// Something is there to be written to Python.
-    work: Notify,
-    /// The gate of the table has changed.
+    /// By seat.
+    workers: Vec<Post>,
+    /// A gate of the table has changed.
     started: Notify,
-    /// The last waiting call was answered, or Python has nothing to do.
+    /// The last waiting call was answered, or a Python has nothing to do.
     rest: Notify,
     journal: Journal,
+    restarts: Cell<u64>,
+    last_exit: RefCell<Option<Value>>,
+}
+
+/// Where one worker and its supervisor are reached.
+#[derive(Default)]
+struct Post {
+    /// Something is there to be written to Python.
+    work: Notify,
     status: RefCell<status::Status>,
     orders: orders::Orders,
 }
 
 impl Backend {
-    /// Starts the supervisor, and by it Python, on the current [`tokio::task::LocalSet`].
+    /// Starts the supervisors, and by them Python, on the current [`tokio::task::LocalSet`].
     pub fn start(options: Options, journal: Journal, logs: Rc<Logs>) -> Backend {
+        let workers = options.workers.clamp(1, MAX_WORKERS);
+        let limits = &options.limits;
+        let calls = Calls::new(workers, options.affinity, limits.max_calls, limits.max_pending);
         let shared = Rc::new(Shared {
-            calls: RefCell::new(Calls::new(options.limits.max_calls, options.limits.max_pending)),
+            calls: RefCell::new(calls),
             options,
             logs,
-            page: RefCell::new(None),
             deadlines: deadlines::Deadlines::default(),
-            work: Notify::new(),
+            workers: (0..workers).map(|_| Post::default()).collect(),
             started: Notify::new(),
             rest: Notify::new(),
             journal,
-            status: RefCell::default(),
-            orders: orders::Orders::default(),
+            restarts: Cell::new(0),
+            last_exit: RefCell::default(),
         });
-        let supervisor = tokio::task::spawn_local(supervisor::run(shared.clone()));
-        tokio::task::spawn_local(async move {
-            if supervisor.await.is_err_and(|error| error.is_panic()) {
-                // Without it no call would ever be answered: better to end, and be started anew.
-                tracing::error!(target: "baskd", "the supervisor has failed: this is a defect of baskd");
-                std::process::exit(101);
-            }
-        });
+        for seat in 0..workers {
+            let supervisor = tokio::task::spawn_local(supervisor::run(shared.clone(), seat));
+            tokio::task::spawn_local(async move {
+                if supervisor.await.is_err_and(|error| error.is_panic()) {
+                    // Without it no call would ever be answered: better to end, and be started anew.
+                    tracing::error!(target: "baskd", "the supervisor has failed: this is a defect of baskd");
+                    std::process::exit(101);
+                }
+            });
+        }
         tokio::task::spawn_local(deadlines::run(shared.clone()));
         Backend { shared }
     }
@@ -207,8 +219,12 @@ impl Backend {
             Some(params) if call.method == "setProperty" => self.shared.property(params),
             _ => Ok(None),
         };
-        let id = self.shared.calls.borrow_mut().submit(call, property)?;
-        self.shared.work.notify_one();
+        let id = {
+            let mut calls = self.shared.calls.borrow_mut();
+            let id = calls.submit(call, property);
+            self.shared.wake(calls.take_wakes());
+            id?
+        };
         if let Some(at) = timeout.and_then(|timeout| Instant::now().checked_add(timeout)) {
             let calls = self.shared.calls.borrow();
             self.shared.deadlines.add(id, at, |id| calls.is_live(id), calls.live());
@@ -218,7 +234,7 @@ impl Backend {
 
     /// Cancels a call. False if it has ended.
     pub fn cancel(&self, id: CallId, by: CancelledBy) -> bool {
-        self.shared.with_page(|calls, page| calls.cancel(id, by, page))
+        self.shared.change(|calls| calls.cancel(id, by))
     }
 
     /// Cancels the owner's call that the client calls `tag` (a JSON value). False if there is none.
@@ -229,12 +245,12 @@ impl Backend {
 
     /// Cancels what an owner that is gone has asked for.
     pub fn owner_gone(&self, owner: u64) {
-        self.shared.with_page(|calls, page| calls.owner_gone(owner, page));
+        self.shared.change(|calls| calls.owner_gone(owner));
     }
 
     /// An item that was [`Taken::Later`] has left, or the client allows more.
     pub fn credit(&self, call: CallId, items: u64, bytes: u64) {
-        self.shared.with_page(|calls, _| calls.credit(call, items, bytes));
+        self.shared.change(|calls| calls.credit(call, items, bytes));
     }
 
     /// An owner does not read its answers: nothing more is begun for it until [`Backend::resume`].
@@ -243,7 +259,7 @@ impl Backend {
     }
 
     pub fn resume(&self, owner: u64) {
-        self.shared.with_page(|calls, _| calls.resume(owner));
+        self.shared.change(|calls| calls.resume(owner));
     }
 
     /// The live controller's methods, once there was one.
@@ -265,15 +281,19 @@ impl Backend {
         }
     }
 
-    /// Lets running calls end, then starts Python anew, and has `done` told when that is ready, or why it is not. False if
-    /// too many wait for that already.
+    /// Lets running calls end, then starts every Python anew, and has `done` told when all are ready, or why one is not.
+    /// False if too many wait for that already.
     pub fn restart(&self, done: Option<Asker>) -> bool {
-        self.shared.orders.restart(done, self.shared.options.limits.max_calls)
+        let askers = orders::for_each(self.shared.workers.len(), done);
+        let most = self.shared.options.limits.max_calls;
+        let mut posts = self.shared.workers.iter().zip(askers);
+        // All have been asked by the same, so that they refuse alike.
+        posts.all(|(post, asker)| post.orders.restart(asker, most))
     }
 
     /// Takes no more calls, answers those there are within `grace`, cancels the rest, and ends Python.
     pub async fn stop(&self, grace: Duration) {
-        self.shared.orders.stop(grace).await;
+        futures_util::future::join_all(self.shared.workers.iter().map(|post| post.orders.stop(grace))).await;
     }
 
     /// The backend's part of `daemon.status`.
@@ -295,15 +315,21 @@ impl Shared {
         Ok(property)
     }
 
-    /// Changes the table of calls, then has the worker look at what there is to write.
-    fn with_page<T>(&self, change: impl FnOnce(&mut Calls, Option<&Page>) -> T) -> T {
-        let page = self.page.borrow().clone();
+    /// Changes the table of calls, then has the workers look at what there is to write.
+    fn change<T>(&self, change: impl FnOnce(&mut Calls) -> T) -> T {
         let mut calls = self.calls.borrow_mut();
-        let result = change(&mut calls, page.as_deref());
+        let result = change(&mut calls);
         if calls.is_at_rest() {
             self.rest.notify_waiters();
         }
-        self.work.notify_one();
+        self.wake(calls.take_wakes());
         result
+    }
+
+    /// Wakes the workers of these seats.
+    fn wake(&self, seats: u64) {
+        for seat in bits(seats) {
+            self.workers[seat].work.notify_one();
+        }
     }
 }

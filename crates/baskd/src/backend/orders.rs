@@ -1,12 +1,35 @@
 //! What the supervisor is asked for. Restarts that are asked for at once are one restart; a stop comes before everything.
 
 use std::cell::{Cell, RefCell};
+use std::rc::Rc;
 use std::time::Duration;
 
 use tokio::sync::Notify;
 
 /// Told when a new process is ready, or why it is not.
 pub type Asker = Box<dyn FnOnce(Result<(), &str>)>;
+
+/// One asker for each of several, who together tell `asker`: once all are ready, or once the first is not.
+pub(crate) fn for_each(workers: usize, asker: Option<Asker>) -> Vec<Option<Asker>> {
+    let Some(asker) = asker else {
+        return (0..workers).map(|_| None).collect();
+    };
+    let waiting = Rc::new(RefCell::new(Some(asker)));
+    let left = Rc::new(Cell::new(workers));
+    let one = |_| {
+        let (waiting, left) = (waiting.clone(), left.clone());
+        let tell: Asker = Box::new(move |outcome| {
+            left.set(left.get() - 1);
+            if (outcome.is_err() || left.get() == 0)
+                && let Some(asker) = waiting.take()
+            {
+                asker(outcome);
+            }
+        });
+        Some(tell)
+    };
+    (0..workers).map(one).collect()
+}
 
 #[derive(Default)]
 pub(crate) struct Orders {
@@ -100,7 +123,6 @@ impl Orders {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::rc::Rc;
 
     fn asker(seen: &Rc<RefCell<Vec<String>>>, name: &'static str) -> Option<Asker> {
         let seen = seen.clone();
@@ -140,6 +162,24 @@ mod tests {
         };
         tokio::join!(stop, see);
         orders.stop(Duration::ZERO).await;
+    }
+
+    #[test]
+    fn several_are_ready_once_all_are_and_fail_with_the_first() {
+        let seen = Rc::default();
+        let mut all = for_each(3, asker(&seen, "all")).into_iter().flatten();
+        let mut tell = |outcome| all.next().unwrap()(outcome);
+        tell(Ok(()));
+        tell(Ok(()));
+        assert!(seen.borrow().is_empty());
+        tell(Ok(()));
+        assert_eq!(*seen.borrow(), ["all Ok(())"]);
+        let mut failing = for_each(3, asker(&seen, "failing")).into_iter().flatten();
+        for outcome in [Ok(()), Err("x"), Ok(())] {
+            failing.next().unwrap()(outcome);
+        }
+        assert_eq!(seen.borrow()[1..], ["failing Err(\"x\")"]);
+        assert_eq!(for_each(2, None).len(), 2);
     }
 
     #[test]

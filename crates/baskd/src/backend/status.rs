@@ -32,14 +32,12 @@ impl State {
     }
 }
 
-/// What [`Shared::describe`] tells beyond the calls.
+/// What [`Shared::describe`] tells of one worker beyond its calls.
 #[derive(Default)]
 pub(crate) struct Status {
     pub(crate) state: State,
     pub(crate) reason: Option<String>,
     pub(crate) process: Option<ProcessStatus>,
-    pub(crate) restarts: u64,
-    pub(crate) last_exit: Option<Value>,
 }
 
 pub(crate) struct ProcessStatus {
@@ -49,33 +47,51 @@ pub(crate) struct ProcessStatus {
 }
 
 impl Shared {
-    pub(crate) fn describe(&self) -> serde_json::Map<String, Value> {
-        let status = self.status.borrow();
+    /// What the supervisors are at, taken together: the state of the one that is best off, and what it says.
+    fn state(&self) -> (State, Option<String>) {
+        let best_first = [
+            State::Stopping,
+            State::Ready,
+            State::Starting,
+            State::BackingOff,
+            State::Unavailable,
+        ];
+        let told = |state| {
+            let mut statuses = self.workers.iter().map(|post| post.status.borrow());
+            statuses
+                .find(|status| status.state == state)
+                .map(|status| (state, status.reason.clone()))
+        };
+        best_first.into_iter().find_map(told).unwrap_or_default()
+    }
+
+    /// Of one worker: None while it has no process.
+    fn describe_worker(&self, seat: usize) -> Option<Value> {
         let calls = self.calls.borrow();
-        let running: Vec<_> = self
-            .page
-            .borrow()
-            .as_ref()
-            .map(|page| calls.running(page))
-            .unwrap_or_default();
-        let running: Vec<_> = running
+        let status = self.workers[seat].status.borrow();
+        let process = status.process.as_ref()?;
+        let running: Vec<_> = calls
+            .running(seat)
             .iter()
             .map(|call| json!({ "call": call.number, "method": call.method.name, "age_ms": call.age.as_millis() as u64 }))
             .collect();
-        let workers: Vec<_> = status
-            .process
-            .iter()
-            .map(|process| {
-                json!({
-                    "pid": process.pid,
-                    "uptime_ms": process.started.elapsed().as_millis() as u64,
-                    "ready_ms": process.ready_after.map(|after| after.as_millis() as u64),
-                    "calls": calls.answered(),
-                    "rss_bytes": resident_bytes(process.pid),
-                    "running": running,
-                })
-            })
+        Some(json!({
+            "pid": process.pid,
+            "state": status.state.text(),
+            "uptime_ms": process.started.elapsed().as_millis() as u64,
+            "ready_ms": process.ready_after.map(|after| after.as_millis() as u64),
+            "calls": calls.answered(seat),
+            "rss_bytes": resident_bytes(process.pid),
+            "running": running,
+        }))
+    }
+
+    pub(crate) fn describe(&self) -> serde_json::Map<String, Value> {
+        let workers: Vec<_> = (0..self.workers.len())
+            .filter_map(|seat| self.describe_worker(seat))
             .collect();
+        let (state, reason) = self.state();
+        let calls = self.calls.borrow();
         let python = &self.options.python;
         let ready = calls.methods.as_ref().map(|methods| &methods.ready);
         let controller = match &self.options.controller {
@@ -97,14 +113,14 @@ impl Shared {
                 "version": ready.map(|ready| &ready.python),
                 "codec": ready.map(|ready| &ready.codec),
             },
-            "state": status.state.text(),
-            "reason": status.reason,
+            "state": state.text(),
+            "reason": reason,
             "workers": workers,
             "queued": calls.queued(),
             "in_flight": calls.in_flight(),
             "calls": calls.total(),
-            "restarts": status.restarts,
-            "last_exit": status.last_exit,
+            "restarts": self.restarts.get(),
+            "last_exit": *self.last_exit.borrow(),
             "properties": self.journal.names(),
         });
         match described {

@@ -22,13 +22,13 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 use tokio::time::{sleep, sleep_until, timeout};
 
-use super::calls::{Death, Gate, WINDOW_BYTES, WINDOW_ITEMS};
+use super::calls::{Calls, Death, Gate, WINDOW_BYTES, WINDOW_ITEMS};
 use super::methods::Methods;
-use super::orders::Order;
+use super::orders::{Order, Orders};
 use super::restart::{Decision, History, Life};
 use super::status::{ProcessStatus, State, describe, exit_json};
 use super::worker::{Event, Exit, Worker};
-use super::{Controller, Shared, router_files, spawn};
+use super::{Controller, Post, Shared, router_files, spawn};
 
 /// How long a process may take from the end of its input to its exit, `on_stop` included; and then from SIGTERM to
 /// SIGKILL.
@@ -41,9 +41,11 @@ const TRY_AGAIN: Duration = Duration::from_secs(1);
 /// How often the controller's file is looked at while Python can't be had.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
-pub(crate) async fn run(shared: Rc<Shared>) {
+pub(crate) async fn run(shared: Rc<Shared>, seat: usize) {
     let mut supervisor = Supervisor {
         shared,
+        seat,
+        told_until: 0,
         history: History::default(),
         has_served: false,
         file_then: None,
@@ -54,15 +56,19 @@ pub(crate) async fn run(shared: Rc<Shared>) {
             Next::Wait(failure) => supervisor.wait(failure).await,
             next => next,
         };
-        if matches!(next, Next::Stop) || supervisor.shared.orders.stop_asked().is_some() {
+        if matches!(next, Next::Stop) || supervisor.orders().stop_asked().is_some() {
             return supervisor.stopped();
         }
-        supervisor.shared.status.borrow_mut().restarts += 1;
+        let restarts = &supervisor.shared.restarts;
+        restarts.set(restarts.get() + 1);
     }
 }
 
 struct Supervisor {
     shared: Rc<Shared>,
+    seat: usize,
+    /// How far in the journal's changes the last process was told the properties.
+    told_until: u64,
     history: History,
     /// Whether a process was ready once: then calls wait for the next, even if its first attempts fail.
     has_served: bool,
@@ -83,6 +89,7 @@ enum Next {
 }
 
 /// Why Python could not be had.
+#[derive(Clone)]
 struct Failure {
     reason: String,
     stderr: Vec<String>,
@@ -114,6 +121,14 @@ enum Turn {
 }
 
 impl Supervisor {
+    fn post(&self) -> &Post {
+        &self.shared.workers[self.seat]
+    }
+
+    fn orders(&self) -> &Orders {
+        &self.post().orders
+    }
+
     /// Starts a process and stays with it to its end.
     async fn live(&mut self) -> Next {
         self.set(State::Starting, None);
@@ -140,6 +155,11 @@ impl Supervisor {
         match self.boot(&mut worker).await {
             Ok(()) => {}
             Err(Boot::Failed(failure)) => return self.failed(Life::NeverReady, failure),
+            Err(Boot::Refused(failure)) => {
+                self.end(&mut worker, Duration::ZERO).await;
+                self.failed(Life::NeverReady, Failure::clone(&failure));
+                return Next::Wait(failure);
+            }
             // A process that never served has nothing to bring to an end.
             Err(Boot::Asked(order)) => {
                 self.end(&mut worker, Duration::ZERO).await;
@@ -158,7 +178,7 @@ impl Supervisor {
 
     fn start(&mut self) -> Result<Worker, NoStart> {
         self.file_then = self.file_now();
-        self.shared.orders.starting();
+        self.orders().starting();
         let options = &self.shared.options;
         let router = router_files::lay(&options.state_dir).map_err(|error| {
             NoStart::new(
@@ -169,13 +189,14 @@ impl Supervisor {
         let process = spawn::spawn(&options.python.path, &router)
             .map_err(|error| NoStart::new(format!("{} can't be started", options.python.path.display()), &error))?;
         let pid = process.pid.as_raw_nonzero().get();
-        self.shared.status.borrow_mut().process = Some(ProcessStatus {
+        self.post().status.borrow_mut().process = Some(ProcessStatus {
             pid,
             started: Instant::now(),
             ready_after: None,
         });
         tracing::debug!(pid, "Python started");
-        Ok(Worker::new(self.shared.clone(), process, self.hello()))
+        self.told_until = self.shared.journal.changes();
+        Ok(Worker::new(self.shared.clone(), self.seat, process, self.hello()))
     }
 
     /// The first line a process is sent.
@@ -204,6 +225,9 @@ impl Supervisor {
         loop {
             tokio::select! {
                 event = worker.next() => match event {
+                    Event::Ready(ready) if ready.protocol == 1 && self.has_state(&ready) => {
+                        return Err(Boot::Refused(self.refused(&ready)));
+                    }
                     Event::Ready(ready) if ready.protocol == 1 => {
                         self.ready(*ready);
                         return Ok(());
@@ -245,34 +269,68 @@ impl Supervisor {
     /// restarts are asked for, there is one a second at most.
     async fn order(&self, started: tokio::time::Instant) -> Order {
         tokio::select! {
-            () = sleep_until(started + BETWEEN_STARTS) => self.shared.orders.next().await,
-            () = self.shared.orders.until_stop() => self.shared.orders.next().await,
+            () = sleep_until(started + BETWEEN_STARTS) => self.orders().next().await,
+            () = self.orders().until_stop() => self.orders().next().await,
         }
     }
 
     fn ready(&mut self, ready: super::wire::Ready) {
         let took = {
-            let mut status = self.shared.status.borrow_mut();
+            let mut status = self.post().status.borrow_mut();
             let process = status.process.as_mut();
             process
                 .map(|process| *process.ready_after.insert(process.started.elapsed()))
                 .unwrap_or_default()
         };
         self.set(State::Ready, None);
+        let missed = self.shared.journal.since(self.told_until);
+        let known = self.shared.calls.borrow().methods.clone();
+        let methods = known.filter(|methods| methods.ready == ready).unwrap_or_else(|| {
+            let methods = Rc::new(Methods::new(ready));
+            for warning in methods.unknown(self.shared.options.limits.timeouts.keys()) {
+                self.shared.logs.warn(&warning);
+            }
+            methods
+        });
+        self.shared
+            .change(|calls| calls.ready(self.seat, methods.clone(), missed));
+        let ready = &methods.ready;
         let count = ready.methods.len();
         self.shared.logs.info(&format!(
-            "{} is ready after {took:.0?}: {count} methods, Python {}, {}",
-            ready.controller, ready.python, ready.codec
+            "{}{} is ready after {took:.0?}: {count} methods, Python {}, {}",
+            ready.controller,
+            self.which(),
+            ready.python,
+            ready.codec
         ));
-        let methods = Rc::new(Methods::new(ready));
-        for warning in methods.unknown(self.shared.options.limits.timeouts.keys()) {
-            self.shared.logs.warn(&warning);
-        }
-        self.shared.calls.borrow_mut().ready(methods);
         self.shared.started.notify_waiters();
-        self.shared.work.notify_one();
         self.has_served = true;
-        self.shared.orders.answer(Ok(()));
+        self.orders().answer(Ok(()));
+    }
+
+    /// Of several workers, this one, for the log.
+    fn which(&self) -> String {
+        match self.shared.workers.len() {
+            1 => String::new(),
+            count => format!(" (worker {} of {count})", self.seat + 1),
+        }
+    }
+
+    /// Whether there are several workers though the controller is not made for that.
+    fn has_state(&self, ready: &super::wire::Ready) -> bool {
+        self.shared.workers.len() > 1 && !ready.stateless
+    }
+
+    fn refused(&self, ready: &super::wire::Ready) -> Failure {
+        Failure {
+            reason: format!(
+                "{} workers need a controller that keeps no state of its own between calls: say `stateless = True` in class {}, or serve it with one worker",
+                self.shared.workers.len(),
+                ready.controller
+            ),
+            stderr: Vec::new(),
+            was_ready: false,
+        }
     }
 
     async fn serve(&mut self, worker: &mut Worker) -> Turn {
@@ -283,7 +341,7 @@ impl Supervisor {
                         return Turn::Died(exit);
                     }
                 },
-                order = self.shared.orders.next() => return Turn::Asked(order),
+                order = self.orders().next() => return Turn::Asked(order),
             }
         }
     }
@@ -294,10 +352,11 @@ impl Supervisor {
         self.shared.logs.info("restart: running calls are ended first");
         self.set_gate(Gate::Hold { starting: false });
         let limit = self.shared.options.limits.drain_timeout;
+        let seat = self.seat;
         let drained = tokio::select! {
-            drained = timeout(limit, self.until(worker, |shared| shared.calls.borrow().nothing_sent())) => drained,
-            () = self.shared.orders.until_stop() => {
-                let grace = self.shared.orders.stop_asked().unwrap_or_default();
+            drained = timeout(limit, self.until(worker, |calls| calls.nothing_sent(seat))) => drained,
+            () = self.orders().until_stop() => {
+                let grace = self.orders().stop_asked().unwrap_or_default();
                 self.finish(worker, grace).await;
                 return Next::Stop;
             }
@@ -310,9 +369,7 @@ impl Supervisor {
                     .logs
                     .warn(&format!("restart: calls that still run after {limit:?} are cancelled"));
                 self.shared
-                    .calls
-                    .borrow_mut()
-                    .cancel_begun(CancelledBy::Shutdown, worker.page());
+                    .change(|calls| calls.cancel_begun(seat, CancelledBy::Shutdown));
             }
         }
         let exit = self.end(worker, END_GRACE).await;
@@ -324,26 +381,25 @@ impl Supervisor {
     async fn finish(&mut self, worker: &mut Worker, grace: Duration) {
         self.set(State::Stopping, None);
         self.set_gate(Gate::Finishing(Error::cancelled(CancelledBy::Shutdown)));
-        let answered = timeout(grace, self.until(worker, |shared| shared.calls.borrow().is_idle())).await;
+        let answered = timeout(grace, self.until(worker, Calls::is_idle)).await;
         if let Ok(Some(exit)) = &answered {
             // Before the rest is cancelled: what had begun is told what became of it.
             self.bury(exit);
         }
-        self.shared
-            .with_page(|calls, page| calls.end_all(CancelledBy::Shutdown, page));
+        self.shared.change(|calls| calls.end_all(CancelledBy::Shutdown));
         if !matches!(answered, Ok(Some(_))) {
             // What has not come to an end within its grace does not get as much again.
-            let has_ended = self.shared.calls.borrow().nothing_sent();
+            let has_ended = self.shared.calls.borrow().nothing_sent(self.seat);
             let exit = self.end(worker, if has_ended { END_GRACE } else { TERM_GRACE }).await;
             self.bury(&exit);
         }
     }
 
     /// Serves until `enough`, or until the process dies. Orders wait.
-    async fn until(&self, worker: &mut Worker, enough: impl Fn(&Shared) -> bool) -> Option<Exit> {
+    async fn until(&self, worker: &mut Worker, enough: impl Fn(&Calls) -> bool) -> Option<Exit> {
         loop {
             let rest = self.shared.rest.notified();
-            if enough(&self.shared) {
+            if enough(&self.shared.calls.borrow()) {
                 return None;
             }
             tokio::select! {
@@ -361,7 +417,7 @@ impl Supervisor {
     async fn end(&self, worker: &mut Worker, patience: Duration) -> Exit {
         let died = async |worker: &mut Worker| loop {
             if let Event::Died(exit) = worker.next().await {
-                self.shared.status.borrow_mut().process = None;
+                self.post().status.borrow_mut().process = None;
                 return exit;
             }
         };
@@ -386,7 +442,8 @@ impl Supervisor {
         self.note_exit(&exit);
         self.bury(&exit);
         let reason = format!("it {}", describe(exit.status));
-        self.shared.logs.warn(&format!("Python {}", describe(exit.status)));
+        let told = format!("Python{} {}", self.which(), describe(exit.status));
+        self.shared.logs.warn(&told);
         self.failed(
             exit.life,
             Failure {
@@ -405,7 +462,7 @@ impl Supervisor {
             exit: exit_json(exit.status),
             stderr: &exit.stderr,
         };
-        self.shared.calls.borrow_mut().died(&exit.page, &death);
+        self.shared.change(|calls| calls.died(self.seat, &death));
         self.shared.rest.notify_waiters();
     }
 
@@ -414,7 +471,7 @@ impl Supervisor {
             self.shared
                 .logs
                 .warn(&format!("Python did not start: {}", failure.reason));
-            self.shared.orders.answer(Err(&failure.reason));
+            self.orders().answer(Err(&failure.reason));
         }
         match self.history.died(life, Instant::now()) {
             Decision::After(pause) => Next::Pause { pause, failure },
@@ -437,7 +494,7 @@ impl Supervisor {
         }
         tokio::select! {
             () = sleep(pause) => Next::Start,
-            order = self.shared.orders.next() => Self::after(&order),
+            order = self.orders().next() => Self::after(&order),
         }
     }
 
@@ -471,7 +528,7 @@ impl Supervisor {
                         return Next::Start;
                     }
                 },
-                order = self.shared.orders.next() => return Self::after(&order),
+                order = self.orders().next() => return Self::after(&order),
             }
         }
     }
@@ -485,9 +542,9 @@ impl Supervisor {
 
     fn stopped(&self) {
         self.set(State::Stopping, None);
+        // The last one's ends what still waits.
         self.set_gate(Gate::Closed(Error::cancelled(CancelledBy::Shutdown)));
-        self.shared.calls.borrow_mut().end_all(CancelledBy::Shutdown, None);
-        self.shared.orders.stopped();
+        self.orders().stopped();
     }
 
     /// When the controller's file was last changed; None if it has none.
@@ -499,20 +556,19 @@ impl Supervisor {
     }
 
     fn set_gate(&self, gate: Gate) {
-        self.shared.calls.borrow_mut().set_gate(gate);
+        self.shared.change(|calls| calls.set_gate(self.seat, gate));
         self.shared.started.notify_waiters();
     }
 
     fn set(&self, state: State, reason: Option<String>) {
-        let mut status = self.shared.status.borrow_mut();
+        let mut status = self.post().status.borrow_mut();
         status.state = state;
         status.reason = reason;
     }
 
     fn note_exit(&self, exit: &Exit) {
-        let mut status = self.shared.status.borrow_mut();
-        status.process = None;
-        status.last_exit = Some(
+        self.post().status.borrow_mut().process = None;
+        *self.shared.last_exit.borrow_mut() = Some(
             json!({ "exit": exit_json(exit.status), "ran_ms": exit.ran.as_millis() as u64, "stderr": exit.stderr }),
         );
     }
@@ -521,6 +577,8 @@ impl Supervisor {
 /// Why a process did not become ready.
 enum Boot {
     Failed(Failure),
+    /// It could be served, but not so; the next attempt would end alike.
+    Refused(Failure),
     /// It is asked to start anew, as what it starts from may have changed, or to stop.
     Asked(Order),
 }

@@ -29,6 +29,8 @@ pub(crate) struct Ready {
     pub(crate) controller: String,
     #[serde(default)]
     pub(crate) doc: Option<String>,
+    #[serde(default)]
+    pub(crate) stateless: bool,
     pub(crate) methods: Vec<Method>,
 }
 

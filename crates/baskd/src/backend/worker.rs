@@ -23,7 +23,6 @@ use tokio::net::unix::pipe;
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
 use super::log_pipe::LogPipe;
-use super::page::Page;
 use super::restart::Life;
 use super::spawn::{Guard, Process};
 use super::wire::{Failed, Line, Ready};
@@ -55,17 +54,15 @@ pub(crate) struct Exit {
     pub(crate) ran: Duration,
     /// Its last lines on stderr.
     pub(crate) stderr: Vec<String>,
-    /// What it said of the calls it had begun.
-    pub(crate) page: Rc<Page>,
 }
 
 pub(crate) struct Worker {
     shared: Rc<Shared>,
+    seat: usize,
     child: Child,
     guard: Guard,
     pid: Pid,
     pidfd: AsyncFd<std::os::fd::OwnedFd>,
-    page: Rc<Page>,
     /// None once it was closed.
     wire_in: Option<pipe::Sender>,
     wire_out: pipe::Receiver,
@@ -92,22 +89,21 @@ pub(crate) struct Worker {
 
 impl Worker {
     /// Takes over a process that was just spawned, and greets it: `hello` is the first line it is sent.
-    pub(crate) fn new(shared: Rc<Shared>, process: Process, hello: Vec<u8>) -> Worker {
+    pub(crate) fn new(shared: Rc<Shared>, seat: usize, process: Process, hello: Vec<u8>) -> Worker {
         let limits = &shared.options.limits;
         let shortest = limits.stall_timeout.min(limits.kill_grace);
         let mut tick = interval((shortest / 4).clamp(SOONEST_TICK, LATEST_TICK));
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let page = Rc::new(process.page);
-        *shared.page.borrow_mut() = Some(page.clone());
+        shared.calls.borrow_mut().started(seat, Rc::new(process.page));
         Worker {
             stdout: LogPipe::new(process.stdout, "stdout", shared.logs.clone()),
             stderr: LogPipe::new(process.stderr, "stderr", shared.logs.clone()),
             shared,
+            seat,
             child: process.child,
             guard: process.guard,
             pid: process.pid,
             pidfd: process.pidfd,
-            page,
             wire_in: Some(process.wire_in),
             wire_out: process.wire_out,
             wire_ended: false,
@@ -154,7 +150,7 @@ impl Worker {
                     }
                 }
                 _ = writable(self.wire_in.as_ref()), if unwritten => {}
-                () = self.shared.work.notified() => {}
+                () = self.shared.workers[self.seat].work.notified() => {}
                 dead = self.pidfd.readable() => {
                     drop(dead);
                     return Event::Died(self.bury());
@@ -167,14 +163,14 @@ impl Worker {
     /// Writes what there is to write, as far as the pipe takes it.
     fn send(&mut self) {
         let mut calls = self.shared.calls.borrow_mut();
-        if calls.take_interrupt() {
+        if calls.take_interrupt(self.seat) {
             self.signal(Signal::URG);
         }
         let Some(wire) = &self.wire_in else { return };
         loop {
             // Nothing but the greeting until that is answered.
             if self.life != Life::NeverReady && self.out.len() - self.written < CHUNK {
-                calls.fill(&self.page, &mut self.out);
+                calls.fill(self.seat, &mut self.out);
             }
             if self.written == self.out.len() {
                 break;
@@ -194,6 +190,8 @@ impl Worker {
                 self.written = 0;
             }
         }
+        // What this one has no room for, others may have been given.
+        self.shared.wake(calls.take_wakes());
         if self.is_closing && self.written == self.out.len() {
             self.wire_in = None;
         }
@@ -233,9 +231,10 @@ impl Worker {
             self.refuse_too_large();
         }
         self.searched = self.inbox.len();
-        let held = self.shared.calls.borrow_mut().take_held();
-        self.shared.journal.record(held);
-        if self.shared.calls.borrow().is_at_rest() {
+        let mut calls = self.shared.calls.borrow_mut();
+        calls.settle(self.seat);
+        self.shared.journal.record(calls.take_held());
+        if calls.is_at_rest() {
             self.shared.rest.notify_waiters();
         }
     }
@@ -245,13 +244,13 @@ impl Worker {
         let known = match Line::parse(line) {
             Line::Result { id, value } => {
                 self.life = Life::Answered;
-                calls.reply(id, Outcome::Result(value))
+                calls.reply(self.seat, id, Outcome::Result(value))
             }
             Line::Error { id, value } => {
                 self.life = Life::Answered;
-                calls.reply(id, Outcome::Error(value))
+                calls.reply(self.seat, id, Outcome::Error(value))
             }
-            Line::Item { id, data } => calls.item(id, data, line.len() as u64 + 1),
+            Line::Item { id, data } => calls.item(self.seat, id, data, line.len() as u64 + 1),
             Line::Begun => true,
             Line::Ready(ready) if self.life == Life::NeverReady => {
                 self.life = Life::Ready;
@@ -294,10 +293,10 @@ impl Worker {
         let mut calls = self.shared.calls.borrow_mut();
         match Line::parse(&whole) {
             Line::Result { id, .. } | Line::Error { id, .. } => {
-                calls.reply(id, Outcome::Error(&error));
+                calls.reply(self.seat, id, Outcome::Error(&error));
             }
             Line::Item { id, .. } => {
-                calls.end_with(id, &error, Some(&self.page));
+                calls.end_with(id, &error);
             }
             _ => {}
         }
@@ -316,7 +315,7 @@ impl Worker {
             .shared
             .calls
             .borrow_mut()
-            .tend(&self.page, limits.stall_timeout, limits.kill_grace);
+            .tend(self.seat, limits.stall_timeout, limits.kill_grace);
         if overdue {
             // It could be started, and runs a method that won't end: that says nothing against starting the next.
             self.life = Life::Answered;
@@ -349,18 +348,12 @@ impl Worker {
         self.stdout.drain();
         self.stderr.drain();
         let status = self.child.wait().unwrap_or_default();
-        *self.shared.page.borrow_mut() = None;
         Exit {
             life: self.life,
             status,
             ran: self.started.elapsed(),
             stderr: self.stderr.recent(),
-            page: self.page.clone(),
         }
-    }
-
-    pub(crate) fn page(&self) -> &Page {
-        &self.page
     }
 }
 

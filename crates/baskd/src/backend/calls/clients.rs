@@ -7,9 +7,9 @@ use baskd_protocol::error::{CancelledBy, Error, Where};
 use baskd_protocol::request::same_id;
 
 use super::super::methods::Known;
-use super::super::page::{Page, SLOT_BITS};
-use super::super::{CallId, NewCall, Outcome, wire};
-use super::{Call, Calls, Flow, Gate, Property, WINDOW_BYTES};
+use super::super::page::SLOT_BITS;
+use super::super::{CallId, NewCall, Outcome, Sink, wire};
+use super::{Call, Calls, Flow, Gate, Property, WINDOW_BYTES, bit, bits};
 
 /// So many more than there are calls may be in the queues, ended.
 const CANCELLED_IN_QUEUE: usize = 1024;
@@ -31,43 +31,66 @@ impl Calls {
             new.sink.end(Outcome::Error(&error.to_json()));
             return None;
         }
+        let now = Instant::now();
         let mut sink = new.sink;
         let known = known.and_then(Result::ok);
         let accepted = known.is_some();
         if accepted {
             sink.accepted();
         }
-        self.params_bytes += params_bytes;
         let property = property.ok().flatten();
         if let Some(property) = &property {
             self.properties.0 += 1;
             self.properties.1 += property.size();
         }
+        let method = known.unwrap_or_else(|| Rc::new(Known::not_yet(new.method)));
+        let id = self.insert(new.owner, method, new.params.map(Into::into), sink, now);
+        if let Some(call) = self.get(id) {
+            call.window = new.window;
+            call.accepted = accepted;
+            call.property = property;
+        }
+        self.queued += 1;
+        let line = self.line_of(new.owner);
+        self.lines[line].main.push(new.owner, id);
+        // It is assigned when that worker writes: by then there may be others whose turn it is, or it may be cancelled.
+        self.wakes |= self.taker(line, id).map_or(0, bit);
+        Some(id)
+    }
+
+    /// Puts a call into a slot, and nowhere else.
+    pub(super) fn insert(
+        &mut self,
+        owner: u64,
+        method: Rc<Known>,
+        params: Option<Box<str>>,
+        sink: Box<dyn Sink>,
+        since: Instant,
+    ) -> CallId {
         let slot = self.free.pop().unwrap_or_else(|| {
             self.slots.push(None);
             self.slots.len() - 1
         });
         let id = (self.next_number << SLOT_BITS) | slot as u64;
         self.next_number += 1;
+        self.params_bytes += params.as_ref().map_or(0, |params| params.len());
         self.slots[slot] = Some(Call {
             id,
-            owner: new.owner,
-            method: known.unwrap_or_else(|| Rc::new(Known::not_yet(new.method))),
-            params: new.params.map(Into::into),
-            window: new.window,
+            owner,
+            method,
+            params,
+            window: None,
             sink: Some(sink),
-            sent: false,
-            is_beside: false,
-            accepted,
+            on: 0,
+            accepted: true,
             has_sent_items: false,
             tries: 0,
             flow: Flow::default(),
-            property,
-            since: Instant::now(),
+            property: None,
+            parts: None,
+            since,
         });
-        self.queued += 1;
-        self.queue.push(new.owner, id);
-        Some(id)
+        id
     }
 
     /// The oldest call of this owner whose sink bears this tag (the client's own id).
@@ -83,53 +106,51 @@ impl Calls {
     }
 
     /// Answers a call `Cancelled`, and has Python leave it if it had been sent. False if it has ended.
-    pub(crate) fn cancel(&mut self, id: CallId, by: CancelledBy, page: Option<&Page>) -> bool {
-        self.abandon(id, page, |_| Error::cancelled(by).to_json())
+    pub(crate) fn cancel(&mut self, id: CallId, by: CancelledBy) -> bool {
+        self.end_with(id, &Error::cancelled(by).to_json())
     }
 
     /// Answers a call `TimedOut`, likewise.
-    pub(crate) fn expire(&mut self, id: CallId, page: Option<&Page>) -> bool {
-        let starting = matches!(self.gate, Gate::Hold { starting: true });
-        self.abandon(id, page, |call| {
-            Error::timed_out(match call.sent {
-                true if page.is_some_and(|page| page.has_begun(id)) => Where::Running,
-                false if starting => Where::Starting,
-                _ => Where::Queued,
-            })
-            .to_json()
-        })
+    pub(crate) fn expire(&mut self, id: CallId) -> bool {
+        let Some(call) = self.peek(id) else { return false };
+        let place = match call.is_sent() {
+            true if self.has_begun(call) => Where::Running,
+            false if self.is_starting() => Where::Starting,
+            _ => Where::Queued,
+        };
+        self.end_with(id, &Error::timed_out(place).to_json())
+    }
+
+    /// Whether calls wait for a first process to be ready.
+    fn is_starting(&self) -> bool {
+        let mut gates = self.seats.iter().map(|seat| &seat.gate);
+        !gates.clone().any(|gate| matches!(gate, Gate::Open))
+            && gates.any(|gate| matches!(gate, Gate::Hold { starting: true }))
     }
 
     /// Cancels what an owner that is gone has asked for, but for its notifications, which nobody waits for anyway.
-    pub(crate) fn owner_gone(&mut self, owner: u64, page: Option<&Page>) {
+    pub(crate) fn owner_gone(&mut self, owner: u64) {
         let is_its =
             |call: &&Call| call.owner == owner && call.sink.as_ref().is_some_and(|sink| sink.ends_with_its_owner());
         let ids: Vec<_> = self.slots.iter().flatten().filter(is_its).map(|call| call.id).collect();
         for id in ids {
-            self.cancel(id, CancelledBy::Disconnect, page);
+            self.cancel(id, CancelledBy::Disconnect);
         }
-        self.queue.resume(owner);
-        self.beside.resume(owner);
+        for queue in self.lines.iter_mut().flat_map(super::Line::queues) {
+            queue.owner_gone(owner);
+        }
+        if let Some(home) = self.homes.as_mut().and_then(|homes| homes.remove(&owner)) {
+            self.seats[home].owners -= 1;
+        }
+        self.offer();
     }
 
-    /// Answers a call with this error, and has Python leave it.
-    pub(crate) fn end_with(&mut self, id: CallId, error: &[u8], page: Option<&Page>) -> bool {
-        self.abandon(id, page, |_| error.into())
-    }
-
-    fn abandon(&mut self, id: CallId, page: Option<&Page>, why: impl FnOnce(&Call) -> Vec<u8>) -> bool {
+    /// Answers a call with this error, and has Python leave it. False if it has ended.
+    pub(crate) fn end_with(&mut self, id: CallId, error: &[u8]) -> bool {
         let Some(call) = self.get(id) else { return false };
-        let error = why(call);
         let Some(sink) = call.sink.take() else { return false };
-        if call.sent {
-            call.since = Instant::now();
-            self.abandoned += 1;
-            if let Some(page) = page {
-                page.mark_cancelled(id);
-            }
-            wire::push_cancel(&mut self.control, id);
-            self.interrupt = true;
-        } else {
+        let on = call.on;
+        if on == 0 {
             // Its place in the queue is skipped when it is met: the id is nobody's any more.
             self.queued -= 1;
             self.release(id);
@@ -137,18 +158,30 @@ impl Calls {
             if self.cancelled_in_queue > self.queued + CANCELLED_IN_QUEUE {
                 self.tidy_queues();
             }
+        } else {
+            call.since = Instant::now();
+            self.abandoned += 1;
         }
-        sink.end(Outcome::Error(&error));
+        for seat in bits(on) {
+            let place = &mut self.seats[seat];
+            if let Some(page) = &place.page {
+                page.mark_cancelled(id);
+            }
+            wire::push_cancel(&mut place.out, id);
+            place.interrupt = true;
+            self.wakes |= bit(seat);
+        }
+        sink.end(Outcome::Error(error));
         true
     }
 
     fn tidy_queues(&mut self) {
         self.cancelled_in_queue = 0;
-        let (mut queue, mut beside) = (std::mem::take(&mut self.queue), std::mem::take(&mut self.beside));
-        let waits = |id| self.peek(id).is_some_and(|call| !call.sent);
-        queue.retain(waits);
-        beside.retain(waits);
-        (self.queue, self.beside) = (queue, beside);
+        let mut lines = std::mem::take(&mut self.lines);
+        for queue in lines.iter_mut().flat_map(super::Line::queues) {
+            queue.retain(|id| self.peek(id).is_some_and(|call| !call.is_sent()));
+        }
+        self.lines = lines;
     }
 
     /// A client has taken so much of what a call sent, or allows so many more items.
@@ -157,22 +190,30 @@ impl Calls {
         let flow = &mut call.flow;
         flow.outstanding = flow.outstanding.saturating_sub(bytes);
         flow.to_return += bytes;
-        if (items > 0 || flow.to_return >= WINDOW_BYTES / 2) && call.sent {
-            let bytes = std::mem::take(&mut flow.to_return);
-            flow.full_since = None;
-            wire::push_more(&mut self.control, id, items, bytes);
+        if (items > 0 || flow.to_return >= WINDOW_BYTES / 2) && call.is_sent() {
+            let bytes = std::mem::take(&mut call.flow.to_return);
+            call.flow.full_since = None;
+            let on = call.on;
+            for seat in bits(on) {
+                wire::push_more(&mut self.seats[seat].out, id, items, bytes);
+                self.wakes |= bit(seat);
+            }
         } else if items > 0 {
             call.window = call.window.map(|window| window.saturating_add(items));
         }
     }
 
+    /// An owner does not read: nothing more is begun for it.
     pub(crate) fn pause(&mut self, owner: u64) {
-        self.queue.pause(owner);
-        self.beside.pause(owner);
+        for queue in self.lines.iter_mut().flat_map(super::Line::queues) {
+            queue.pause(owner);
+        }
     }
 
     pub(crate) fn resume(&mut self, owner: u64) {
-        self.queue.resume(owner);
-        self.beside.resume(owner);
+        for queue in self.lines.iter_mut().flat_map(super::Line::queues) {
+            queue.resume(owner);
+        }
+        self.offer();
     }
 }

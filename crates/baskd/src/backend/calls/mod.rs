@@ -9,17 +9,19 @@
 //! A cancelled call that was sent is answered at once and stays in its slot, *abandoned*, until Python is done with it:
 //! its slot is not used again before, so a late reply can't be taken for another call's.
 //!
-//! Only so many calls are sent ahead of what Python has begun ([`AHEAD`]); the rest wait in the [`Queue`], where owners
-//! take turns and where a cancelled call costs nothing.
+//! Each worker has a [`Seat`]. A call goes to the one that has the fewest; a `setProperty` goes to all, and is answered
+//! when all have answered. Only so many calls are sent ahead of what a worker has begun; the rest wait in the [`Queue`],
+//! where owners take turns and where a cancelled call costs nothing.
 //!
 //! [`clients`] is what clients ask of the table, [`life`] what happens when processes come and go, [`traffic`] what the
-//! worker moves. The table does no I/O. It writes what Python is to be told into buffers, which the worker takes.
+//! workers move. The table does no I/O. It writes what Python is to be told into buffers, which the workers take.
 
 mod clients;
 mod life;
+mod seat;
 mod traffic;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -28,17 +30,13 @@ use baskd_protocol::request::unquote;
 use serde_json::value::RawValue;
 
 use super::methods::{Known, Methods};
-use super::page::{Page, SLOT_BITS, SLOTS, slot_of};
+use super::page::{SLOT_BITS, SLOTS, slot_of};
 use super::queue::Queue;
-use super::{CallId, Outcome, Sink};
+use super::{Affinity, CallId, Outcome, Sink};
+use seat::Seat;
 
-/// How many calls may be with Python without having begun. Enough that Python never waits for the daemon, few enough
-/// that a flood of one client is not before another's first call.
-const AHEAD: usize = 64;
-/// How many bytes the results of those calls may be expected to have: they are kept if their client does not read.
-const AHEAD_BYTES: usize = 16 << 20;
-/// How many bytes may wait for Python's pipe before nothing more is taken from the queue.
-const MAX_OUT: usize = 256 << 10;
+/// How many workers there can be: a call's are told by the bits of a number.
+pub const MAX_WORKERS: usize = u64::BITS as usize;
 /// How many bytes of partial results a call may send beyond what its client has taken.
 pub(crate) const WINDOW_BYTES: u64 = 64 << 10;
 /// The count of items is not limited unless the client says so.
@@ -54,36 +52,38 @@ pub(crate) struct Calls {
     max_params_bytes: usize,
     /// Properties that calls in the table may set, and their bytes.
     properties: (usize, usize),
-    queue: Queue,
-    /// Those that wait for a thread of their own, and how many of them are with Python.
-    beside: Queue,
-    beside_sent: usize,
+    /// One for all workers; or, where owners have homes, one for each.
+    lines: Vec<Line>,
+    /// The only worker of each owner, where it has one.
+    homes: Option<HashMap<u64, usize>>,
     queued: usize,
     /// At most so many in the queues have been cancelled there.
     cancelled_in_queue: usize,
-    /// Sent calls that are not known to have begun, oldest first.
-    ahead: VecDeque<Ahead>,
-    ahead_bytes: usize,
+    seats: Vec<Seat>,
+    /// The seats that have something to write, as bits.
+    wakes: u64,
+    /// Calls that some worker has, and those of them that are abandoned.
     sent: usize,
     abandoned: usize,
-    gate: Gate,
     pub(crate) methods: Option<Rc<Methods>>,
-    /// Lines for Python that do not wait their turn.
-    control: Vec<u8>,
-    /// Whether a cancelled call may be running: Python is to be signalled.
-    interrupt: bool,
     held: Vec<Held>,
-    answered: u64,
     /// Some call may have used up its window.
     some_full: bool,
 }
 
-/// What happens to new and queued calls.
+/// Calls that wait for a worker.
+struct Line {
+    main: Queue,
+    /// Those that wait for a thread of their own.
+    beside: Queue,
+}
+
+/// What one worker does with new and queued calls. Calls wait as long as any is open or on hold.
 #[derive(Debug, Clone)]
 pub(crate) enum Gate {
-    /// They go to Python.
+    /// They go to it.
     Open,
-    /// Those there are go to Python; new ones are answered so.
+    /// Those there are go to it; new ones are answered so.
     Finishing(Error),
     /// They wait: Python is starting, or draining before a restart.
     Hold { starting: bool },
@@ -99,21 +99,24 @@ struct Call {
     window: Option<u64>,
     /// None once the call is answered.
     sink: Option<Box<dyn Sink>>,
-    sent: bool,
-    is_beside: bool,
+    /// The seats of the workers that have it, as bits.
+    on: u64,
     accepted: bool,
     has_sent_items: bool,
     tries: u8,
     flow: Flow,
     property: Option<Property>,
+    /// What came of it at some of the workers that it was sent to.
+    parts: Option<Box<Parts>>,
     /// When it was sent, and when it was abandoned.
     since: Instant,
 }
 
-/// A call that Python has and has not begun, and how large its result may be.
-struct Ahead {
-    id: CallId,
-    expected: usize,
+/// What came of a call that every worker was sent: one result, and the first error.
+#[derive(Default)]
+struct Parts {
+    result: Option<Vec<u8>>,
+    error: Option<Vec<u8>>,
 }
 
 /// The bytes of partial results that a call's client has not taken yet, and those that it has but Python was not told
@@ -155,7 +158,10 @@ pub(crate) struct Running {
 
 impl Calls {
     /// `max_params_bytes`: of all calls together.
-    pub(crate) fn new(max_calls: usize, max_params_bytes: usize) -> Calls {
+    pub(crate) fn new(workers: usize, affinity: Affinity, max_calls: usize, max_params_bytes: usize) -> Calls {
+        let seats: Vec<_> = (0..workers.clamp(1, MAX_WORKERS)).map(|_| Seat::new()).collect();
+        let homes = (affinity == Affinity::Connection && seats.len() > 1).then(HashMap::new);
+        let lines = if homes.is_some() { seats.len() } else { 1 };
         Calls {
             slots: Vec::new(),
             free: Vec::new(),
@@ -164,31 +170,31 @@ impl Calls {
             params_bytes: 0,
             max_params_bytes,
             properties: (0, 0),
-            queue: Queue::default(),
-            beside: Queue::default(),
-            beside_sent: 0,
+            lines: (0..lines).map(|_| Line::new()).collect(),
+            homes,
             queued: 0,
             cancelled_in_queue: 0,
-            ahead: VecDeque::new(),
-            ahead_bytes: 0,
+            seats,
+            wakes: 0,
             sent: 0,
             abandoned: 0,
-            gate: Gate::Hold { starting: true },
             methods: None,
-            control: Vec::new(),
-            interrupt: false,
             held: Vec::new(),
-            answered: 0,
             some_full: false,
         }
     }
 
     /// What new calls are answered, where none is taken.
     pub(crate) fn refusal(&self) -> Option<Error> {
-        match &self.gate {
-            Gate::Closed(error) | Gate::Finishing(error) => Some(error.clone()),
-            Gate::Open | Gate::Hold { .. } => None,
+        let mut refusal = None;
+        for seat in &self.seats {
+            match &seat.gate {
+                Gate::Open | Gate::Hold { .. } => return None,
+                Gate::Finishing(error) => refusal = Some(error),
+                Gate::Closed(error) => refusal = refusal.or(Some(error)),
+            }
         }
+        refusal.cloned()
     }
 
     /// How many properties calls in the table may set, and how many bytes those have.
@@ -218,19 +224,19 @@ impl Calls {
         self.queued == 0 && self.in_flight() == 0
     }
 
-    /// Whether one of both may be so that waits for it: see `Shared::rest`.
+    /// Whether Python has nothing to do, or one of them has not.
     pub(crate) fn is_at_rest(&self) -> bool {
-        self.is_idle() || self.nothing_sent()
+        self.is_idle() || self.seats.iter().any(|seat| seat.sent == 0)
     }
 
-    /// Whether Python has nothing to do.
-    pub(crate) fn nothing_sent(&self) -> bool {
-        self.sent == 0
+    /// Whether this worker has nothing to do.
+    pub(crate) fn nothing_sent(&self, seat: usize) -> bool {
+        self.seats[seat].sent == 0
     }
 
-    /// How many calls the process there is has answered.
-    pub(crate) fn answered(&self) -> u64 {
-        self.answered
+    /// How many calls this worker's process has answered.
+    pub(crate) fn answered(&self, seat: usize) -> u64 {
+        self.seats[seat].answered
     }
 
     /// How many calls there were in all.
@@ -238,13 +244,15 @@ impl Calls {
         self.next_number - 1
     }
 
-    pub(crate) fn running(&self, page: &Page) -> Vec<Running> {
+    /// What this worker is running.
+    pub(crate) fn running(&self, seat: usize) -> Vec<Running> {
         let now = Instant::now();
+        let place = &self.seats[seat];
         let begun = self
             .slots
             .iter()
             .flatten()
-            .filter(|call| call.sent && page.has_begun(call.id));
+            .filter(|call| call.is_on(seat) && place.has_begun(call.id));
         let mut running: Vec<_> = begun
             .map(|call| Running {
                 number: call.id >> SLOT_BITS,
@@ -254,6 +262,31 @@ impl Calls {
             .collect();
         running.sort_unstable_by_key(|call| call.number);
         running
+    }
+
+    /// The seats that have something to write, asked once.
+    pub(crate) fn take_wakes(&mut self) -> u64 {
+        std::mem::take(&mut self.wakes)
+    }
+
+    /// Where calls of this owner wait.
+    fn line_of(&mut self, owner: u64) -> usize {
+        let Some(homes) = &mut self.homes else { return 0 };
+        if let Some(home) = homes.get(&owner) {
+            return *home;
+        }
+        let closed = |seat: &Seat| matches!(seat.gate, Gate::Closed(_));
+        let seats = self.seats.iter().enumerate();
+        let home = seats
+            .min_by_key(|(_, seat)| (closed(seat), seat.owners))
+            .map_or(0, |(at, _)| at);
+        homes.insert(owner, home);
+        self.seats[home].owners += 1;
+        home
+    }
+
+    fn has_begun(&self, call: &Call) -> bool {
+        bits(call.on).any(|seat| self.seats[seat].has_begun(call.id))
     }
 
     fn peek(&self, id: CallId) -> Option<&Call> {
@@ -269,7 +302,6 @@ impl Calls {
         self.peek(id)?;
         let call = self.slots[slot_of(id)].take()?;
         self.free.push(slot_of(id));
-        self.beside_sent = self.beside_sent.saturating_sub(usize::from(call.is_beside));
         if let Some(property) = &call.property {
             self.properties.0 -= 1;
             self.properties.1 -= property.size();
@@ -283,7 +315,61 @@ impl Calls {
     }
 }
 
+impl Call {
+    /// Whether any worker has it.
+    fn is_sent(&self) -> bool {
+        self.on != 0
+    }
+
+    fn is_on(&self, seat: usize) -> bool {
+        self.on & bit(seat) != 0
+    }
+
+    fn keep_part(&mut self, outcome: Outcome<'_>) {
+        let parts = self.parts.get_or_insert_default();
+        match outcome {
+            Outcome::Result(result) => drop(parts.result.get_or_insert_with(|| result.into())),
+            Outcome::Error(error) => drop(parts.error.get_or_insert_with(|| error.into())),
+        }
+    }
+}
+
+impl Line {
+    fn new() -> Line {
+        Line {
+            main: Queue::default(),
+            beside: Queue::passing(),
+        }
+    }
+
+    fn queues(&mut self) -> [&mut Queue; 2] {
+        [&mut self.main, &mut self.beside]
+    }
+}
+
+fn bit(seat: usize) -> u64 {
+    1 << seat
+}
+
+/// The places of the bits that are set.
+pub(crate) fn bits(mut set: u64) -> impl Iterator<Item = usize> {
+    std::iter::from_fn(move || {
+        let place = set.trailing_zeros() as usize;
+        set &= set.wrapping_sub(1);
+        (place < MAX_WORKERS).then_some(place)
+    })
+}
+
 impl Held {
+    /// A property that was set though its `setProperty` has had another answer.
+    fn quiet(property: Property) -> Held {
+        Held {
+            property,
+            sink: None,
+            result: Vec::new(),
+        }
+    }
+
     /// Answers, if anybody still waits.
     pub(crate) fn end(self, error: Option<&[u8]>) {
         if let Some(sink) = self.sink {

@@ -1,4 +1,6 @@
+use super::super::page::Page;
 use super::super::{Item, NewCall, Outcome, Taken};
+use super::seat::AHEAD;
 use super::*;
 use baskd_protocol::error::CancelledBy;
 use serde_json::json;
@@ -47,7 +49,8 @@ impl Sink for Recorder {
 
 struct Table {
     calls: Calls,
-    page: Page,
+    /// By seat.
+    pages: Vec<Rc<Page>>,
     seen: Seen,
 }
 
@@ -59,14 +62,35 @@ impl Table {
     }
 
     fn starting() -> Table {
-        Table {
-            calls: Calls::new(1000, 1 << 20),
-            page: Page::new().unwrap(),
+        Table::of(1, Affinity::None)
+    }
+
+    /// With so many workers, all starting.
+    fn of(workers: usize, affinity: Affinity) -> Table {
+        let mut table = Table {
+            calls: Calls::new(workers, affinity, 1000, 1 << 20),
+            pages: Vec::new(),
             seen: Seen::default(),
+        };
+        for seat in 0..workers {
+            table.pages.push(Rc::new(Page::new().unwrap()));
+            table.calls.started(seat, table.pages[seat].clone());
         }
+        table
+    }
+
+    /// With so many workers, all ready.
+    fn with(workers: usize, affinity: Affinity) -> Table {
+        let mut table = Table::of(workers, affinity);
+        (0..workers).for_each(|seat| table.ready_at(seat, &[]));
+        table
     }
 
     fn ready(&mut self) {
+        self.ready_at(0, &[]);
+    }
+
+    fn ready_at(&mut self, seat: usize, missed: &[&str]) {
         let method = |name: &str, kind: &str| {
             json!({
                 "name": name, "kind": kind, "params": [],
@@ -83,8 +107,9 @@ impl Table {
         let ready = json!({
             "protocol": 1, "version": "0", "python": "3", "codec": "json", "controller": "C", "methods": methods,
         });
-        self.calls
-            .ready(Rc::new(Methods::new(serde_json::from_value(ready).unwrap())));
+        let methods = Rc::new(Methods::new(serde_json::from_value(ready).unwrap()));
+        let missed = missed.iter().map(|params| (*params).to_owned()).collect();
+        self.calls.ready(seat, methods, missed);
     }
 
     fn call(&mut self, owner: u64, tag: &str, method: &str) -> Option<CallId> {
@@ -121,26 +146,41 @@ impl Table {
     }
 
     fn fill(&mut self) -> String {
+        self.fill_at(0)
+    }
+
+    fn fill_at(&mut self, seat: usize) -> String {
         let mut out = Vec::new();
-        self.calls.fill(&self.page, &mut out);
+        self.calls.fill(seat, &mut out);
         String::from_utf8(out).unwrap()
     }
 
     fn begin(&self, id: CallId) {
-        rustix::io::pwrite(self.page.fd(), &id.to_le_bytes(), (slot_of(id) * 8) as u64).unwrap();
+        self.begin_at(0, id);
+    }
+
+    fn begin_at(&self, seat: usize, id: CallId) {
+        rustix::io::pwrite(self.pages[seat].fd(), &id.to_le_bytes(), (slot_of(id) * 8) as u64).unwrap();
+    }
+
+    fn reply(&mut self, id: CallId, outcome: Outcome<'_>) -> bool {
+        self.calls.reply(0, id, outcome)
     }
 
     fn die(&mut self) {
-        self.calls.died(
-            &self.page,
-            &Death {
-                how: "died",
-                exit: json!({ "code": 1 }),
-                stderr: &[],
-            },
-        );
-        self.page = Page::new().unwrap();
-        self.calls.set_gate(Gate::Hold { starting: true });
+        self.die_at(0);
+    }
+
+    fn die_at(&mut self, seat: usize) {
+        self.calls.set_gate(seat, Gate::Hold { starting: true });
+        let death = Death {
+            how: "died",
+            exit: json!({ "code": 1 }),
+            stderr: &[],
+        };
+        self.calls.died(seat, &death);
+        self.pages[seat] = Rc::new(Page::new().unwrap());
+        self.calls.started(seat, self.pages[seat].clone());
     }
 
     fn seen(&self) -> Vec<String> {
@@ -160,9 +200,9 @@ fn a_call_is_sent_and_answered_once() {
         table.fill(),
         format!("{{\"id\":{id},\"method\":\"f\",\"params\":{{\"x\":1}}}}\n")
     );
-    assert!(table.calls.item(id, b"5", 30));
-    assert!(table.calls.reply(id, Outcome::Result(b"6")));
-    assert!(!table.calls.reply(id, Outcome::Result(b"7")));
+    assert!(table.calls.item(0, id, b"5", 30));
+    assert!(table.reply(id, Outcome::Result(b"6")));
+    assert!(!table.reply(id, Outcome::Result(b"7")));
     assert_eq!(table.seen(), ["a item 5", "a = 6"]);
     assert!(table.calls.is_idle());
 }
@@ -171,9 +211,9 @@ fn a_call_is_sent_and_answered_once() {
 fn a_reply_to_a_call_that_was_never_sent_is_nobodys() {
     let mut table = Table::new();
     let id = table.call(1, "a", "f").unwrap();
-    assert!(!table.calls.reply(id, Outcome::Result(b"1")));
-    assert!(!table.calls.reply(u64::MAX, Outcome::Result(b"1")));
-    assert!(!table.calls.item(12345, b"1", 1));
+    assert!(!table.reply(id, Outcome::Result(b"1")));
+    assert!(!table.reply(u64::MAX, Outcome::Result(b"1")));
+    assert!(!table.calls.item(0, 12345, b"1", 1));
     assert_eq!(table.seen(), [""; 0]);
 }
 
@@ -191,12 +231,13 @@ fn an_unknown_method_is_refused_at_once_or_when_the_methods_are_known() {
     assert_eq!(table.calls.queued(), 1);
 }
 
-/// Has `f` give results of this size, until they are what is expected of it.
+/// Has `f` give results of this size at once, until they are what is expected of it.
 fn has_given(table: &mut Table, bytes: usize) {
-    for _ in 0..30 {
+    for size in std::iter::repeat_n(1, 50).chain([bytes]) {
         let id = table.call(9, "before", "f").unwrap();
         table.fill();
-        table.calls.reply(id, Outcome::Result(&vec![b'1'; bytes]));
+        table.reply(id, Outcome::Result(&vec![b'1'; size]));
+        table.calls.settle(0);
     }
     table.seen();
 }
@@ -225,7 +266,7 @@ fn only_so_many_calls_are_ahead_of_python() {
     }
     assert_eq!(table.fill().lines().count(), 10);
     for id in &ids[10..20] {
-        table.calls.reply(*id, Outcome::Result(b"1"));
+        table.reply(*id, Outcome::Result(b"1"));
     }
     assert_eq!(table.fill().lines().count(), 10);
 }
@@ -242,7 +283,7 @@ fn calls_that_wait_for_a_thread_hold_up_nobody() {
     assert!(sent.starts_with(&format!("{{\"id\":{plain},")), "{sent}");
     assert_eq!(sent.lines().count(), 1 + AHEAD);
     assert_eq!(sent.lines().filter(|line| line.contains(&late.to_string())).count(), 1);
-    table.calls.reply(besides[0], Outcome::Result(b"1"));
+    table.reply(besides[0], Outcome::Result(b"1"));
     assert_eq!(table.fill().lines().count(), 1);
     table.die();
     table.ready();
@@ -270,7 +311,7 @@ fn a_crash_costs_the_calls_that_had_begun_and_keeps_the_others_in_order() {
         .collect();
     assert_eq!(order[..2], [ids[1], ids[2]]);
     assert_eq!(order.len(), 3);
-    assert!(table.calls.reply(ids[1], Outcome::Result(b"1")));
+    assert!(table.reply(ids[1], Outcome::Result(b"1")));
     assert_eq!(table.seen(), ["b = 1"]);
 }
 
@@ -302,7 +343,7 @@ fn a_call_that_waited_behind_the_ones_that_processes_died_of_is_kept_for_ever() 
     }
     assert_eq!(table.seen().len(), 5);
     table.fill();
-    assert!(table.calls.reply(waiting, Outcome::Result(b"1")));
+    assert!(table.reply(waiting, Outcome::Result(b"1")));
     assert_eq!(table.seen(), ["waiting = 1"]);
 }
 
@@ -314,7 +355,7 @@ fn an_idempotent_call_runs_again_once_unless_it_has_sent_something() {
     table.fill();
     table.begin(again);
     table.begin(sender);
-    table.calls.item(sender, b"1", 10);
+    table.calls.item(0, sender, b"1", 10);
     table.die();
     assert_eq!(table.seen(), ["sender item 1", "sender ! -32021 \"yes\""]);
     table.ready();
@@ -329,11 +370,11 @@ fn a_cancelled_call_in_the_queue_costs_nothing() {
     let mut table = Table::new();
     let a = table.call(1, "a", "f").unwrap();
     let b = table.call(1, "b", "f").unwrap();
-    assert!(table.calls.cancel(a, CancelledBy::Client, Some(&table.page)));
-    assert!(!table.calls.cancel(a, CancelledBy::Client, Some(&table.page)));
+    assert!(table.calls.cancel(a, CancelledBy::Client));
+    assert!(!table.calls.cancel(a, CancelledBy::Client));
     assert_eq!(table.seen(), ["a ! -32024 \"client\""]);
     assert_eq!(table.fill(), format!("{{\"id\":{b},\"method\":\"f\"}}\n"));
-    assert!(!table.calls.take_interrupt());
+    assert!(!table.calls.take_interrupt(0));
 }
 
 #[test]
@@ -342,9 +383,9 @@ fn calls_that_come_and_are_cancelled_for_ever_leave_nothing() {
     let waiting = table.call(1, "waiting", "f").unwrap();
     for _ in 0..10_000 {
         let id = table.call(1, "a", "f").unwrap();
-        table.calls.cancel(id, CancelledBy::Client, None);
+        table.calls.cancel(id, CancelledBy::Client);
     }
-    assert!(table.calls.queue.len() < 2000);
+    assert!(table.calls.lines[0].main.len() < 2000);
     assert_eq!(table.fill(), format!("{{\"id\":{waiting},\"method\":\"f\"}}\n"));
 }
 
@@ -356,25 +397,25 @@ fn a_cancelled_call_that_runs_is_answered_at_once_and_keeps_its_slot() {
     table.begin(a);
     assert_eq!(table.calls.find(1, "a"), Some(a));
     assert_eq!(table.calls.find(2, "a"), None);
-    assert!(table.calls.cancel(a, CancelledBy::Client, Some(&table.page)));
+    assert!(table.calls.cancel(a, CancelledBy::Client));
     assert_eq!(table.seen(), ["a ! -32024 \"client\""]);
-    assert!(table.calls.take_interrupt());
+    assert!(table.calls.take_interrupt(0));
     assert_eq!(table.fill(), format!("{{\"cancel\":{a}}}\n"));
     let b = table.call(1, "b", "f").unwrap();
     assert_ne!(slot_of(a), slot_of(b));
-    assert!(table.calls.item(a, b"late", 10));
-    assert!(table.calls.reply(a, Outcome::Result(b"late")));
+    assert!(table.calls.item(0, a, b"late", 10));
+    assert!(table.reply(a, Outcome::Result(b"late")));
     assert_eq!(table.seen(), [""; 0]);
     let c = table.call(1, "c", "f").unwrap();
     assert_eq!(slot_of(a), slot_of(c));
-    assert!(!table.calls.reply(a, Outcome::Result(b"again")));
+    assert!(!table.reply(a, Outcome::Result(b"again")));
 }
 
 #[test]
 fn a_timeout_says_where_the_call_was() {
     let mut table = Table::starting();
     let starting = table.call(1, "starting", "f").unwrap();
-    table.calls.expire(starting, None);
+    table.calls.expire(starting);
     table.ready();
     let running = table.call(1, "running", "f").unwrap();
     let ahead = table.call(1, "ahead", "f").unwrap();
@@ -382,7 +423,7 @@ fn a_timeout_says_where_the_call_was() {
     table.begin(running);
     let queued = table.call(1, "queued", "f").unwrap();
     for id in [running, ahead, queued] {
-        table.calls.expire(id, Some(&table.page));
+        table.calls.expire(id);
     }
     assert_eq!(
         table.seen(),
@@ -401,11 +442,11 @@ fn credit_is_returned_when_half_a_window_was_taken() {
     let id = table.call_with(1, "a", "g", None, || Taken::Later).unwrap();
     table.fill();
     let half = WINDOW_BYTES / 2;
-    table.calls.item(id, b"1", half - 1);
+    table.calls.item(0, id, b"1", half - 1);
     assert_eq!(table.fill(), "");
     table.calls.credit(id, 0, half - 1);
     assert_eq!(table.fill(), "");
-    table.calls.item(id, b"2", 1);
+    table.calls.item(0, id, b"2", 1);
     table.calls.credit(id, 0, 1);
     assert_eq!(table.fill(), format!("{{\"more\":[{id},0,{half}]}}\n"));
     table.calls.credit(id, 3, 0);
@@ -421,15 +462,15 @@ fn a_method_that_keeps_a_thread_may_wait_only_so_long_for_its_reader_and_a_gener
     table.fill();
     for id in [plain, beside, generator] {
         // A little of it was taken, too little to be told.
-        table.calls.item(id, b"1", 1000);
+        table.calls.item(0, id, b"1", 1000);
         table.calls.credit(id, 0, 1000);
-        table.calls.item(id, b"1", WINDOW_BYTES - 1000);
+        table.calls.item(0, id, b"1", WINDOW_BYTES - 1000);
     }
     assert!(table.calls.needs_tending());
     table.seen();
-    table.calls.tend(&table.page, Duration::from_secs(60), Duration::ZERO);
+    table.calls.tend(0, Duration::from_secs(60), Duration::ZERO);
     assert_eq!(table.seen(), [""; 0]);
-    table.calls.tend(&table.page, Duration::ZERO, Duration::from_secs(60));
+    table.calls.tend(0, Duration::ZERO, Duration::from_secs(60));
     let seen = ["plain ! -32024 \"slow reader\"", "beside ! -32024 \"slow reader\""];
     assert_eq!(table.seen(), seen);
 }
@@ -439,11 +480,11 @@ fn abandoned(table: &mut Table, method: &str) {
     let id = table.call(1, "a", method).unwrap();
     table.fill();
     table.begin(id);
-    table.calls.cancel(id, CancelledBy::Client, Some(&table.page));
+    table.calls.cancel(id, CancelledBy::Client);
 }
 
 fn tend(table: &mut Table, grace: Duration) -> bool {
-    table.calls.tend(&table.page, Duration::from_secs(60), grace)
+    table.calls.tend(0, Duration::from_secs(60), grace)
 }
 
 #[test]
@@ -493,10 +534,10 @@ fn a_property_is_kept_though_its_client_is_gone() {
         .call_with(1, "a", "setProperty", Some(r#"["x",1]"#), || Taken::Now)
         .unwrap();
     table.fill();
-    table.calls.owner_gone(1, Some(&table.page));
-    table.calls.reply(id, Outcome::Result(b"1"));
+    table.calls.owner_gone(1);
+    table.reply(id, Outcome::Result(b"1"));
     assert_eq!(table.calls.take_held().len(), 1);
-    assert!(table.calls.nothing_sent() && table.calls.is_idle());
+    assert!(table.calls.nothing_sent(0) && table.calls.is_idle());
 }
 
 #[test]
@@ -507,7 +548,7 @@ fn the_params_of_all_calls_together_have_a_limit() {
     assert!(table.call_with(1, "b", "f", Some(&params), || Taken::Now).is_none());
     assert_eq!(table.seen(), ["b ! -32025 1048576"]);
     table.fill();
-    table.calls.reply(first, Outcome::Result(b"1"));
+    table.reply(first, Outcome::Result(b"1"));
     assert!(table.call_with(1, "c", "f", Some(&params), || Taken::Now).is_some());
 }
 
@@ -519,7 +560,7 @@ fn an_owner_that_is_gone_takes_its_calls_along() {
     table.begin(a);
     table.call(1, "b", "f");
     table.call(2, "c", "f");
-    table.calls.owner_gone(1, Some(&table.page));
+    table.calls.owner_gone(1);
     let mut seen = table.seen();
     seen.sort();
     assert_eq!(seen, ["a ! -32024 \"disconnect\"", "b ! -32024 \"disconnect\""]);
@@ -529,9 +570,9 @@ fn an_owner_that_is_gone_takes_its_calls_along() {
 #[test]
 fn a_closed_gate_answers_what_waits_and_what_comes() {
     let mut table = Table::new();
-    table.calls.set_gate(Gate::Hold { starting: true });
+    table.calls.set_gate(0, Gate::Hold { starting: true });
     table.call(1, "a", "f");
-    table.calls.set_gate(Gate::Closed(Error::overloaded(1)));
+    table.calls.set_gate(0, Gate::Closed(Error::overloaded(1)));
     assert!(table.call(1, "b", "f").is_none());
     assert_eq!(table.seen(), ["a ! -32025 1", "b ! -32025 1"]);
 }
@@ -545,7 +586,7 @@ fn a_property_that_was_set_is_held_for_the_journal() {
             .call_with(1, tag, "setProperty", Some(params), || Taken::Now)
             .unwrap();
         table.fill();
-        table.calls.reply(id, Outcome::Result(b"1"));
+        table.reply(id, Outcome::Result(b"1"));
     }
     let lone = table.call_with(1, "lone", "setProperty", Some(r#"["\ud800",2]"#), || Taken::Now);
     assert!(lone.is_none());
@@ -554,9 +595,7 @@ fn a_property_that_was_set_is_held_for_the_journal() {
         .call_with(1, "c", "setProperty", Some(r#"["_x",2]"#), || Taken::Now)
         .unwrap();
     table.fill();
-    table
-        .calls
-        .reply(refused, Outcome::Error(&Error::overloaded(1).to_json()));
+    table.reply(refused, Outcome::Error(&Error::overloaded(1).to_json()));
     assert_eq!(table.seen(), ["c ! -32025 1"]);
     let held = table.calls.take_held();
     let properties: Vec<_> = held
@@ -568,4 +607,181 @@ fn a_property_that_was_set_is_held_for_the_journal() {
         held.end(None);
     }
     assert_eq!(table.seen(), ["a = 1", "b = 1"]);
+}
+
+/// The ids of the calls in these lines.
+fn ids_in(lines: &str) -> Vec<u64> {
+    let id = |line: &str| line.strip_prefix("{\"id\":")?.split(',').next()?.parse().ok();
+    lines.lines().filter_map(id).collect()
+}
+
+#[test]
+fn calls_go_to_the_least_busy_worker() {
+    let mut table = Table::with(3, Affinity::None);
+    let ids: Vec<_> = (0..6).map(|n| table.call(1, &n.to_string(), "f").unwrap()).collect();
+    let wakes = table.calls.take_wakes();
+    assert_eq!(wakes.count_ones(), 1);
+    let first = table.fill_at(wakes.trailing_zeros() as usize);
+    assert_eq!(table.calls.take_wakes(), 0b110);
+    assert_eq!(ids_in(&first), [ids[0], ids[3]]);
+    assert_eq!(ids_in(&table.fill_at(1)), [ids[1], ids[4]]);
+    assert_eq!(ids_in(&table.fill_at(2)), [ids[2], ids[5]]);
+    table.calls.reply(1, ids[1], Outcome::Result(b"1"));
+    table.calls.reply(1, ids[4], Outcome::Result(b"1"));
+    let last = table.call(1, "last", "f").unwrap();
+    assert_eq!(table.calls.take_wakes(), 0b010);
+    assert_eq!(ids_in(&table.fill_at(1)), [last]);
+    // Only who has a call can answer it.
+    assert!(!table.calls.reply(0, last, Outcome::Result(b"1")));
+}
+
+#[test]
+fn a_slow_call_holds_up_none_that_another_worker_could_take() {
+    let mut table = Table::with(2, Affinity::None);
+    // They have shown to take their time.
+    for seat in &mut table.calls.seats {
+        seat.pace_is(Duration::from_millis(20));
+    }
+    let ids: Vec<_> = (0..4).map(|n| table.call(1, &n.to_string(), "f").unwrap()).collect();
+    assert_eq!(ids_in(&table.fill_at(0)), [ids[0]]);
+    assert_eq!(ids_in(&table.fill_at(1)), [ids[1]]);
+    table.calls.reply(1, ids[1], Outcome::Result(b"1"));
+    assert_eq!(ids_in(&table.fill_at(1)), [ids[2]]);
+    assert_eq!(table.calls.queued(), 1);
+}
+
+#[test]
+fn a_property_is_set_in_every_worker_before_what_follows_it() {
+    let mut table = Table::with(2, Affinity::None);
+    let set = |table: &mut Table, tag: &str| {
+        let id = table.call_with(1, tag, "setProperty", Some(r#"["x",1]"#), || Taken::Now);
+        id.unwrap()
+    };
+    let id = set(&mut table, "a");
+    let after = table.call(1, "after", "f").unwrap();
+    let sent = [ids_in(&table.fill_at(0)), ids_in(&table.fill_at(1))];
+    assert_eq!([sent[0][0], sent[1][0]], [id, id]);
+    assert_eq!(sent.concat().iter().filter(|id| **id == after).count(), 1);
+    assert!(table.calls.reply(1, id, Outcome::Result(b"1")));
+    assert!(!table.calls.reply(1, id, Outcome::Result(b"1")));
+    assert!(table.calls.take_held().is_empty());
+    assert!(table.calls.reply(0, id, Outcome::Result(b"1")));
+    assert_eq!(table.calls.take_held().len(), 1);
+
+    // One refuses it: that is the answer, and the others have it all the same.
+    let id = set(&mut table, "b");
+    table.fill_at(0);
+    table.fill_at(1);
+    table
+        .calls
+        .reply(0, id, Outcome::Error(&Error::overloaded(1).to_json()));
+    table.calls.reply(1, id, Outcome::Result(b"1"));
+    assert_eq!(table.seen(), ["b ! -32025 1"]);
+    assert_eq!(table.calls.take_held().len(), 1);
+    assert!(table.calls.reply(0, after, Outcome::Result(b"1")) || table.calls.reply(1, after, Outcome::Result(b"1")));
+    assert!(table.calls.is_idle() && table.calls.live() == 0);
+}
+
+#[test]
+fn a_worker_that_joins_late_has_every_property() {
+    let mut table = Table::of(2, Affinity::None);
+    table.ready();
+    let id = table
+        .call_with(1, "a", "setProperty", Some(r#"["x",1]"#), || Taken::Now)
+        .unwrap();
+    table.fill();
+    // Meanwhile the other one starts; what was set since it was told the properties is set first.
+    table.ready_at(1, &[r#"["w",1]"#]);
+    let sent = table.fill_at(1);
+    let lines: Vec<_> = sent.lines().collect();
+    assert!(
+        lines[0].contains(r#"["w",1]"#) && lines[1].contains(r#"["x",1]"#),
+        "{sent}"
+    );
+    let again = ids_in(&sent)[0];
+    table.reply(id, Outcome::Result(b"1"));
+    assert!(table.calls.take_held().is_empty());
+    table.calls.reply(1, again, Outcome::Result(b"1"));
+    table.calls.reply(1, id, Outcome::Result(b"1"));
+    assert_eq!(table.calls.take_held().len(), 1);
+    assert!(table.calls.is_idle() && table.calls.live() == 0);
+}
+
+#[test]
+fn a_worker_that_dies_costs_its_own_calls_only() {
+    let mut table = Table::with(2, Affinity::None);
+    let ids: Vec<_> = (0..4).map(|n| table.call(1, &n.to_string(), "f").unwrap()).collect();
+    let set = table.call_with(1, "set", "setProperty", Some(r#"["x",1]"#), || Taken::Now);
+    table.fill_at(0);
+    table.fill_at(1);
+    table.begin_at(1, ids[1]);
+    table.die_at(1);
+    assert_eq!(table.seen(), ["1 ! -32021 \"yes\""]);
+    // What it had not begun goes to the other one.
+    assert_eq!(ids_in(&table.fill_at(0)), [ids[3]]);
+    for id in [ids[0], ids[2], set.unwrap(), ids[3]] {
+        assert!(table.reply(id, Outcome::Result(b"1")));
+    }
+    assert_eq!(table.seen(), ["0 = 1", "2 = 1", "3 = 1"]);
+    assert_eq!(table.calls.take_held().len(), 1);
+    assert!(table.calls.is_idle());
+}
+
+#[test]
+fn a_property_that_one_worker_died_of_is_answered_so_when_the_others_are_done() {
+    let mut table = Table::with(2, Affinity::None);
+    let id = table
+        .call_with(1, "set", "setProperty", Some(r#"["x",1]"#), || Taken::Now)
+        .unwrap();
+    table.fill_at(0);
+    table.fill_at(1);
+    table.begin_at(0, id);
+    table.die_at(0);
+    assert_eq!(table.seen(), [""; 0]);
+    table.calls.reply(1, id, Outcome::Result(b"1"));
+    assert_eq!(table.seen(), ["set ! -32021 \"yes\""]);
+    assert_eq!(table.calls.take_held().len(), 1);
+    assert!(table.calls.is_idle());
+}
+
+#[test]
+fn with_affinity_an_owner_stays_with_its_worker_while_that_can_be_had() {
+    let mut table = Table::with(2, Affinity::Connection);
+    let of = |table: &mut Table, owner: u64| {
+        let ids: Vec<_> = (0..3)
+            .map(|n| table.call(owner, &n.to_string(), "f").unwrap())
+            .collect();
+        let sent = [ids_in(&table.fill_at(0)), ids_in(&table.fill_at(1))];
+        let at = sent.iter().position(|sent| *sent == ids).unwrap();
+        for id in ids {
+            table.calls.reply(at, id, Outcome::Result(b"1"));
+        }
+        at
+    };
+    assert_eq!((of(&mut table, 1), of(&mut table, 2), of(&mut table, 1)), (0, 1, 0));
+    table.calls.owner_gone(1);
+    assert_eq!(of(&mut table, 3), 0);
+    table.die_at(0);
+    table.seen();
+    // It waits for the next one of its worker, and gets another if there is none.
+    table.call(3, "waits", "f");
+    assert_eq!(table.fill_at(1), "");
+    table.calls.set_gate(0, Gate::Closed(Error::overloaded(1)));
+    assert_eq!(table.calls.take_wakes(), 0b10);
+    assert_eq!(ids_in(&table.fill_at(1)).len(), 1);
+    assert!(table.seen().is_empty());
+}
+
+#[test]
+fn calls_are_refused_only_when_no_worker_is_to_be_had() {
+    let mut table = Table::of(2, Affinity::None);
+    table.call(1, "a", "f");
+    table.calls.set_gate(0, Gate::Closed(Error::overloaded(1)));
+    assert!(table.seen().is_empty());
+    assert!(table.call(1, "b", "f").is_some());
+    table.calls.set_gate(1, Gate::Closed(Error::overloaded(2)));
+    assert!(table.call(1, "c", "f").is_none());
+    let mut seen = table.seen();
+    seen.sort();
+    assert_eq!(seen[..2], ["a ! -32025 2", "b ! -32025 2"]);
 }

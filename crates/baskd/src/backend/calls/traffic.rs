@@ -4,109 +4,236 @@ use std::time::{Duration, Instant};
 
 use baskd_protocol::error::CancelledBy;
 
-use super::super::page::{Page, SLOT_BITS};
+use super::super::page::SLOT_BITS;
 use super::super::{CallId, Item, Outcome, Taken, wire};
-use super::{AHEAD, AHEAD_BYTES, Ahead, Call, Calls, Gate, Held, MAX_OUT, WINDOW_BYTES};
+use super::{Call, Calls, Held, WINDOW_BYTES, bit, bits, slot_of};
 
 /// A call that has waited so long to begin is held up by something.
 const HELD_UP: Duration = Duration::from_secs(1);
 
 impl Calls {
-    /// Writes as many calls as may be sent now, after what does not wait its turn.
-    pub(crate) fn fill(&mut self, page: &Page, out: &mut Vec<u8>) {
-        out.append(&mut self.control);
-        if !matches!(self.gate, Gate::Open | Gate::Finishing(_)) || self.queued == 0 {
-            return;
+    /// Appends what this worker is to be told, as many calls as it may be sent now among it.
+    pub(crate) fn fill(&mut self, seat: usize, out: &mut Vec<u8>) {
+        self.assign();
+        let place = &mut self.seats[seat];
+        if out.is_empty() {
+            std::mem::swap(&mut place.out, out);
+        } else {
+            out.append(&mut place.out);
         }
-        self.forget_begun(page);
-        let now = Instant::now();
-        while self.ahead.len() < AHEAD && out.len() < MAX_OUT {
-            let Some(id) = self.queue.pop() else { break };
-            let Some(call) = self.peek(id) else { continue };
-            let (owner, expected) = (call.owner, call.method.expected_bytes());
-            if call.method.is_concurrent {
-                // It waits for a thread, in a line of its own: there it is in no other call's way.
-                self.beside.push(owner, id);
-            } else if self.ahead.is_empty() || self.ahead_bytes + expected <= AHEAD_BYTES {
-                self.send(id, out, now);
-                self.ahead.push_back(Ahead { id, expected });
-                self.ahead_bytes += expected;
-            } else {
-                self.queue.push_front(owner, id);
-                break;
+        self.wakes &= !bit(seat);
+    }
+
+    /// Has a worker write that would take what is next, if there is one; it assigns the rest, too.
+    pub(super) fn offer(&mut self) {
+        for line in 0..self.lines.len() {
+            for queue in [0, 1] {
+                while let Some(id) = self.lines[line].queues()[queue].peek() {
+                    if self.peek(id).is_some() {
+                        self.wakes |= self.taker(line, id).map_or(0, bit);
+                        break;
+                    }
+                    self.lines[line].queues()[queue].pop();
+                }
             }
-        }
-        while self.beside_sent < AHEAD && out.len() < MAX_OUT {
-            let Some(id) = self.beside.pop() else { break };
-            let Some(call) = self.get(id) else { continue };
-            call.is_beside = true;
-            self.beside_sent += 1;
-            self.send(id, out, now);
         }
     }
 
-    fn send(&mut self, id: CallId, out: &mut Vec<u8>, now: Instant) {
+    /// Gives workers that have room the calls that wait for one.
+    fn assign(&mut self) {
+        if self.queued == 0 {
+            return;
+        }
+        let now = Instant::now();
+        for line in 0..self.lines.len() {
+            self.assign_line(line, now);
+        }
+    }
+
+    fn assign_line(&mut self, line: usize, now: Instant) {
+        while let Some(id) = self.lines[line].main.peek() {
+            let Some(call) = self.peek(id) else {
+                self.lines[line].main.pop();
+                continue;
+            };
+            let (owner, expected) = (call.owner, call.method.expected_bytes());
+            let is_everybodys = call.property.is_some() && self.seats.len() > 1;
+            if call.method.is_concurrent {
+                // It waits for a thread, in a queue of its own: there it is in no other call's way.
+                self.lines[line].main.pop();
+                self.lines[line].beside.push(owner, id);
+                continue;
+            }
+            let on = if is_everybodys {
+                self.all_open()
+            } else {
+                self.find_seat(line, expected).map(bit)
+            };
+            let Some(on) = on else { break };
+            self.lines[line].main.pop();
+            self.send(id, on, expected, now);
+        }
+        while let Some(id) = self.lines[line].beside.peek() {
+            let Some(seat) = self.find_seat_beside(line) else { break };
+            self.lines[line].beside.pop();
+            if self.peek(id).is_some() {
+                self.send(id, bit(seat), 0, now);
+            }
+        }
+    }
+
+    /// The seats that calls in this line may go to.
+    fn seats_of(&self, line: usize) -> std::ops::Range<usize> {
+        match self.homes {
+            Some(_) => line..line + 1,
+            None => 0..self.seats.len(),
+        }
+    }
+
+    /// The least busy worker that has room for such a call.
+    fn find_seat(&mut self, line: usize, expected: usize) -> Option<usize> {
+        if self.seats.len() > 1 {
+            self.seats_of(line).for_each(|seat| self.forget_begun(seat));
+        } else if !self.seats[0].has_room(expected, false) {
+            // Only now is it worth a look at what has begun meanwhile.
+            self.forget_begun(0);
+        }
+        let several = self.seats.len() > 1;
+        let free = self
+            .seats_of(line)
+            .filter(|seat| self.seats[*seat].has_room(expected, several));
+        free.min_by_key(|seat| self.seats[*seat].sent)
+    }
+
+    /// Likewise, for a call that waits for a thread.
+    fn find_seat_beside(&self, line: usize) -> Option<usize> {
+        let free = self.seats_of(line).filter(|seat| self.seats[*seat].has_room_beside());
+        free.min_by_key(|seat| self.seats[*seat].sent)
+    }
+
+    /// The worker that would take this call if it were the next in this line.
+    pub(super) fn taker(&mut self, line: usize, id: CallId) -> Option<usize> {
+        let method = &self.peek(id)?.method;
+        if method.is_concurrent {
+            self.find_seat_beside(line)
+        } else {
+            let expected = method.expected_bytes();
+            self.find_seat(line, expected)
+        }
+    }
+
+    /// All workers that take calls, as bits, if each of them has room.
+    fn all_open(&mut self) -> Option<u64> {
+        (0..self.seats.len()).for_each(|seat| self.forget_begun(seat));
+        let mut on = 0;
+        for (at, seat) in self.seats.iter().enumerate().filter(|(_, seat)| seat.is_open()) {
+            if !seat.has_space() {
+                return None;
+            }
+            on |= bit(at);
+        }
+        (on != 0).then_some(on)
+    }
+
+    /// Sends a call that waits to the workers of these seats.
+    pub(super) fn send(&mut self, id: CallId, on: u64, expected: usize, now: Instant) {
         let Some(call) = self.get(id) else { return };
-        let window = call.window.map(|items| (items, WINDOW_BYTES));
-        wire::push_call(out, id, &call.method.name, call.params.as_deref(), window);
-        call.sent = true;
+        call.on = on;
         call.since = now;
         self.queued -= 1;
         self.sent += 1;
-    }
-
-    pub(super) fn forget_begun(&mut self, page: &Page) {
-        while let Some(first) = self.ahead.front() {
-            if self.peek(first.id).is_some() && !page.has_begun(first.id) {
-                break;
-            }
-            self.ahead_bytes -= first.expected;
-            self.ahead.pop_front();
+        for seat in bits(on) {
+            self.write(id, seat, expected);
         }
     }
 
-    /// Whether Python is to be signalled, asked once.
-    pub(crate) fn take_interrupt(&mut self) -> bool {
-        std::mem::take(&mut self.interrupt)
+    pub(super) fn write(&mut self, id: CallId, seat: usize, expected: usize) {
+        // Not by `peek`: the call and the seat are borrowed at once.
+        let call = self.slots.get(slot_of(id)).and_then(Option::as_ref);
+        let Some(call) = call.filter(|call| call.id == id) else {
+            return;
+        };
+        let place = &mut self.seats[seat];
+        let window = call.window.map(|items| (items, WINDOW_BYTES));
+        wire::push_call(&mut place.out, id, &call.method.name, call.params.as_deref(), window);
+        place.take(call, expected);
+        self.wakes |= bit(seat);
+    }
+
+    pub(super) fn forget_begun(&mut self, seat: usize) {
+        while let Some(first) = self.seats[seat].ahead.front().map(|ahead| ahead.id) {
+            if self.peek(first).is_some_and(|call| call.is_on(seat)) && !self.seats[seat].has_begun(first) {
+                break;
+            }
+            self.seats[seat].forget_first();
+        }
+    }
+
+    /// Whether this worker's Python is to be signalled, asked once.
+    pub(crate) fn take_interrupt(&mut self, seat: usize) -> bool {
+        std::mem::take(&mut self.seats[seat].interrupt)
     }
 
     pub(crate) fn take_held(&mut self) -> Vec<Held> {
         std::mem::take(&mut self.held)
     }
 
-    /// The answer to a call. False if no such call is with Python.
-    pub(crate) fn reply(&mut self, id: CallId, outcome: Outcome<'_>) -> bool {
-        if !self.peek(id).is_some_and(|call| call.sent) {
+    /// All lines of a chunk from this worker were handled.
+    pub(crate) fn settle(&mut self, seat: usize) {
+        self.seats[seat].settle(Instant::now());
+    }
+
+    /// A worker's answer to a call. False if it has no such call.
+    pub(crate) fn reply(&mut self, seat: usize, id: CallId, outcome: Outcome<'_>) -> bool {
+        let call = self.slots.get_mut(slot_of(id)).and_then(Option::as_mut);
+        let Some(call) = call.filter(|call| call.id == id && call.is_on(seat)) else {
             return false;
+        };
+        self.seats[seat].answer(call);
+        call.on &= !bit(seat);
+        if call.on == 0 {
+            self.end(id, outcome);
+        } else {
+            call.keep_part(outcome);
         }
-        self.answered += 1;
+        true
+    }
+
+    /// All workers that had a call are done with it.
+    pub(super) fn end(&mut self, id: CallId, outcome: Outcome<'_>) {
+        let Some(mut call) = self.take(id) else { return };
         self.sent -= 1;
-        let Some(mut call) = self.take(id) else { return false };
         if let Outcome::Result(result) = outcome {
             call.method.gave(result.len());
         }
         let sink = call.sink.take();
         self.abandoned -= usize::from(sink.is_none());
-        match (call.property.take(), outcome) {
+        let parts = call.parts.take().map(|parts| *parts).unwrap_or_default();
+        let was_set = parts.result.is_some() || matches!(outcome, Outcome::Result(_));
+        let outcome = parts.error.as_deref().map_or(outcome, Outcome::Error);
+        match (call.property.take().filter(|_| was_set), outcome) {
             // Also if nobody waits for it any more: it was set.
             (Some(property), Outcome::Result(result)) => self.held.push(Held {
                 property,
                 sink,
                 result: result.into(),
             }),
-            (_, outcome) => {
+            (property, outcome) => {
                 if let Some(sink) = sink {
                     sink.end(outcome);
                 }
+                // Some workers have set it and others have not: those that are started from now on have it.
+                self.held.extend(property.map(Held::quiet));
             }
         }
-        true
     }
 
     /// A partial result of a call, whose line was so long.
-    pub(crate) fn item(&mut self, id: CallId, data: &[u8], cost: u64) -> bool {
-        let Some(call) = self.get(id) else { return false };
-        let Some(sink) = &mut call.sink else { return call.sent };
+    pub(crate) fn item(&mut self, seat: usize, id: CallId, data: &[u8], cost: u64) -> bool {
+        let Some(call) = self.get(id).filter(|call| call.is_on(seat)) else {
+            return false;
+        };
+        let Some(sink) = &mut call.sink else { return true };
         call.has_sent_items = true;
         let taken = sink.item(Item {
             call: id,
@@ -132,9 +259,9 @@ impl Calls {
         self.abandoned > 0 || self.some_full
     }
 
-    /// Ends plain calls whose `send()` has waited too long for its reader. True if Python itself has to go: a call that
-    /// was cancelled `kill_grace` ago still has the main thread, and others wait for that.
-    pub(crate) fn tend(&mut self, page: &Page, stall: Duration, kill_grace: Duration) -> bool {
+    /// Ends plain calls whose `send()` has waited too long for its reader. True if this worker's Python itself has to go:
+    /// a call that was cancelled `kill_grace` ago still has the main thread, and others wait for that.
+    pub(crate) fn tend(&mut self, seat: usize, stall: Duration, kill_grace: Duration) -> bool {
         let now = Instant::now();
         let full_for = |call: &Call| {
             call.flow
@@ -146,24 +273,26 @@ impl Calls {
         let stalled =
             calls.filter(|call| full_for(call).is_some_and(|full| full >= stall) && call.method.waits_in_send());
         for id in stalled.map(|call| call.id).collect::<Vec<_>>() {
-            self.cancel(id, CancelledBy::SlowReader, Some(page));
+            self.cancel(id, CancelledBy::SlowReader);
         }
         self.some_full = self.slots.iter().flatten().any(|call| full_for(call).is_some());
-        self.abandoned > 0 && self.is_held_up(page, now, kill_grace)
+        self.abandoned > 0 && self.is_held_up(seat, now, kill_grace)
     }
 
     /// Whether a cancelled call is what keeps others from beginning: not if it is in a thread, nor if another call that
     /// nobody has cancelled has the main thread.
-    fn is_held_up(&mut self, page: &Page, now: Instant, kill_grace: Duration) -> bool {
-        self.forget_begun(page);
-        let first = self.ahead.front().and_then(|ahead| self.peek(ahead.id));
-        let waits = first.is_some_and(|call| now - call.since >= HELD_UP.min(kill_grace));
+    fn is_held_up(&mut self, seat: usize, now: Instant, kill_grace: Duration) -> bool {
+        self.forget_begun(seat);
+        let first = self.seats[seat].ahead.front().and_then(|ahead| self.peek(ahead.id));
+        let mut waits = first.is_some_and(|call| now - call.since >= HELD_UP.min(kill_grace));
+        // Of several workers none is sent what would have to wait: it waits in the queue.
+        waits |= self.seats.len() > 1 && self.queued > 0;
         let mut overdue = false;
         for call in self
             .slots
             .iter()
             .flatten()
-            .filter(|call| call.sent && page.has_begun(call.id))
+            .filter(|call| call.is_on(seat) && self.seats[seat].has_begun(call.id))
         {
             if call.sink.is_some() && call.method.has_main_thread() {
                 return false;

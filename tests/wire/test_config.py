@@ -82,7 +82,7 @@ class Refusals(DaemonTest):
     def test_a_value_out_of_its_range(self) -> None:
         for text, wanted in (
             ("workers = 0", "`workers` must be a whole number from 1 to 64, not 0"),
-            ("max_calls = 32_769", "`max_calls` must be a whole number from 1 to 32768"),
+            ("max_calls = 30_721", "`max_calls` must be a whole number from 1 to 30720"),
             ('drain_timeout = "soon"', '`drain_timeout` must be a time such as "250ms"'),
             ('on_disconnect = "ignore"', '`on_disconnect` must be "cancel" or "finish", not "ignore"'),
         ):

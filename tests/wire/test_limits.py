@@ -104,46 +104,46 @@ class Messages(Limited):
 
 class Calls(Limited):
     config = """
-        max_calls = 20
-        max_in_flight = 8
+        max_calls = 40
+        max_in_flight = 30
     """
 
     def test_those_of_one_connection_and_those_of_all(self) -> None:
-        holder, *others = (self.connect() for _ in range(5))
+        holder, first, second, third = (self.connect() for _ in range(4))
         gate, held = self.hold(holder, "calls")
-        taken = []
-        for place, other in enumerate(others[:2]):
-            taken.append([other.request("add", [number, 0]) for number in range(8)])
-            self.assertError(other.error("add", [0]), OVERLOADED, limit=8)
-            self.assertError(other.error("rpc.call", {"method": "add", "params": [0]}), OVERLOADED, limit=8)
-            self.assertError(other.error("stream.call", {"method": "items", "params": [1]}), OVERLOADED, limit=8)
-            other.notify("count")  # One too many, which nobody is told of.
-            status = other.call("daemon.status")
-            self.assertEqual(status["queued"] + status["in_flight"], 1 + 8 * (place + 1))
-        # Others may still call, as long as there is room for anybody.
-        third, fourth = others[2:]
-        few = [third.request("add", [number, 0]) for number in range(3)]
-        for other in (third, fourth, *others):
-            if other not in others[:2]:
-                self.assertError(other.error("add", [0]), OVERLOADED, limit=20)
-        # Those of a batch are counted one by one.
-        others[0].send([request("in a batch", "add", [1])])
-        self.assertError(others[0].read()[0]["error"], OVERLOADED, limit=8)
-        # One that is answered leaves its connection's room; everybody's, only when Python is done with it, too.
-        self.assertIs(others[0].call("rpc.cancel", [taken[0].pop()]), True)
-        self.assertError(others[0].error("add", [0]), OVERLOADED, limit=20)
+        taken = [first.request("add", [number, 0]) for number in range(30)]
+        self.assertError(first.error("add", [0]), OVERLOADED, limit=30)
+        self.assertError(first.error("rpc.call", {"method": "add", "params": [0]}), OVERLOADED, limit=30)
+        self.assertError(first.error("stream.call", {"method": "items", "params": [1]}), OVERLOADED, limit=30)
+        # Those of a batch are counted one by one, and a notification is, too, though nobody is told.
+        first.send([request("in a batch", "add", [1])])
+        self.assertError(first.read()[0]["error"], OVERLOADED, limit=30)
+        first.notify("count")
+        self.assertEqual(self.in_table(first), 31)
+        # Nine more, and the table is full; but each connection may have sixteen however full it is.
+        more = [second.request("add", [number, 0]) for number in range(16)]
+        self.assertError(second.error("add", [0]), OVERLOADED, limit=40)
+        few = [third.request("add", [number, 0]) for number in range(16)]
+        self.assertError(third.error("add", [0]), OVERLOADED, limit=40)
+        self.assertEqual(self.in_table(first), 31 + 16 + 16)
+        # One that is answered leaves room in its connection; in the table it does when Python is done with it, too.
+        self.assertIs(first.call("rpc.cancel", [taken.pop()]), True)
+        self.assertError(first.error("add", [0]), OVERLOADED, limit=40)
         gate.touch()
         self.assertEqual(holder.result(held), "found")
-        for other, ids in zip(others[:2], taken):
-            self.assertEqual([other.result(id) for id in ids], list(range(len(ids))))
-        self.assertEqual([third.result(id) for id in few], [0, 1, 2])
+        for connection, ids in ((first, taken), (second, more), (third, few)):
+            self.assertEqual([connection.result(id) for id in ids], list(range(len(ids))))
         self.assertEqual(third.call("count"), 1, "a call that was refused has run")
+
+    def in_table(self, connection: Connection) -> int:
+        status = connection.call("daemon.status")
+        return int(status["queued"] + status["in_flight"])
 
     def test_streams_leave_room_when_they_end(self) -> None:
         connection = self.connect()
         for _ in range(3):
-            streams = [connection.call("stream.call", {"method": "endless", "window": 1}) for _ in range(8)]
-            self.assertError(connection.error("add", [1]), OVERLOADED, limit=8)
+            streams = [connection.call("stream.call", {"method": "endless", "window": 1}) for _ in range(30)]
+            self.assertError(connection.error("add", [1]), OVERLOADED, limit=30)
             for stream in streams:
                 self.assertIs(connection.call("stream.cancel", [stream]), True)
             self.assertServed(connection)
@@ -151,7 +151,7 @@ class Calls(Limited):
     def test_a_connection_that_is_gone_leaves_room(self) -> None:
         for _ in range(3):
             with self.connect() as gone:
-                for _ in range(8):
+                for _ in range(30):
                     gone.call("stream.call", {"method": "endless", "window": 1})
         connection = self.connect()
         while connection.call("daemon.status")["in_flight"]:
@@ -165,6 +165,7 @@ class Pending(Limited):
     config = """
         max_request = "1MiB"
         max_pending = "1MiB"
+        max_unread = "2MiB"
     """
 
     def test_params_of_calls_that_wait(self) -> None:
@@ -180,6 +181,25 @@ class Pending(Limited):
         self.assertEqual(connection.result(first), large)
         # What was taken is given back.
         self.assertEqual(other.call("echo", large), large)
+
+    def test_answers_that_nobody_reads(self) -> None:
+        never, other = self.connect(), self.connect()
+        for _ in range(20):  # So that little is expected of this method.
+            never.call("big", [1])
+        ids = [never.request("big", [512 << 10]) for _ in range(64)]
+        # It is not run for any more, or refused what it does not take.
+        while self.daemon.status()["in_flight"] > 0:
+            self.assertServed(other)
+        self.assertError(other.error("big", [1500 << 10]), OVERLOADED, limit=2 << 20)
+        self.assertEqual(len(other.call("big", [60 << 10])), 60 << 10)
+        for id in ids:
+            answer = never.answer(id)
+            if "error" in answer:
+                self.assertError(answer["error"], OVERLOADED, limit=2 << 20)
+            else:
+                self.assertEqual(len(answer["result"]), 512 << 10)
+        # It has read them: there is room again.
+        self.assertEqual(len(other.call("big", [1500 << 10])), 1500 << 10)
 
     def test_messages_that_came_in_half(self) -> None:
         connection, other = self.connect(), self.connect()

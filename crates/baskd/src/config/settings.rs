@@ -163,9 +163,9 @@ pub(crate) const SETTINGS: &[Setting] = &[
     }),
     time("stall_timeout", MOMENT, |settings| &mut settings.limits.stall_timeout),
     time("kill_grace", Duration::ZERO, |settings| &mut settings.limits.kill_grace),
-    // The router's page has a slot for each: PROTOCOL.md, the router wire.
-    count("max_calls", 1, 32_768, |settings| &mut settings.limits.max_calls),
-    count("max_in_flight", 1, 32_768, |settings| {
+    // The router's page has a slot for each, and some for the daemon's own: PROTOCOL.md, the router wire.
+    count("max_calls", 1, 30_720, |settings| &mut settings.limits.max_calls),
+    count("max_in_flight", 1, 30_720, |settings| {
         &mut settings.limits.max_in_flight
     }),
     count("max_connections", 1, 65_536, |settings| {
@@ -180,6 +180,9 @@ pub(crate) const SETTINGS: &[Setting] = &[
     bytes("max_pending", 1 << 10, 64 << 30, |settings| {
         &mut settings.limits.max_pending
     }),
+    bytes("max_unread", 1 << 20, 64 << 30, |settings| {
+        &mut settings.limits.max_unread
+    }),
     bytes("max_id", 16, 64 << 10, |settings| &mut settings.limits.max_id),
     // What Python's own parsers can be trusted with.
     count("max_nesting", 8, 128, |settings| &mut settings.limits.max_nesting),
@@ -192,7 +195,7 @@ pub(crate) const SETTINGS: &[Setting] = &[
     }),
     count("max_own", 1, 1024, |settings| &mut settings.limits.max_own),
     count("max_lossy", 1, 1024, |settings| &mut settings.limits.max_lossy),
-    count("max_properties", 1, 65_536, |settings| {
+    count("max_properties", 1, 2048, |settings| {
         &mut settings.limits.max_properties
     }),
     bytes("max_properties_bytes", 1 << 10, 1 << 30, |settings| {

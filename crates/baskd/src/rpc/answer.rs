@@ -8,6 +8,9 @@ use baskd_protocol::reply;
 
 use super::peer::Peer;
 
+/// A result of so many bytes is never one too many: a connection that does not read gets few of them.
+const SMALL: usize = 64 << 10;
+
 /// Consumed by answering. The peer counts those that are still owed.
 pub(crate) struct Answer {
     pub(crate) peer: Rc<Peer>,
@@ -126,6 +129,10 @@ impl Answer {
         let limit = self.peer.service.limits.max_response;
         if result.len() > limit {
             return self.error(&Error::response_too_large(limit));
+        }
+        let limit = self.peer.service.limits.max_unread;
+        if result.len() > SMALL && self.peer.service.unread.get() + result.len() > limit {
+            return self.error(&Error::overloaded_unread(limit));
         }
         self.send(result, reply::result);
     }

@@ -11,6 +11,9 @@ use super::hub::Lossy;
 use super::outbox::{HIGH, LOW, Outbox};
 use crate::backend::{CallId, WINDOW_ITEMS};
 
+/// So many calls a connection may have, however many others have.
+const FEW_CALLS: usize = 16;
+
 /// What a connection has asked for and is owed. Its socket belongs to [`crate::net`], which writes what the outbox
 /// holds.
 pub struct Peer {
@@ -56,7 +59,7 @@ impl Peer {
             service: service.clone(),
             id: service.next_id(),
             counts,
-            outbox: Outbox::default(),
+            outbox: Outbox::new(service.unread.clone()),
             owed: Cell::new(0),
             calls: Cell::new(0),
             streams: RefCell::default(),
@@ -86,6 +89,11 @@ impl Peer {
         } else {
             Ok(())
         }
+    }
+
+    /// Whether its calls, the one to be made among them, are so few that it gets them though the table is full.
+    pub(crate) fn has_few_calls(&self) -> bool {
+        self.calls.get() <= FEW_CALLS
     }
 
     pub(crate) fn call_begins(&self) {

@@ -81,6 +81,10 @@ impl Sink for StreamCall {
         self.id.as_deref()
     }
 
+    fn is_of_few(&self) -> bool {
+        self.peer.has_few_calls()
+    }
+
     fn ends_with_its_owner(&self) -> bool {
         self.peer.service.on_disconnect == OnDisconnect::Cancel
     }

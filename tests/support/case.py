@@ -12,7 +12,8 @@ from .daemon import Daemon, Places
 class DaemonTest(unittest.TestCase):
     """One daemon for all tests of a class, and connections that are closed at each test's end.
 
-    `controller` is a file's name in tests/controllers, `config` the text of its config file. With `own_daemon`, each test starts those that it needs.
+    `controller` is a file's name in tests/controllers, `config` the text of its config file. With `own_daemon`, each
+    test starts those that it needs.
     """
 
     controller: ClassVar[Optional[str]] = None

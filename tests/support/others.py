@@ -12,11 +12,13 @@ from .daemon import Daemon
 class Others:
     """A client that makes one small call after another, in a thread, from `with` to its end.
 
-    Each must be answered rightly, and none may take longer than `patience` seconds: far more than a call takes on a
-    busy machine, far less than anything here would hold it up for.
+    It calls the controller's `add`, or another method without parameters. Each call must be answered rightly, and none
+    may take longer than `patience` seconds: far more than a call takes on a busy machine, far less than anything here
+    would hold it up for.
     """
 
-    def __init__(self, daemon: Daemon, patience: float = 5.0) -> None:
+    def __init__(self, daemon: Daemon, method: str = "add", patience: float = 5.0) -> None:
+        self._method = method
         self._connection = daemon.connect(seconds=patience)
         self._thread = threading.Thread(target=self._call, daemon=True)
         self._enough = threading.Event()
@@ -51,8 +53,11 @@ class Others:
         try:
             while not self._enough.is_set():
                 began = time.monotonic()
-                result = self._connection.call("add", [self.count, 0])
-                assert result == self.count, f"{result} instead of {self.count}"
+                if self._method == "add":
+                    result = self._connection.call("add", [self.count, 0])
+                    assert result == self.count, f"{result} instead of {self.count}"
+                else:
+                    self._connection.call(self._method)
                 with self._calls:
                     self.slowest = max(self.slowest, time.monotonic() - began)
                     self.count += 1

@@ -338,5 +338,3 @@ def _unread(connection: Connection) -> int:
     """How many bytes the other side has not read yet (SIOCOUTQ)."""
     (unread,) = struct.unpack("i", fcntl.ioctl(connection.socket, 0x5411, b"\0" * 4))
     return int(unread)
-
-

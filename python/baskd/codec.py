@@ -8,18 +8,24 @@ from __future__ import annotations
 
 import json
 import json.encoder
-from typing import Any, Callable, NamedTuple
+from typing import Any, Callable, Iterable, NamedTuple
 
 from .errors import NotJson
-from .strict import find_fault, is_plain
+from .strict import ATOMS, find_fault, is_plain
+
+Encode = Callable[[Any], bytes]
 
 
 class Codec(NamedTuple):
-    """`decode` raises ValueError or RecursionError, `encode` raises `NotJson`; both work from any thread."""
+    """`decode` raises ValueError or RecursionError, `encode` raises `NotJson`; all work from any thread."""
 
     name: str
     decode: Callable[[bytes], Any]
-    encode: Callable[[Any], bytes]
+    encode: Encode
+    #: The values of several lines at once. It may raise anything, and then says nothing about any of them.
+    decode_lines: Callable[[bytes], list[Any]]
+    #: The line that answers a call, without its newline: `{"id":ID,"result":VALUE}`, the id encoded.
+    result: Callable[[int, Any], bytes]
 
 
 def choose() -> Codec:
@@ -34,14 +40,16 @@ def choose() -> Codec:
 
 def standard() -> Codec:
     """The standard library's, which needs nothing."""
-    return Codec("json", json.loads, _encode)
+    return Codec("json", json.loads, _encode, _decode_lines, _result)
 
 
 def _msgspec() -> Codec:
     import msgspec
 
     # NaN, lone surrogates and floats beyond the range are rejected, and so end up with the standard decoder.
-    return Codec("msgspec", _or_standard(msgspec.json.Decoder().decode), _if_plain(msgspec.json.Encoder().encode))
+    decoder, fast = msgspec.json.Decoder(), msgspec.json.Encoder().encode
+    encode = _if_plain(fast)
+    return Codec("msgspec", _or_standard(decoder.decode), encode, decoder.decode_lines, _result_if_plain(fast, encode))
 
 
 # Older ones have no bound to their recursion (CVE-2024-27454).
@@ -64,7 +72,12 @@ def _orjson() -> Codec:
             return json.loads(line)
         return loads(line)
 
-    return Codec("orjson", _or_standard(decode), _if_plain(orjson.dumps))
+    def decode_lines(lines: bytes) -> list[Any]:
+        values: list[Any] = decode(b"[%b]" % lines.strip(b"\n").replace(b"\n", b","))
+        return values
+
+    encode = _if_plain(orjson.dumps)
+    return Codec("orjson", _or_standard(decode), encode, decode_lines, _result_if_plain(orjson.dumps, encode))
 
 
 def _or_standard(fast: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
@@ -77,9 +90,18 @@ def _or_standard(fast: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
     return decode
 
 
-def _if_plain(fast: Callable[[Any], bytes]) -> Callable[[Any], bytes]:
+def _decode_lines(lines: bytes) -> list[Any]:
+    # A newline that separates two values is where one within an array has its comma; within a value there is none.
+    values: list[Any] = json.loads(f"[{lines.decode().strip(_NEWLINE).replace(_NEWLINE, ',')}]")
+    return values
+
+
+_NEWLINE = "\n"
+
+
+def _if_plain(fast: Encode) -> Encode:
     def encode(value: Any) -> bytes:
-        if is_plain(value):
+        if type(value) in ATOMS or is_plain(value):
             try:
                 return fast(value)
             except Exception:
@@ -89,34 +111,70 @@ def _if_plain(fast: Callable[[Any], bytes]) -> Callable[[Any], bytes]:
     return encode
 
 
-def _encoder(ensure_ascii: bool) -> Callable[[Any], str]:
+# Dicts up to this size are looked at in place.
+_FEW = 6
+
+
+def _result_if_plain(fast: Encode, encode: Encode) -> Callable[[int, Any], bytes]:
+    def result(ident: int, value: Any) -> bytes:
+        kind = type(value)
+        if kind is dict and len(value) <= _FEW:  # `is_plain`, for what most results are, without a call.
+            for key, item in value.items():
+                if type(item) not in ATOMS or type(key) is not str:
+                    plain = is_plain(value)
+                    break
+            else:
+                plain = True
+        else:
+            plain = kind in ATOMS or is_plain(value)
+        if plain:
+            try:
+                return fast({"id": ident, "result": value})
+            except Exception:
+                pass
+        return b'{"id":%d,"result":%b}' % (ident, encode(value))
+
+    return result
+
+
+def _encoder(ensure_ascii: bool) -> Callable[[Any, int], Iterable[str]]:
     """`json.dumps` without what it does anew for each call: half of its time where values are small."""
     whole = json.JSONEncoder(separators=(",", ":"), ensure_ascii=ensure_ascii, allow_nan=False, check_circular=False)
     try:
         string = json.encoder.encode_basestring_ascii if ensure_ascii else json.encoder.encode_basestring
         # Without markers for circular references (shared between threads, they would find some where there are
         # none): a value that contains itself ends in a RecursionError.
-        parts = json.encoder.c_make_encoder(None, whole.default, string, None, ":", ",", False, False, False)  # type: ignore[attr-defined]
+        make = json.encoder.c_make_encoder  # type: ignore[attr-defined]
+        parts: Callable[[Any, int], Iterable[str]]
+        parts = make(None, whole.default, string, None, ":", ",", False, False, False)
         if "".join(parts([{"a": 1}], 0)) == '[{"a":1}]':
-            return lambda value: "".join(parts(value, 0))
+            return parts
     except (AttributeError, TypeError):
         pass  # Not CPython's, or its inner interface has changed.
-    return whole.encode
+    return lambda value, _: (whole.encode(value),)
 
 
-_to_text = _encoder(ensure_ascii=False)
-_to_ascii = _encoder(ensure_ascii=True)
+# They give the parts of the text. (The 0 is a level of indentation, without which it does not go.)
+_in_text = _encoder(ensure_ascii=False)
+_in_ascii = _encoder(ensure_ascii=True)
+
+
+def _result(ident: int, value: Any) -> bytes:
+    try:
+        return b'{"id":%d,"result":%b}' % (ident, "".join(_in_text(value, 0)).encode())
+    except Exception:
+        return b'{"id":%d,"result":%b}' % (ident, _encode(value))
 
 
 def _encode(value: Any) -> bytes:
     try:
-        return _to_text(value).encode()
+        return "".join(_in_text(value, 0)).encode()
     except UnicodeEncodeError:
         pass  # A lone surrogate, which has no UTF-8: JSON can escape it.
     except Exception as problem:
         raise _not_json(value, problem) from None
     try:
-        return _to_ascii(value).encode()
+        return "".join(_in_ascii(value, 0)).encode()
     except Exception as problem:
         raise _not_json(value, problem) from None
 

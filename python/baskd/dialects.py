@@ -1,17 +1,20 @@
 """How messages look: the daemon's, and the seed's, for a router that runs by itself.
 
-A dialect's `decode` gives a message with an integer `id`, or raises `Unreadable`; the others make the lines that
-answer it.
+A dialect's `decode` gives a message with an integer `id`, or raises `Unreadable`, and `messages` those of a block of
+lines; the others make the lines that answer it, without their newlines.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from typing import Any, Optional
+from typing import Any, Callable, Optional
 
 from .codec import Codec
 from .errors import INVALID_REQUEST, PARSE_ERROR, BadParams, Error
+
+# A block of more bytes is decoded line by line: joining its lines first would copy much to save little.
+_LARGE = 1 << 16
 
 _ID = re.compile(rb'\{"id":(\d+)[,}]')
 
@@ -19,8 +22,9 @@ _ID = re.compile(rb'\{"id":(\d+)[,}]')
 class Unreadable(Exception):
     """A line that is no message. `ident` is its call's id and `error` the answer; None if there is none to give."""
 
-    def __init__(self, ident: Optional[int], error: Optional[Error]) -> None:
+    def __init__(self, line: bytes, ident: Optional[int], error: Optional[Error]) -> None:
         super().__init__(error)
+        self.line = line
         self.ident = ident
         self.error = error
 
@@ -31,27 +35,36 @@ class DaemonDialect:
     has_credit = True
 
     def __init__(self, codec: Codec) -> None:
-        self.decode_json = codec.decode
+        self._decode = codec.decode
+        self._decode_lines = codec.decode_lines
         self._encode = codec.encode
+        self.result = codec.result
+
+    def messages(self, block: bytes) -> list[Any]:
+        """The messages of a block, in order; for one that can't be read, what `decode` raises."""
+        if len(block) <= _LARGE:
+            try:
+                return self._decode_lines(block)
+            except Exception:
+                pass  # Something is wrong with a line, which only costs itself.
+        return _one_by_one(self.decode, block)
 
     def decode(self, line: bytes) -> Any:
         try:
-            return self.decode_json(line)
+            return self._decode(line)
         except Exception as problem:
             found = _ID.match(line)
-            raise Unreadable(int(found[1]) if found else None, _cant_be_read(problem).error) from None
+            raise Unreadable(line, int(found[1]) if found else None, _cant_be_read(problem).error) from None
 
-    def result(self, ident: int, encoded: bytes) -> bytes:
-        return b'{"id":%d,"result":%b}\n' % (ident, encoded)
-
-    def item(self, ident: int, encoded: bytes) -> bytes:
-        return b'__STREAM__{"id":%d,"data":%b}\n' % (ident, encoded)
+    def item_frame(self, ident: int) -> tuple[bytes, bytes]:
+        """What stands before and behind the items of a call."""
+        return b'__STREAM__{"id":%d,"data":' % ident, b"}"
 
     def error(self, ident: int, error: Error) -> bytes:
-        return b'{"id":%d,"error":%b}\n' % (ident, self._encode(error))
+        return b'{"id":%d,"error":%b}' % (ident, self._encode(error))
 
     def begun(self, ident: int) -> bytes:
-        return b'{"begun":%d}\n' % ident
+        return b'{"begun":%d}' % ident
 
 
 class SeedDialect:
@@ -66,39 +79,56 @@ class SeedDialect:
         #: By number, what the id of a call's answers is, encoded; no entry if it has none.
         self._ids: dict[int, bytes] = {}
 
+    def messages(self, block: bytes) -> list[Any]:
+        """As the daemon's dialect has it."""
+        return _one_by_one(self.decode, block)
+
     def decode(self, line: bytes) -> Any:
         if not line.strip():
-            raise Unreadable(None, None)
+            raise Unreadable(line, None, None)
         self._count += 1
         ident = self._count
         try:
             message = self._decode(line)
         except Exception as problem:
-            raise Unreadable(ident, {"code": PARSE_ERROR, "message": f"Parse error: {problem}."}) from None
+            raise Unreadable(line, ident, {"code": PARSE_ERROR, "message": f"Parse error: {problem}."}) from None
         if not isinstance(message, dict) or not isinstance(message.get("method"), str):
             error = {"code": INVALID_REQUEST, "message": 'A message is an object with a "method", which is a string.'}
-            raise Unreadable(ident, error)
+            raise Unreadable(line, ident, error)
         if "id" in message:
             self._ids[ident] = json.dumps(message["id"]).encode()
         message["id"] = ident
         return message
 
-    def result(self, ident: int, encoded: bytes) -> bytes:
-        return b"{%b%b}\n" % (self._head(self._ids.pop(ident, None)), b'"result":' + encoded)
+    def result(self, ident: int, value: Any) -> bytes:
+        encoded = self._encode(value)  # If that fails, the id is still needed.
+        return b'{%b"result":%b}' % (self._head(self._ids.pop(ident, None)), encoded)
 
     def error(self, ident: int, error: Error) -> bytes:
-        return b"{%b%b}\n" % (self._head(self._ids.pop(ident, None)), b'"error":' + self._encode(error))
+        return b'{%b"error":%b}' % (self._head(self._ids.pop(ident, None)), self._encode(error))
 
-    def item(self, ident: int, encoded: bytes) -> bytes:
+    def item_frame(self, ident: int) -> tuple[bytes, bytes]:
+        """As the daemon's dialect has it."""
         if ident not in self._ids:
-            return b"__STREAM__%b\n" % encoded
-        return b'__STREAM__{%b"data":%b}\n' % (self._head(self._ids[ident]), encoded)
+            return b"__STREAM__", b""
+        return b'__STREAM__{%b"data":' % self._head(self._ids[ident]), b"}"
 
     def begun(self, ident: int) -> bytes:
-        return b""  # Nobody asks.
+        raise AssertionError("nobody asks")
 
     def _head(self, ident: Optional[bytes]) -> bytes:
         return b"" if ident is None else b'"id":%b,' % ident
+
+
+def _one_by_one(decode: Callable[[bytes], Any], block: bytes) -> list[Any]:
+    is_one = block.find(b"\n") in (-1, len(block) - 1)
+    messages = []
+    for line in (block,) if is_one else block.removesuffix(b"\n").split(b"\n"):
+        try:
+            messages.append(decode(line))
+        except Unreadable as unreadable:
+            messages.append(unreadable)
+    return messages
 
 
 def _cant_be_read(problem: Exception) -> BadParams:

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 from collections import deque
+from functools import partial
 from time import perf_counter
 from types import GeneratorType
 from typing import TYPE_CHECKING, Any
 
 from . import errors
+from ._controller import Cancelled
 from .calls import Call
 from .errors import NotJson
 from .page import MASK
-from .wire import FULL
+from .wire import FULL, SLOW
 
 if TYPE_CHECKING:
     from .router import Router
 
 # A generator's turn ends after this long, in seconds, or after FULL items.
 _TURN = 1e-3
-_ENDED = object()
 
 
 class Generators:
@@ -45,52 +46,69 @@ class Generators:
         self._router.finish(call, self._thrown(call))
 
     def _steps(self, call: Call, most: int) -> None:
+        """Takes so many steps at most, as long as there is credit, in one turn."""
         router = self._router
+        ident, outbox, encode, lock = call.ident, router.outbox, router.encode, router.sending.lock
+        head, tail = router.dialect.item_frame(ident)
+        if call.begun:
+            step = call.generator.__next__
+        elif router.is_cancelled(ident):
+            router.finish(call, router.error_line(ident, errors.cancelled()))
+            return
+        else:
+            step = partial(self._first, call)
+        outbox.soon()  # Once is enough: a step for which the flusher would fall asleep is the turn's last.
+        last = call.last
         until = perf_counter() + _TURN
-        for _ in range(most):
-            item = self._step(call)
-            if item is _ENDED:
-                return
-            try:
-                line = router.item_line(call.ident, router.encode(item))
-            except NotJson as bad:
-                self._thrown(call)
-                router.finish(call, router.error_line(call.ident, bad.error))
-                return
-            if not router.sending.offer(call, line):
-                call.held = line  # Parked until there is more.
-                return
-            if perf_counter() > until:
-                break
-        self.runnable.append(call)
-
-    def _step(self, call: Call) -> Any:
-        """One item, or `_ENDED` with the call answered."""
-        router = self._router
-        if router.is_cancelled(call.ident) and not call.begun:
-            router.finish(call, router.error_line(call.ident, errors.cancelled()))
-            return _ENDED
         router.current = call
         try:
-            try:
-                router.running = call.ident
-                item = next(call.generator) if call.begun else self._first(call)
-            finally:
-                router.running = 0
-            if not router.forked:
-                return item
-            router.leave_child(None)
-        except StopIteration as end:
-            line = self._result(call, end.value)
-        except BaseException as problem:
-            if getattr(call.generator, "gi_frame", None) is not None:
-                line = self._thrown(call)  # Struck when it had just paused: it has to hear of it.
-            else:
-                line = router.error_line(call.ident, router.error_of(problem, call.ident, call.method))
+            for _ in range(most):
+                try:
+                    try:
+                        router.running = ident
+                        item = step()
+                    finally:
+                        router.running = 0
+                    if router.forked:
+                        router.leave_child(None)
+                    line = head + encode(item) + tail
+                except BaseException as problem:
+                    router.finish(call, self._ended(call, problem))
+                    return
+                with lock:
+                    if call.items <= 0 or call.bytes <= 0:
+                        call.held = line  # Parked until there is more.
+                        return
+                    call.items -= 1
+                    call.bytes -= len(line) + 1  # its newline
+                outbox.lines.append(line)
+                if ident == router.untold:
+                    router.untold = 0
+                now = perf_counter()
+                if now - last > SLOW:
+                    outbox.flush()
+                    now = perf_counter()
+                last = now
+                if now > until:
+                    break
         finally:
+            call.last = last
             router.current = None
-        router.finish(call, line)
-        return _ENDED
+        self.runnable.append(call)
+
+    def _ended(self, call: Call, problem: BaseException) -> bytes:
+        """The line that answers a call whose step has given no item."""
+        router = self._router
+        if isinstance(problem, StopIteration):
+            try:
+                return router.result_line(call.ident, problem.value)
+            except NotJson as bad:
+                return router.error_line(call.ident, bad.error)
+        if getattr(call.generator, "gi_frame", None) is not None:  # It has just paused, and has to hear of it.
+            thrown = self._thrown(call)
+            if isinstance(problem, Cancelled):
+                return thrown
+        return router.error_line(call.ident, router.error_of(problem, call.ident, call.method))
 
     def _first(self, call: Call) -> Any:
         self._router.begun[call.ident & MASK] = call.ident
@@ -101,12 +119,6 @@ class Generators:
             raise StopIteration(made)  # A wrapper around a generator function that gave something else.
         call.generator = made
         return next(made)
-
-    def _result(self, call: Call, value: Any) -> bytes:
-        try:
-            return self._router.result_line(call.ident, self._router.encode(value))
-        except NotJson as bad:
-            return self._router.error_line(call.ident, bad.error)
 
     def _thrown(self, call: Call) -> bytes:
         """Raises Cancelled in a paused generator; the line that answers its call."""

@@ -95,11 +95,11 @@ class AsyncLoop:
         self._pump_is_due = False
         router = self._router
         try:
-            self._apart(router.pump)
+            self._apart(router.pump.run)
         except Exception as problem:
             self._fail(problem)
             return
-        if router.reader.lines or router.reader.controls:
+        if router.pump.messages or router.reader.blocks or router.reader.controls:
             self._pump_soon()
         elif router.reader.ended:
             self._let_end()
@@ -171,7 +171,7 @@ class AsyncLoop:
                 result = None
             elif inspect.isawaitable(result):
                 result = await _Steps(router, call, result)
-            line = router.result_line(ident, router.encode(result))
+            line = router.result_line(ident, result)
         except BaseException as problem:
             line = router.error_line(ident, router.error_of(problem, ident, call.method))
         router.finish(call, line)

@@ -22,13 +22,13 @@ class PlainLoop:
 
     def serve(self) -> None:
         """Returns when the input has ended, and every call has."""
-        router, reader, generators = self._router, self._router.reader, self._router.generators
+        router, pump, reader, generators = self._router, self._router.pump, self._router.reader, self._router.generators
         while True:
-            router.pump()
+            pump.run()
             if generators.runnable:
                 generators.turn()
                 reader.look()
-            elif not reader.lines and not reader.controls:
+            elif not pump.messages and not reader.blocks and not reader.controls:
                 router.about_to_wait()
                 if not reader.wait():
                     break

@@ -88,7 +88,7 @@ def _run_for_daemon(
     if not reader.wait():
         return 0
     dialect = DaemonDialect(codec)
-    hello = dialect.decode(reader.lines.popleft())["hello"]
+    hello = dialect.decode(reader.first_line())["hello"]
     try:
         if hello["protocol"] != PROTOCOL:
             mismatch = f"The daemon speaks protocol {hello['protocol']}, this router {PROTOCOL}."
@@ -101,10 +101,10 @@ def _run_for_daemon(
         loop = _prepare(router, controller, later)
     except StartError as failed:
         _print_failure(failed)
-        outbox.lines.append(b'{"failed":%b}\n' % codec.encode(errors.failure(failed.stage, failed.cause)))
+        outbox.lines.append(b'{"failed":%b}' % codec.encode(errors.failure(failed.stage, failed.cause)))
         outbox.flush()
         return _ending(1)
-    outbox.lines.append(b'{"ready":%b}\n' % codec.encode(_described(controller, methods, codec)))
+    outbox.lines.append(b'{"ready":%b}' % codec.encode(_described(controller, methods, codec)))
     outbox.flush()
 
     loop.serve()

@@ -38,9 +38,11 @@ class Method:
         "is_property",
         "kind",
         "name",
+        "quick",
         "signature",
         "slow",
         "starts",
+        "takes_whole",
     )
 
     def __init__(self, name: str, function: Callable[..., Any], raw: Any = None) -> None:
@@ -56,27 +58,34 @@ class Method:
         self.is_property = name in _PROPERTY_METHODS
         #: Whether the last call took so long that nothing should wait in a buffer while it runs. Unknown is slow.
         self.slow = True
+        #: Whether it is plain, and not slow.
+        self.quick = False
         self.doc = inspect.getdoc(function)
         self.hints = hints_of(function)
         self.signature = _signature(function)
-        if binding.takes_whole(self.signature):
+        self.takes_whole = binding.takes_whole(self.signature)
+        if self.takes_whole:
             self.bind: binding.Binder = binding.whole
         else:
             self.bind = binding.build(self.signature, self.hints, _instance_name(function))
+
+    def was(self, slow: bool) -> None:
+        """Says how its last call was."""
+        self.slow = slow
+        self.quick = not slow and not self.starts
 
     def described(self) -> dict[str, Any]:
         """What the router says of the method when it is ready."""
         hints = self.hints
         parameters = list(self.signature.parameters.values())
-        whole = self.bind is binding.whole
         return {
             "name": self.name,
             "doc": written(self.doc) if self.doc is not None else None,
             "kind": self.kind,
             "concurrent": self.concurrent,
             "idempotent": self.idempotent,
-            "params": [] if whole else [_described(p, hints) for p in parameters if p.kind not in _VARIADIC],
-            "whole": whole,
+            "params": [] if self.takes_whole else [_described(p, hints) for p in parameters if p.kind not in _VARIADIC],
+            "whole": self.takes_whole,
             "extra": any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters),
             "result": schema_of(hints["return"]) if "return" in hints and self.kind in (PLAIN, ASYNC) else {},
         }

@@ -1,7 +1,8 @@
 """The page of memory that the daemon and the router share: which calls have begun, and which are cancelled.
 
-Two arrays of 32,768 little-endian u64, `begun` then `cancel`. A call's place in both is the low 15 bits of its id.
-The router writes `begun`, the daemon `cancel`; each entry is one aligned word, so no reader sees half of one.
+Two arrays of 32,768 little-endian u64, `begun` then `cancel`, and one word more, `marks`, which counts what was written
+into `cancel`. A call's place in both arrays is the low 15 bits of its id. The router writes `begun`, the daemon the
+others; each entry is one aligned word, so no reader sees half of one.
 """
 
 from __future__ import annotations
@@ -12,14 +13,16 @@ from typing import NamedTuple
 
 SLOTS = 32_768
 MASK = SLOTS - 1
-SIZE = 2 * 8 * SLOTS
+#: A whole number of the kernel's pages.
+SIZE = 2 * 8 * SLOTS + 4096
 
 
 class Page(NamedTuple):
-    """Both arrays, as memoryviews of format "Q"."""
+    """The arrays, and one of a single word, as memoryviews of format "Q"."""
 
     begun: memoryview
     cancel: memoryview
+    marks: memoryview
 
 
 def attach(descriptor: int) -> Page:
@@ -36,4 +39,4 @@ def private() -> Page:
 
 def _arrays(view: memoryview) -> Page:
     words = view.cast("Q")
-    return Page(words[:SLOTS], words[SLOTS:])
+    return Page(words[:SLOTS], words[SLOTS : 2 * SLOTS], words[2 * SLOTS : 2 * SLOTS + 1])

@@ -1,7 +1,7 @@
-"""The heart: takes lines that were read, runs what they ask for, puts the answers where they leave together.
+"""The heart: what is known of the calls under way, how they are answered, and how they are cancelled.
 
-Who runs user code: plain methods run here, inline, on the main thread. Generators are stepped by `generators`, on the
-main thread too; coroutines by `loop_async`; `@concurrent` methods by the threads of `threads`.
+Who runs user code: plain methods are run by `pump`, inline, on the main thread. Generators are stepped by `generators`,
+on the main thread too; coroutines by `loop_async`; `@concurrent` methods by the threads of `threads`.
 
 Cancelling. The daemon marks the call in the shared page, says so in a line, and sends SIGURG. `strike`, its handler,
 raises `Cancelled` only if the marked call is `running`: set just before user code starts on the main thread, cleared
@@ -16,8 +16,7 @@ import os
 import signal
 import sys
 import threading
-from time import perf_counter
-from types import CodeType, FrameType, GeneratorType
+from types import CodeType, FrameType
 from typing import Any, Callable, Optional, Union
 
 from . import _controller, errors
@@ -29,9 +28,10 @@ from .errors import BadParams, NotJson
 from .generators import Generators
 from .methods import Method
 from .page import MASK, Page
+from .pump import Pump
 from .sending import Sending
 from .threads import Threads
-from .wire import FULL, SLOW, Outbox, Reader
+from .wire import Outbox, Reader
 
 # Of so many calls, at most, early credit is kept.
 _EARLY = 1024
@@ -52,10 +52,12 @@ class Router:
         outbox: Outbox,
     ) -> None:
         self.methods = methods
-        self.begun, self.cancels = page
+        self.begun, self.cancels, self.marks = page
         self.encode = codec.encode
         self.dialect = dialect
-        self.result_line, self.error_line, self.item_line = dialect.result, dialect.error, dialect.item
+        self.error_line = dialect.error
+        #: Encodes a result into the line that answers its call.
+        self.result_line: Callable[[int, Any], bytes] = dialect.result
         self.reader = reader
         self.outbox = outbox
         #: The credit that a call starts with, in items and bytes.
@@ -83,6 +85,7 @@ class Router:
         self.wake: Callable[[], None] = lambda: None
         self.main_thread = threading.get_ident()
 
+        self.pump = Pump(self)
         self.sending = Sending(self)
         self.generators = Generators(self)
         self.threads = Threads(self)
@@ -94,85 +97,9 @@ class Router:
         os.register_at_fork(after_in_child=self._after_fork)
         _controller.host.cancelled = self.is_cancelled_here
 
-    # Lines that were read
+    # What was read
 
-    def pump(self) -> None:
-        """Handles what was read, in order, until there is nothing, or it is another call's turn."""
-        if self.reader.controls:
-            self.take_controls()
-        lines, methods, decode = self.reader.lines, self.methods, self.dialect.decode
-        outbox, out = self.outbox, self.outbox.lines
-        if len(lines) > 1:
-            outbox.soon()
-        before = perf_counter()
-        while lines:
-            line = lines.popleft()
-            try:
-                message = decode(line)
-                ident = message["id"]
-                method = methods[message["method"]]
-            except Exception:
-                self._other_line(line)
-                continue
-            if self.starting and not method.is_async:
-                lines.appendleft(line)  # What came before it has to begin first.
-                return
-            if method.starts:
-                self._start(message, ident, method)
-            else:
-                if method.slow:
-                    outbox.flush()
-                out.append(self._answer(message, ident, method))
-            now = perf_counter()
-            if now - before > SLOW or len(out) >= FULL:
-                method.slow = now - before > SLOW
-                outbox.flush()
-                if self.live:
-                    return
-                now = perf_counter()
-            elif method.slow:
-                method.slow = False
-            before = now
-
-    def _answer(self, message: dict[str, Any], ident: int, method: Method) -> bytes:
-        """Runs a plain method, and gives the line that answers its call."""
-        try:
-            arguments, named = method.bind(message.get("params"))
-        except BadParams as bad:
-            return self.error_line(ident, bad.error)
-        slot = ident & MASK
-        if self.cancels[slot] == ident:
-            return self.error_line(ident, errors.cancelled())
-        self.begun[slot] = ident
-        self.current = message
-        result = None
-        try:
-            try:
-                self.running = ident
-                result = method.function(*arguments, **named)
-            finally:
-                self.running = 0
-            line = self.result_line(ident, self.encode(result))
-        except BaseException as problem:
-            if type(result) is GeneratorType:
-                return self._adopt(result, message, ident, method)
-            line = self.error_line(ident, self.error_of(problem, ident, method))
-        if self.current is not message:
-            self.live.pop(ident, None)
-        self.current = None
-        self.untold = 0
-        return line
-
-    def _adopt(self, generator: Any, message: dict[str, Any], ident: int, method: Method) -> bytes:
-        """A method that did not look like a generator has given one."""
-        call = self.materialized(message) if self.current is message else self.current
-        self.current = None
-        call.method, call.generator, call.begun = method, generator, True
-        self.untold = ident
-        self.generators.runnable.append(call)
-        return b""
-
-    def _start(self, message: dict[str, Any], ident: int, method: Method) -> None:
+    def start(self, message: dict[str, Any], ident: int, method: Method) -> None:
         """Begins a call that does not end here and now."""
         try:
             arguments, named = method.bind(message.get("params"))
@@ -193,29 +120,9 @@ class Router:
         else:
             self.generators.start(call)
 
-    def _other_line(self, line: bytes) -> None:
-        """A line that is not a call of a method that is there."""
-        try:
-            message = self.dialect.decode(line)
-        except Unreadable as unreadable:
-            if unreadable.ident is not None and unreadable.error is not None:
-                self.outbox.lines.append(self.error_line(unreadable.ident, unreadable.error))
-            elif line.strip():
-                print(f"baskd: a line from the daemon can't be read: {line[:200]!r}", file=sys.stderr)
-            return
-        if isinstance(message, dict) and "method" in message:
-            error = errors.method_not_found(message["method"], list(self.methods))
-            self.outbox.lines.append(self.error_line(message["id"], error))
-        elif line.startswith((b'{"cancel":', b'{"more":')):
-            self.reader.controls.append(line)
-            self.take_controls()
-        else:
-            print(f"baskd: a line from the daemon is not understood: {line[:200]!r}", file=sys.stderr)
-
     def take_controls(self) -> None:
         """Handles what has come about calls under way, even in the middle of one. From a thread, runs no user code."""
         controls = self.reader.controls
-        on_main = threading.get_ident() == self.main_thread
         while controls:
             try:
                 line = controls.popleft()
@@ -223,21 +130,36 @@ class Router:
                 return  # Another thread was faster.
             try:
                 message = self.dialect.decode(line)
-                ident = message["more"][0] if "more" in message else message["cancel"]
-            except Exception:
-                self._other_line(line)
-                continue
-            call = self.live.get(ident)
-            if call is None:
-                if "more" in message:
-                    self._keep_early(ident, message["more"])
-            elif not on_main and (call.generator is not None or call.task is not None):
-                # The main thread's, which may be about to sleep; what is left to it among the lines keeps it awake.
-                self.reader.lines.append(line)
-            elif "more" in message:
-                self.sending.more(call, *message["more"][1:])
-            else:
-                self._cancel(call)
+            except Unreadable:
+                message = None
+            if not self.control(message, line):
+                self.complain("is not understood", line)
+
+    def control(self, message: Any, line: bytes = b"") -> bool:
+        """Handles what such a line said. False if it makes no sense.
+
+        From a thread, what only the main thread can do is left to that, with its line.
+        """
+        try:
+            ident = message["more"][0] if "more" in message else message["cancel"]
+        except Exception:
+            return False
+        call = self.live.get(ident)
+        if call is None:
+            if "more" in message:
+                self._keep_early(ident, message["more"])
+        elif (call.generator is not None or call.task is not None) and threading.get_ident() != self.main_thread:
+            # It may be about to sleep; what is among the calls keeps it awake.
+            self.reader.blocks.append(line)
+        elif "more" in message:
+            self.sending.more(call, *message["more"][1:])
+        else:
+            self._cancel(call)
+        return True
+
+    def complain(self, what: str, said: Any) -> None:
+        """Tells the log of a line from the daemon."""
+        print(f"baskd: a line from the daemon {what}: {repr(said)[:200]}", file=sys.stderr)
 
     def _keep_early(self, ident: int, more: list[int]) -> None:
         """Keeps credit for a call that has not begun. It may also have ended: so not too much is kept."""
@@ -255,6 +177,11 @@ class Router:
             self.sending.wake()
 
     # Answers
+
+    def item_line(self, ident: int, encoded: bytes) -> bytes:
+        """A call's partial result."""
+        head, tail = self.dialect.item_frame(ident)
+        return head + encoded + tail
 
     def finish(self, call: Call, line: bytes) -> None:
         """Puts the answer of a call that was under way into the outbox."""
@@ -274,7 +201,7 @@ class Router:
         if self.forked:
             self.leave_child(None)
         if self.untold:
-            if self.live:
+            if self.live and self.dialect.has_credit:
                 self.outbox.lines.append(self.dialect.begun(self.untold))
             self.untold = 0
         self.outbox.flush()
@@ -316,6 +243,7 @@ class Router:
 
     def strike(self, signum: int, frame: Optional[FrameType]) -> None:
         """SIGURG: raises Cancelled if the call in user code on the main thread is a cancelled one."""
+        self.pump.careful = True
         ident = self.running
         if ident and self.cancels[ident & MASK] == ident:
             self.running = 0

@@ -26,7 +26,9 @@ class Sending:
 
     def __init__(self, router: Router) -> None:
         self._router = router
-        self._changed = threading.Condition(threading.Lock())
+        #: Of all calls' credit.
+        self.lock = threading.Lock()
+        self._changed = threading.Condition(self.lock)
 
     def send(self, data: Any) -> None:
         """`self.send(data)` in a controller."""
@@ -63,11 +65,11 @@ class Sending:
 
     def offer(self, call: Call, line: bytes) -> bool:
         """Sends an item if the call has credit."""
-        with self._changed:
+        with self.lock:
             if call.items <= 0 or call.bytes <= 0:
                 return False
             call.items -= 1
-            call.bytes -= len(line)
+            call.bytes -= len(line) + 1  # its newline
         self.put(call, line)
         return True
 
@@ -77,11 +79,13 @@ class Sending:
         outbox = router.outbox
         outbox.lines.append(line)
         router.tell(call.ident)
-        if perf_counter() - call.last > SLOW or len(outbox.lines) >= FULL:
+        now = perf_counter()
+        if now - call.last > SLOW or len(outbox.lines) >= FULL:
             outbox.flush()
+            now = perf_counter()
         else:
             outbox.soon()
-        call.last = perf_counter()
+        call.last = now
 
     def _send_from_main(self, encoded: bytes) -> None:
         router = self._router

@@ -10,7 +10,7 @@ from math import isfinite
 from typing import Any, Optional
 
 # Of these the fast codecs encode everything as the standard one does, or raise: integers beyond 64 bits, surrogates.
-_ATOMS = frozenset({str, int, bool, type(None)})
+ATOMS = frozenset({str, int, bool, type(None)})
 _CONTAINERS = frozenset({dict, list, tuple})
 _KNOWN = frozenset({float, *_CONTAINERS})
 _KEYS = {str}
@@ -26,7 +26,7 @@ _TOO_DEEP = 20_000
 def is_plain(value: Any, depth: int = _DEPTH) -> bool:
     """Whether `value` is made of exactly dict with str keys, list, tuple, str, int, finite float, bool and None."""
     kind = type(value)
-    if kind in _ATOMS:
+    if kind in ATOMS:
         return True
     if kind is dict:
         if len(value) > _SMALL:
@@ -43,7 +43,7 @@ def is_plain(value: Any, depth: int = _DEPTH) -> bool:
         return kind is float and isfinite(value)
     for item in items:
         kind = type(item)
-        if kind in _ATOMS:
+        if kind in ATOMS:
             continue
         if kind is float:
             if not isfinite(item):
@@ -54,7 +54,7 @@ def is_plain(value: Any, depth: int = _DEPTH) -> bool:
 
 
 def _bulk_is_plain(items: Any, depth: int) -> bool:
-    kinds = set(map(type, items)) - _ATOMS
+    kinds = set(map(type, items)) - ATOMS
     if not kinds:
         return True
     if not kinds <= _KNOWN:

@@ -59,7 +59,7 @@ class Threads:
                 router.leave_child(None)
             if isinstance(result, GeneratorType):
                 result = self._drain(call, result)
-            return router.result_line(ident, router.encode(result))
+            return router.result_line(ident, result)
         except BaseException as problem:
             return router.error_line(ident, router.error_of(problem, ident, call.method))
         finally:

@@ -18,17 +18,26 @@ SLOW = 50e-6
 # So many lines at most wait for company.
 FULL = 64
 
-_CHUNK = 1 << 18
+# As much as a pipe holds; and what is read at once of a line that did not fit into one.
+_CHUNK = 1 << 16
+_BIG_CHUNK = 1 << 20
+# A line of this size is not copied only to put a newline behind it.
+_BIG_LINE = 1 << 16
 _FLUSH_AFTER = 1e-3
 _IDLE_ROUNDS = 50
 
 
 class Reader:
-    """Reads whole lines: calls into `lines`, what is about calls under way into `controls`. Any thread may read."""
+    """Reads whole lines: calls into `blocks`, what is about calls under way into `controls`. Any thread may read.
+
+    A block is one or more whole lines as they were read: a codec that takes many at once has them at once.
+    """
 
     def __init__(self, descriptor: int) -> None:
-        self.lines: deque[bytes] = deque()
+        self.blocks: deque[bytes] = deque()
         self.controls: deque[bytes] = deque()
+        #: How many cancels were read. A call comes before its cancel: by the time that is counted, it is in `blocks`.
+        self.cancels = 0
         self.ended = False
         #: Called when the input ends.
         self.on_end: Callable[[], None] = lambda: None
@@ -45,9 +54,20 @@ class Reader:
 
     def wait(self) -> bool:
         """Blocks until there is something. False: the input has ended, and there is nothing."""
-        while not self.lines and not self.controls and not self.ended:
-            self.wait_unless(lambda: bool(self.lines or self.controls))
-        return bool(self.lines or self.controls)
+        while not self.blocks and not self.controls:
+            if self.ended:
+                return False
+            with self._lock:
+                if not self.blocks and not self.controls and not self.ended:
+                    self._read()
+        return True
+
+    def first_line(self) -> bytes:
+        """Takes one line from what was read."""
+        line, _, rest = self.blocks.popleft().partition(b"\n")
+        if rest:
+            self.blocks.appendleft(rest)
+        return line
 
     def wait_unless(self, is_over: Callable[[], bool]) -> None:
         """Blocks for one read, unless the wait is over by the time that no other thread reads."""
@@ -64,7 +84,7 @@ class Reader:
     def look_beside(self, then: Callable[[], None]) -> bool:
         """As `look`, from any thread, unless another is reading; then calls `then` before anyone else may read.
 
-        Gives whether there are new lines for the main thread.
+        Gives whether there are calls for the main thread.
         """
         if not self._lock.acquire(blocking=False):
             return False
@@ -72,13 +92,13 @@ class Reader:
             while self._is_ready():
                 self._read()
             then()
-            return bool(self.lines)
+            return bool(self.blocks)
         finally:
             self._lock.release()
 
     def abandon(self) -> None:
         """In a forked child: the input is the parent's."""
-        self.lines.clear()
+        self.blocks.clear()
         self.controls.clear()
         self.ended = True
         self._lock = threading.Lock()
@@ -88,28 +108,34 @@ class Reader:
         return not self.ended and bool(self._ready.poll(0))
 
     def _read(self) -> None:
-        data = os.read(self._descriptor, _CHUNK)
+        data = os.read(self._descriptor, _BIG_CHUNK if self._parts else _CHUNK)
         if not data:
             self.ended = True
             self.on_end()
             if not self._parts:
                 return
             data = b"\n"  # What is left is a line, too.
-        elif b"\n" not in data:
+        end = data.rfind(b"\n") + 1
+        if not end:
             self._parts.append(data)  # A long line is joined once, when its end has come.
             return
+        rest = b""
+        if end < len(data):
+            data, rest = data[:end], data[end:]
         if self._parts:
             data = b"".join([*self._parts, data])
             self._parts.clear()
-        lines = data.split(b"\n")
-        rest = lines.pop()
         if rest:
             self._parts.append(rest)
         if data.startswith(_CONTROLS) or b'\n{"c' in data or b'\n{"m' in data:
-            for line in lines:
-                (self.controls if line.startswith(_CONTROLS) else self.lines).append(line)
+            for line in data[:-1].split(b"\n"):
+                if line.startswith(_CONTROLS):
+                    self.controls.append(line)
+                    self.cancels += line.startswith(_CONTROLS[0])
+                else:
+                    self.blocks.append(line)
         else:
-            self.lines.extend(lines)
+            self.blocks.append(data)
 
 
 # How {"cancel": …} and {"more": …} begin; a call begins with its id.
@@ -117,7 +143,10 @@ _CONTROLS = (b'{"cancel":', b'{"more":')
 
 
 class Outbox:
-    """Lines to go out. Appending to `lines` is all it takes; `flush` writes them, from any thread."""
+    """Lines to go out, without their newlines. Appending to `lines` is all it takes.
+
+    `flush` writes them, from any thread.
+    """
 
     def __init__(self, descriptor: int) -> None:
         self.lines: list[bytes] = []
@@ -134,11 +163,19 @@ class Outbox:
         with self._lock:
             lines = self.lines
             count = len(lines)
-            data = lines[0] if count == 1 else b"".join(lines[:count])
+            if not count:
+                return  # Another thread was faster.
+            data = lines[0] if count == 1 else b"\n".join(lines[:count])
             del lines[:count]  # Others may have appended meanwhile: theirs stay.
             self.flushes += 1
             try:
-                written = os.write(self._descriptor, data)
+                if len(data) < _BIG_LINE:
+                    data += b"\n"
+                    written = os.write(self._descriptor, data)
+                else:
+                    written = os.writev(self._descriptor, (data, b"\n"))
+                    if written <= len(data):
+                        data += b"\n"
                 if written < len(data):
                     rest = memoryview(data)[written:]
                     while rest:

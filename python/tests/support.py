@@ -20,6 +20,7 @@ PYTHON = Path(__file__).resolve().parent.parent
 INDEX = PYTHON / "index.py"
 FIXTURES = PYTHON.parent / "tests" / "controllers"
 SLOTS = 32768
+PAGE = 16 * SLOTS + 4096
 PATIENCE = 20.0
 
 
@@ -40,10 +41,10 @@ class Spawned:
         self.folder = tempfile.TemporaryDirectory(prefix="baskd-test-")
         self.allow_unread = False
         self._page_fd = os.memfd_create("page")
-        os.ftruncate(self._page_fd, 16 * SLOTS)
-        self._map = mmap.mmap(self._page_fd, 16 * SLOTS)
+        os.ftruncate(self._page_fd, PAGE)
+        self._map = mmap.mmap(self._page_fd, PAGE)
         words = memoryview(self._map).cast("Q")
-        self.begun, self.cancelled = words[:SLOTS], words[SLOTS:]
+        self.begun, self._cancelled, self._marks = words[:SLOTS], words[SLOTS : 2 * SLOTS], words[2 * SLOTS :]
         stdin_read, self._stdin = os.pipe()
         self._stdout, stdout_write = os.pipe()
         log_read, log_write = os.pipe()
@@ -121,7 +122,8 @@ class Spawned:
         return self._number << 15 | (self._number & 0x7FFF)
 
     def cancel(self, ident: int, by_signal: bool = True) -> None:
-        self.cancelled[ident & 0x7FFF] = ident
+        self._cancelled[ident & 0x7FFF] = ident
+        self._marks[0] += 1
         self.line({"cancel": ident})
         if by_signal:
             os.kill(self.process.pid, signal.SIGURG)

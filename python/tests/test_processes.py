@@ -67,10 +67,10 @@ class TestEnd(unittest.TestCase):
         import subprocess
         import sys
 
-        from tests.support import INDEX, SLOTS
+        from tests.support import INDEX, PAGE
 
         page = os.memfd_create("page")
-        os.ftruncate(page, 16 * SLOTS)
+        os.ftruncate(page, PAGE)
         null = os.open(os.devnull, os.O_RDWR)
         done = subprocess.run(
             [sys.executable, str(INDEX)],

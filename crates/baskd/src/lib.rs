@@ -3,6 +3,7 @@
 
 pub mod backend;
 pub mod config;
+mod drained;
 pub mod limits;
 pub mod logs;
 pub mod net;

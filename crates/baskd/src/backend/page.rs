@@ -1,8 +1,9 @@
 //! The page shared with one Python process: which calls have begun, and which are cancelled.
 //!
 //! The router marks a call as begun with one store, about 40 ns and no system call; the mark outlives the process. A
-//! cancelled call's mark is what the router's signal handler looks at: no message has to be read for it. A page serves
-//! one process, so nothing that an old process left behind can speak for a new one.
+//! cancelled call's mark is what the router's signal handler looks at: no message has to be read for it. The marks are
+//! counted, so that the router need not look for one before each call. A page serves one process, so nothing that an old
+//! process left behind can speak for a new one.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -18,7 +19,10 @@ pub(crate) const SLOTS: usize = 1 << SLOT_BITS;
 pub(crate) const CLIENTS_SLOTS: usize = SLOTS - 2048;
 pub(crate) const SLOT_BITS: u32 = 15;
 
-const BYTES: usize = 2 * SLOTS * size_of::<u64>();
+/// The place of the word that counts the marks of cancelled calls, behind both arrays.
+const MARKS: usize = 2 * SLOTS;
+/// A whole number of the kernel's pages.
+const BYTES: usize = MARKS * size_of::<u64>() + 4096;
 
 pub(crate) struct Page {
     fd: OwnedFd,
@@ -51,7 +55,7 @@ impl Page {
     }
 
     fn word(&self, index: usize) -> &AtomicU64 {
-        assert!(index < 2 * SLOTS);
+        assert!(index <= MARKS);
         // SAFETY: within the mapping, aligned, and only ever accessed as atomics here; Python's stores are single aligned 8-byte ones.
         unsafe { self.words.add(index).as_ref() }
     }
@@ -63,6 +67,7 @@ impl Page {
 
     pub(crate) fn mark_cancelled(&self, id: u64) {
         self.word(SLOTS + slot_of(id)).store(id, Ordering::Release);
+        self.word(MARKS).fetch_add(1, Ordering::Release);
     }
 }
 
@@ -94,6 +99,8 @@ mod tests {
         let mut word = [0; 8];
         rustix::io::pread(page.fd(), &mut word, (32_768 + 5) * 8).unwrap();
         assert_eq!(u64::from_le_bytes(word), id);
+        rustix::io::pread(page.fd(), &mut word, 2 * 32_768 * 8).unwrap();
+        assert_eq!(u64::from_le_bytes(word), 1);
     }
 
     #[test]

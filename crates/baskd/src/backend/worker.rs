@@ -27,6 +27,7 @@ use super::restart::Life;
 use super::spawn::{Guard, Process};
 use super::wire::{Failed, Line, Ready};
 use super::{Outcome, Shared};
+use crate::drained::Drained;
 
 const CHUNK: usize = 64 << 10;
 /// A buffer that grew beyond this for one large message is given back.
@@ -202,7 +203,12 @@ impl Worker {
         self.inbox.reserve(CHUNK);
         match self.wire_out.try_read_buf(&mut self.inbox) {
             Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
-            Ok(_) => self.handle_lines(),
+            Ok(read) => {
+                if read < CHUNK {
+                    self.wire_out.drained();
+                }
+                self.handle_lines();
+            }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             Err(error) => return Err(error),
         }

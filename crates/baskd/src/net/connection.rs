@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::hangup::Hangup;
 use super::json_values::{JsonValues, Then};
+use crate::drained::Drained;
 use crate::rpc::Service;
 use crate::rpc::dispatch;
 use crate::rpc::peer::Peer;
@@ -139,6 +140,9 @@ impl Connection {
                 Ok(0)
             }
             Ok(read) => {
+                if read < CHUNK {
+                    self.stream.drained();
+                }
                 self.handle();
                 Ok(read)
             }

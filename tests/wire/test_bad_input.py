@@ -10,7 +10,6 @@ import json
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 from support.case import DaemonTest
 from support.connection import Connection, request
@@ -36,6 +35,10 @@ class BadInput(DaemonTest):
         # And it leaves nothing: but for this test's own, all connections go.
         with self.connect() as connection:
             self.assertEqual(connection.call("add", [1]), 2)
+
+    def in_table(self) -> int:
+        status = self.daemon.status()
+        return int(status["queued"] + status["in_flight"])
 
     def write_all_it_takes(self, connection: Connection, data: bytes, others: Others, most: int) -> int:
         """Writes until the daemon does not read any more, though others are served; how many bytes that were."""
@@ -119,11 +122,9 @@ class Unread(BadInput):
                 never.call("big", [1])
             never.send(*[request(number, "big", [MIB]) for number in range(400)])
             others.wait_for(200)
-            status = self.daemon.status()
-            self.assertGreater(status["queued"] + status["in_flight"], 300)
+            self.assertGreater(self.in_table(), 300)
             never.close()
-            while (status := self.daemon.status())["queued"] + status["in_flight"] > 1:
-                pass
+            self.until(lambda: self.in_table() <= 1)
 
     def test_a_batch_never_read(self) -> None:
         never = self.connect()
@@ -164,8 +165,7 @@ class Halves(BadInput):
                     with self.connect() as connection:
                         connection.write(what)
                 others.wait_for(5)
-            while self.daemon.status()["connections"] > 2:
-                pass
+            self.until(lambda: self.daemon.status()["connections"] == 2)
 
     def test_a_client_that_dies_in_the_middle_of_what_it_is_sent(self) -> None:
         with self.harmless(daemon=24 * MIB, python=16 * MIB) as others:
@@ -178,12 +178,7 @@ class Halves(BadInput):
             for _ in range(10):
                 with self.connect() as connection:
                     connection.event(connection.call("stream.call", {"method": "items"}))
-            while (status := self.daemon.status())["connections"] > 2 or len(self.running(status)) > 1:
-                pass
-
-    def running(self, status: dict[str, Any]) -> list[Any]:
-        running: list[Any] = status["workers"][0]["running"]
-        return running
+            self.until(lambda: self.daemon.status()["connections"] == 2 and self.in_table() <= 1)
 
     def test_a_string_that_never_ends(self) -> None:
         connection = self.connect(seconds=60)

@@ -121,11 +121,9 @@ class OnDisconnect(DaemonTest):
         # A window of one item is never opened again by its client; the stream has to end all the same.
         gone.call("stream.call", {"method": "marks", "params": [3], "window": 1})
         gone.close()
-        while other.call("daemon.status")["connections"] > 1:
-            pass
+        self.until(lambda: other.call("daemon.status")["connections"] == 1)
         gate.touch()
-        while "marks 2" not in other.call("order"):
-            pass
+        self.until(lambda: "marks 2" in other.call("order"))
         self.assertEqual(other.call("order"), ["running", "queued", "marks 0", "marks 1", "marks 2"])
         status = other.call("daemon.status")
         self.assertEqual((status["queued"], status["in_flight"]), (0, 0))

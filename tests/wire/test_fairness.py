@@ -30,6 +30,10 @@ class Fairness(DaemonTest):
         """`hold` says so by a message, to whoever subscribed."""
         self.assertEqual(connection.event(self.subscription)["result"]["data"], "begun", name)
 
+    def in_table(self, connection: Connection) -> tuple[int, int]:
+        status = connection.call("daemon.status")
+        return status["queued"], status["in_flight"]
+
     def flood(self, name: str, count: int) -> Connection:
         """A connection with so many calls queued."""
         connection = self.connect(seconds=60)
@@ -106,8 +110,7 @@ class Fairness(DaemonTest):
         order = other.call("order")
         last = len(order) - 1 - order[::-1].index("other")
         self.assertLessEqual(order[:last].count("flood"), AHEAD + 10 + 1)
-        while other.call("daemon.status")["queued"]:
-            pass
+        self.until(lambda: other.call("daemon.status")["queued"] == 0)
         self.assertEqual(other.call("order").count("flood"), 2_000)
 
     def test_a_flood_that_is_cancelled_or_gone_is_in_nobodys_way(self) -> None:
@@ -124,8 +127,7 @@ class Fairness(DaemonTest):
                 for number in range(2_000):
                     flood.notify("$/cancelRequest", [f"{how} flood {number}"])
                 flood.call("daemon.status")
-            while (status := other.call("daemon.status"))["queued"] or status["in_flight"] > before:
-                pass
+            self.until(lambda other=other, before=before: self.in_table(other) == (0, before))
             id = other.request("order")
             self.gate(how).touch()
             self.assertNotIn(how + " flood", other.result(id))

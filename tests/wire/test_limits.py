@@ -154,8 +154,7 @@ class Calls(Limited):
                 for _ in range(30):
                     gone.call("stream.call", {"method": "endless", "window": 1})
         connection = self.connect()
-        while connection.call("daemon.status")["in_flight"]:
-            pass
+        self.until(lambda: connection.call("daemon.status")["in_flight"] == 0)
         self.assertServed(connection)
 
 
@@ -188,8 +187,7 @@ class Pending(Limited):
             never.call("big", [1])
         ids = [never.request("big", [512 << 10]) for _ in range(64)]
         # It is not run for any more, or refused what it does not take.
-        while self.daemon.status()["in_flight"] > 0:
-            self.assertServed(other)
+        self.until(lambda: self.daemon.status()["in_flight"] == 0)
         self.assertError(other.error("big", [1500 << 10]), OVERLOADED, limit=2 << 20)
         self.assertEqual(len(other.call("big", [60 << 10])), 60 << 10)
         for id in ids:
@@ -219,9 +217,7 @@ class Pending(Limited):
 
     def assertRead(self, connection: Connection) -> None:
         """That what was written has been read: as long as it is not, it is nobody's memory but the socket's."""
-        with self.connect() as watcher:
-            while _unread(connection) > 0:
-                self.assertServed(watcher)
+        self.until(lambda: _unread(connection) == 0)
 
     def test_those_who_die_in_the_middle_leave_nothing(self) -> None:
         half = '{"jsonrpc":"2.0","id":"half","method":"echo","params":["' + "x" * (600 << 10)
@@ -230,8 +226,7 @@ class Pending(Limited):
                 connection.write(half)
                 self.assertRead(connection)
         other = self.connect()
-        while other.call("daemon.status")["connections"] > 1:
-            pass
+        self.until(lambda: other.call("daemon.status")["connections"] == 1)
         other.write(half + '"]}')
         self.assertIn("result", other.read())
 
@@ -243,8 +238,7 @@ class Pending(Limited):
         big = request("big", "big", [600 << 10])
         # `big` is answered, and kept until the other entry has ended.
         holder.send([big, request("last", "asleep", [60])])
-        while self.running(other) != ["asleep"]:
-            pass
+        self.until(lambda: self.running(other) == ["asleep"])
         other.send([big, request("last", "add", [1])])
         answer = other.read()
         self.assertIsNone(answer["id"])
@@ -314,8 +308,7 @@ class Kept(Limited):
                 refused.read_line()
         self.assertServed(connections[0])
         connections.pop().close()
-        while connections[0].call("daemon.status")["connections"] > 5:
-            pass
+        self.until(lambda: connections[0].call("daemon.status")["connections"] == 5)
         self.assertServed(self.connect())
 
 

@@ -64,8 +64,7 @@ class Unread(DaemonTest):
             self.assertEqual(others.call("how_many"), made)
             for peak, each in peaks:
                 self.assertLess(peak.risen(), self.DAEMON + count * each)
-        while others.call("daemon.status")["in_flight"]:
-            pass
+        self.until(lambda: others.call("daemon.status")["in_flight"] == 0)
 
     def test_a_send_in_a_plain_method_waits_and_takes_no_memory(self) -> None:
         # The call that sends has the main thread until it is ended: `stall_timeout`, here long enough to look.
@@ -78,8 +77,7 @@ class Unread(DaemonTest):
         connection.event(stream)
         waits = others.request("how_many")
         # The daemon's own methods need no Python.
-        while watcher.call("daemon.status")["in_flight"] > 0:
-            pass
+        self.until(lambda: watcher.call("daemon.status")["in_flight"] == 0)
         made = others.result(waits)
         self.assertLess(made * KIB, 2 * MIB)
         for peak, most in peaks:
@@ -156,14 +154,11 @@ class InProportion(DaemonTest):
             ids = [connection.request("pid") for connection in connections]
             for connection, id in zip(connections, ids):
                 self.assertEqual(connection.result(id), python)
-        while (there := connections[0].call("daemon.status")["connections"]) > count:
-            pass
-        self.assertEqual(there, count)
+        self.until(lambda: connections[0].call("daemon.status")["connections"] == count)
         each = (resident(daemon.pid) - before[0]) / count
         self.assertLess(each, 16 * KIB, "bytes a connection")
         self.assertLess(resident(python) - before[1], 2 * MIB)
         for connection in connections[1:]:
             connection.close()
-        while connections[0].call("daemon.status")["connections"] > 1:
-            pass
+        self.until(lambda: connections[0].call("daemon.status")["connections"] == 1)
         self.assertEqual(connections[0].call("pid"), python)

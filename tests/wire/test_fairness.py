@@ -30,9 +30,14 @@ class Fairness(DaemonTest):
         """`hold` says so by a message, to whoever subscribed."""
         self.assertEqual(connection.event(self.subscription)["result"]["data"], "begun", name)
 
-    def in_table(self, connection: Connection) -> tuple[int, int]:
-        status = connection.call("daemon.status")
-        return status["queued"], status["in_flight"]
+    def wait_for_table(self, connection: Connection, in_flight: int) -> None:
+        """Until no call is queued, and no more than so many are with Python."""
+
+        def is_so() -> bool:
+            status = connection.call("daemon.status")
+            return bool(status["queued"] == 0 and status["in_flight"] <= in_flight)
+
+        self.until(is_so)
 
     def flood(self, name: str, count: int) -> Connection:
         """A connection with so many calls queued."""
@@ -127,7 +132,7 @@ class Fairness(DaemonTest):
                 for number in range(2_000):
                     flood.notify("$/cancelRequest", [f"{how} flood {number}"])
                 flood.call("daemon.status")
-            self.until(lambda other=other, before=before: self.in_table(other) == (0, before))
+            self.wait_for_table(other, before)
             id = other.request("order")
             self.gate(how).touch()
             self.assertNotIn(how + " flood", other.result(id))

@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 
 use rustix::io::{FdFlags, fcntl_setfd};
-use rustix::pipe::{PipeFlags, pipe_with};
+use rustix::pipe::{PipeFlags, fcntl_setpipe_size, pipe_with};
 use rustix::process::{
     Pid, PidfdFlags, Resource, Rlimit, Signal, getpid, getppid, getrlimit, pidfd_open, set_parent_process_death_signal,
     setrlimit,
@@ -32,6 +32,9 @@ pub(crate) struct Process {
     pub(crate) stdout: pipe::Receiver,
     pub(crate) stderr: pipe::Receiver,
 }
+
+/// How much each pipe of the wire holds, where the system allows it: a large message then takes few turns.
+pub(crate) const PIPE_BYTES: usize = 1 << 20;
 
 /// The limit on descriptors that the daemon was started with.
 static FIRST_LIMIT: OnceLock<Rlimit> = OnceLock::new();
@@ -61,6 +64,10 @@ pub(crate) fn spawn(python: &Path, router: &Path) -> io::Result<Process> {
     let page = Page::new()?;
     let (theirs_in, wire_in) = pipe_with(PipeFlags::CLOEXEC)?;
     let (wire_out, theirs_out) = pipe_with(PipeFlags::CLOEXEC)?;
+    for wire in [&wire_in, &wire_out] {
+        // A user may have only so many large pipes; with a small one, all is as it was, and slower.
+        let _ = fcntl_setpipe_size(wire, PIPE_BYTES);
+    }
     let (stdout, theirs_stdout) = pipe_with(PipeFlags::CLOEXEC)?;
     let (stderr, theirs_stderr) = pipe_with(PipeFlags::CLOEXEC)?;
 

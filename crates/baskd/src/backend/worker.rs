@@ -24,12 +24,14 @@ use tokio::time::{Interval, MissedTickBehavior, interval};
 
 use super::log_pipe::LogPipe;
 use super::restart::Life;
-use super::spawn::{Guard, Process};
+use super::spawn::{self, Guard, Process};
 use super::wire::{Failed, Line, Ready};
 use super::{Outcome, Shared};
 use crate::drained::Drained;
 
 const CHUNK: usize = 64 << 10;
+/// In the middle of a large answer more is read at once: what the pipe holds.
+const BIG_CHUNK: usize = spawn::PIPE_BYTES;
 /// A buffer that grew beyond this for one large message is given back.
 const KEEP: usize = 1 << 20;
 /// What is read at most from a dead process's wire: more than a pipe holds can only come from a grandchild that still
@@ -200,7 +202,7 @@ impl Worker {
 
     /// Reads a chunk, and handles the lines it ends.
     fn receive(&mut self) -> io::Result<()> {
-        self.inbox.reserve(CHUNK);
+        self.inbox.reserve(if self.inbox.len() < CHUNK { CHUNK } else { BIG_CHUNK });
         match self.wire_out.try_read_buf(&mut self.inbox) {
             Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
             Ok(read) => {

@@ -21,6 +21,8 @@ use crate::rpc::dispatch;
 use crate::rpc::peer::Peer;
 
 const CHUNK: usize = 64 << 10;
+/// In the middle of a large message more is read at once: about what a socket holds.
+const BIG_CHUNK: usize = 256 << 10;
 /// How long a connection that is refused, or closed by the daemon, may take to read its last lines.
 const LINGER: Duration = Duration::from_secs(5);
 
@@ -132,7 +134,7 @@ impl Connection {
     /// Reads a chunk, and handles what is whole. Returns how many bytes came.
     fn read(&mut self) -> io::Result<usize> {
         let buf = &mut self.values.buf;
-        buf.reserve(CHUNK);
+        buf.reserve(if buf.len() < CHUNK { CHUNK } else { BIG_CHUNK });
         match self.stream.try_read_buf(buf) {
             Ok(0) => {
                 self.reading = false;

@@ -83,7 +83,7 @@ class Refusals(DaemonTest):
         for text, wanted in (
             ("workers = 0", "`workers` must be a whole number from 1 to 64, not 0"),
             ("max_calls = 30_721", "`max_calls` must be a whole number from 1 to 30720"),
-            ('drain_timeout = "soon"', '`drain_timeout` must be a time such as "250ms"'),
+            ('drain_timeout = "soon"', '`drain_timeout` must be a duration such as "250ms"'),
             ('on_disconnect = "ignore"', '`on_disconnect` must be "cancel" or "finish", not "ignore"'),
         ):
             places, file = self.write(text)
@@ -101,8 +101,8 @@ class Refusals(DaemonTest):
     def test_flags_and_variables(self) -> None:
         places = self.places()
         self.assertIn("--workers: must be a whole number", self.refused(places, "--workers", "0"))
-        self.assertIn("--grace: must be a time", self.refused(places, "--grace", "long"))
-        self.assertIn("--log: must be error, warn", self.refused(places, "--log", "very=loud=indeed"))
+        self.assertIn("--grace: must be a duration", self.refused(places, "--grace", "long"))
+        self.assertIn("--log: must be a log level", self.refused(places, "--log", "very=loud=indeed"))
         said = self.refused(places, env={"BASKD_MAX_REQUEST": "1"})
         self.assertIn("$BASKD_MAX_REQUEST: `max_request` must be a number of bytes", said)
 

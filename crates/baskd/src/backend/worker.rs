@@ -202,7 +202,8 @@ impl Worker {
 
     /// Reads a chunk, and handles the lines it ends.
     fn receive(&mut self) -> io::Result<()> {
-        self.inbox.reserve(if self.inbox.len() < CHUNK { CHUNK } else { BIG_CHUNK });
+        self.inbox
+            .reserve(if self.inbox.len() < CHUNK { CHUNK } else { BIG_CHUNK });
         match self.wire_out.try_read_buf(&mut self.inbox) {
             Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
             Ok(read) => {

@@ -146,7 +146,7 @@ pub(crate) const SETTINGS: &[Setting] = &[
     Setting {
         name: "log",
         kind: Kind::Text {
-            wanted: "error, warn, info, debug, trace, or a filter such as info,python=warn",
+            wanted: "a log level (error, warn, info, debug, trace) or a filter such as info,python=warn",
             set: |settings, text, _| {
                 EnvFilter::builder().parse(text).ok()?;
                 text.clone_into(&mut settings.log);
@@ -283,7 +283,7 @@ impl Time {
                 duration_text(self.from)
             };
             value.refuse(&format!(
-                "a time such as \"250ms\", \"30s\", \"5m\" or a number of seconds, from {from} to a year"
+                "a duration such as \"250ms\", \"30s\", \"5m\" or a number of seconds, from {from} to a year"
             ))
         })
     }

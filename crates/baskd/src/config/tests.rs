@@ -123,7 +123,7 @@ fn a_wrong_value_is_refused_with_what_it_must_be() {
     );
     assert_eq!(
         refusal("\n\nstall_timeout = \"soon\""),
-        "3: `stall_timeout` must be a time such as \"250ms\", \"30s\", \"5m\" or a number of seconds, from 1ms to a year, \
+        "3: `stall_timeout` must be a duration such as \"250ms\", \"30s\", \"5m\" or a number of seconds, from 1ms to a year, \
          not \"soon\""
     );
     for wrong in [

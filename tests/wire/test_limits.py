@@ -61,12 +61,20 @@ class Messages(Limited):
             self.assertError(connection.error("big", [size]), -32008, limit=128 << 10)
         self.assertEqual(connection.call("pid"), pid)
 
-    def test_an_item(self) -> None:
+    def test_an_item_and_a_streams_end(self) -> None:
         connection = self.connect()
-        stream = connection.call("stream.call", {"method": "items", "params": {"n": 3, "size": 1 << 20}})
-        self.assertError(connection.event(stream)["result"]["error"], -32008, limit=128 << 10)
-        self.assertIn("error", connection.event(stream))
+        for size in ((128 << 10) + 1, 200 << 10, 1 << 20):  # In one read or several of the daemon's.
+            for method, params in (
+                ("items", {"n": 3, "size": size}),
+                ("sent", {"n": 3, "size": size}),
+                ("big", [size]),
+            ):
+                stream = connection.call("stream.call", {"method": method, "params": params})
+                self.assertError(connection.event(stream)["result"]["error"], -32008, limit=128 << 10)
+                self.assertIn("error", connection.event(stream))
         self.assertServed(connection)
+        stream = connection.call("stream.call", {"method": "big", "params": [100 << 10]})
+        self.assertEqual(len(connection.event(stream)["result"]["end"]), 100 << 10)
 
     def test_an_id(self) -> None:
         connection = self.connect()

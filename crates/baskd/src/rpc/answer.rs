@@ -8,9 +8,6 @@ use baskd_protocol::reply;
 
 use super::peer::Peer;
 
-/// A result of so many bytes is never one too many: a connection that does not read gets few of them.
-const SMALL: usize = 64 << 10;
-
 /// Consumed by answering. The peer counts those that are still owed.
 pub(crate) struct Answer {
     pub(crate) peer: Rc<Peer>,
@@ -126,15 +123,10 @@ impl Answer {
 
     /// `result` is JSON.
     pub(crate) fn result(self, result: &[u8]) {
-        let limit = self.peer.service.limits.max_response;
-        if result.len() > limit {
-            return self.error(&Error::response_too_large(limit));
+        match self.peer.has_room_for(result.len()) {
+            Ok(()) => self.send(result, reply::result),
+            Err(error) => self.error(&error),
         }
-        let limit = self.peer.service.limits.max_unread;
-        if result.len() > SMALL && self.peer.service.unread.get() + result.len() > limit {
-            return self.error(&Error::overloaded_unread(limit));
-        }
-        self.send(result, reply::result);
     }
 
     pub(crate) fn error(self, error: &Error) {

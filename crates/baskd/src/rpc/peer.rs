@@ -11,6 +11,8 @@ use super::hub::Lossy;
 use super::outbox::{HIGH, LOW, Outbox};
 use crate::backend::{CallId, WINDOW_ITEMS};
 
+/// A result of so many bytes is never one too many: a connection that does not read gets few of them.
+const SMALL: usize = 64 << 10;
 /// So many calls a connection may have, however many others have.
 const FEW_CALLS: usize = 16;
 
@@ -78,6 +80,18 @@ impl Peer {
         self.owed.set(self.owed.get() - 1);
         if self.owed.get() == 0 {
             self.outbox.wake();
+        }
+    }
+
+    /// Refuses a result that is too large, or one too many that nobody reads.
+    pub(crate) fn has_room_for(&self, bytes: usize) -> Result<(), Error> {
+        let limits = &self.service.limits;
+        if bytes > limits.max_response {
+            Err(Error::response_too_large(limits.max_response))
+        } else if bytes > SMALL && self.service.unread.get() + bytes > limits.max_unread {
+            Err(Error::overloaded_unread(limits.max_unread))
+        } else {
+            Ok(())
         }
     }
 

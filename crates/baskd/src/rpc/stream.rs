@@ -68,7 +68,10 @@ impl Sink for StreamCall {
             // It was never taken: the request itself is answered.
             (Some(answer), Outcome::Error(error)) => return answer.error_json(error),
             (Some(answer), Outcome::Result(result)) => return answer.result(result),
-            (None, Outcome::Result(result)) => self.event(&[b"{\"end\":", result, b"}"]),
+            (None, Outcome::Result(result)) => match self.peer.has_room_for(result.len()) {
+                Ok(()) => self.event(&[b"{\"end\":", result, b"}"]),
+                Err(error) => self.event(&[b"{\"error\":", &error.to_json(), b"}"]),
+            },
             (None, Outcome::Error(error)) => self.event(&[b"{\"error\":", error, b"}"]),
         }
         self.peer

@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from jsonrpcclient import Error, Ok, notification_json, parse_json, request_json
+from prometheus_client.parser import text_string_to_metric_families
 
 from support.case import DaemonTest
+from support.framings import HttpConnection
 
 HERE = Path(__file__).resolve().parent
 CALLED = 50
@@ -52,6 +54,51 @@ class Clients(DaemonTest):
         (said,) = self.script("web3")
         self.check(said)
 
+    def test_ws(self) -> None:
+        said, more = self.script("ws")
+        self.check(said)
+        self.assertTrue(more["items"] and all("item" in event for event in more["items"][:-1]))
+        self.assertIn("end", more["items"][-1])
+        self.assertEqual((more["pong"], more["code"]), ("are you there", 1000))
+
+    def test_vscode_jsonrpc(self) -> None:
+        said, more = self.script("vscode_jsonrpc")
+        self.check(said)
+        self.assertTrue(more["items"] and all("item" in event for event in more["items"][:-1]))
+        self.assertIn("end", more["items"][-1])
+
+    def test_prometheus(self) -> None:
+        """What its own library reads is what its server would."""
+        connection = HttpConnection(self.daemon.path)
+        self.addCleanup(connection.close)
+        connection.post({"jsonrpc": "2.0", "id": 1, "method": "increment", "params": {"by": 0}})
+        connection.post({"jsonrpc": "2.0", "id": 1, "method": "increment", "params": {"by": "x"}})
+        status, body = connection.ask("GET", "/metrics")
+        self.assertEqual(status, 200)
+        families = {family.name: family for family in text_string_to_metric_families(body.decode())}
+        for name, kind in {
+            "baskd_calls": "counter",
+            "baskd_errors": "counter",
+            "baskd_connections": "counter",
+            "baskd_connections_open": "gauge",
+            "baskd_call_duration_seconds": "histogram",
+            "baskd_build_info": "gauge",
+            "baskd_uptime_seconds": "gauge",
+            "baskd_restarts": "counter",
+            "baskd_worker_resident_memory_bytes": "gauge",
+            "process_start_time_seconds": "gauge",
+        }.items():
+            self.assertEqual(families[name].type, kind, name)
+            self.assertTrue(families[name].documentation, name)
+        for family in families.values():
+            self.assertRegex(family.name, r"^(baskd|process)_[a-z_]+$")
+            self.assertTrue(family.samples, family.name)
+        samples = families["baskd_call_duration_seconds"].samples
+        buckets = [s.value for s in samples if s.name.endswith("_bucket") and s.labels["method"] == "increment"]
+        self.assertEqual(buckets, sorted(buckets))
+        (count,) = [s.value for s in samples if s.name.endswith("_count") and s.labels["method"] == "increment"]
+        self.assertEqual(count, buckets[-1])
+
     def test_jsonrpcclient(self) -> None:
         """Makes and reads messages; the transport is its user's, here a plain socket, without newlines."""
         with socket.socket(socket.AF_UNIX) as plain, plain.makefile("rw") as file:
@@ -77,7 +124,7 @@ class Clients(DaemonTest):
             )
 
     def test_all_at_once(self) -> None:
-        names = ("jayson", "viem", "ethers", "web3")
+        names = ("jayson", "viem", "ethers", "web3", "ws", "vscode_jsonrpc")
         with ThreadPoolExecutor(len(names)) as pool:
             for said in pool.map(self.script, names):
                 # The counter is shared, so only what each alone decides is as before.

@@ -102,6 +102,7 @@ def wire(shell: Shell) -> None:
     tools.binary(shell)
     tools.program(shell, "socat", "socat")
     tools.program(shell, "tmux", "tmux")
+    tools.program(shell, "curl", "curl")
     shell.run(tools.python(shell).path, "-m", "unittest", "discover", "-s", "wire", "-t", ".", cwd=TESTS)
 
 
@@ -170,7 +171,11 @@ SUITES = (
     Suite("python-client", "the Python client, under every CPython found", python_client),
     Suite("shell-client", "the shell client, and shellcheck", shell_client),
     Suite("wire", "transcripts, framing, streams, cancelling, crashes, sockets: raw clients, real daemons", wire),
-    Suite("interop", "jayson, viem, ethers, web3 and jsonrpcclient, unmodified", interop),
+    Suite(
+        "interop",
+        "jayson, viem, ethers, web3, ws, vscode-jsonrpc, jsonrpcclient and Prometheus' parser, unmodified",
+        interop,
+    ),
     Suite("crash", "100 kills of Python under the load of four clients", crash),
     Suite("example", "the semantic_search example by itself", example),
     Suite("semantic", "this repository searched by meaning, from Node, the command line and socat at once", semantic),

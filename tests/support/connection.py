@@ -31,7 +31,7 @@ class Connection:
         self.socket = socket.socket(socket.AF_UNIX)
         self.socket.settimeout(seconds)
         try:
-            _connect(self.socket, str(path))
+            connect_to(self.socket, str(path))
         except OSError:
             self.socket.close()
             raise
@@ -159,7 +159,7 @@ def request(id: Any, method: str, params: Optional[Any] = None) -> dict[str, Any
     return message
 
 
-def _connect(connecting: socket.socket, path: str) -> None:
+def connect_to(connecting: socket.socket, path: str) -> None:
     if len(os.fsencode(path)) <= 107:
         connecting.connect(path)
         return

@@ -65,6 +65,11 @@ def wait_all_gone(mark: str, seconds: float = 10.0) -> None:
             wait_gone(pid, max(0.01, deadline - time.monotonic()))
 
 
+def resident_bytes(pid: int) -> int:
+    """What it has in memory now."""
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
 def command_of(pid: int) -> str:
     try:
         return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")

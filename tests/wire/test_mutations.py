@@ -8,9 +8,12 @@ from typing import Any
 
 from support.case import DaemonTest
 from support.connection import Connection, request
+from support.framings import BINARY, ContentLengthConnection, HttpConnection, WebSocketConnection, frame
 
 SEED = 4
 LINES = 4_000
+FRAMED = 1_000
+GARBLED = 300
 BITS = [
     '"',
     "\\",
@@ -122,3 +125,83 @@ class Mutations(DaemonTest):
         self.assertGreater(good, LINES // 10)
         self.assertLess(good, LINES * 9 // 10)
         self.assertEqual(connection.call("daemon.status")["restarts"], 0)
+
+
+def is_one_json(message: bytes) -> bool:
+    """Whether a message is one JSON object or array."""
+    text = message.strip(b" \t\r\n")
+    if not is_json(text) or not text:
+        return False
+    return DECODER.raw_decode(text.decode())[1] == len(text.decode())
+
+
+class InOtherFramings(DaemonTest):
+    """There a mistake ends with its message."""
+
+    controller = "spec.py"
+
+    def judge(self, message: bytes, replies: list[Any]) -> None:
+        flat = [one for reply in replies for one in (reply if isinstance(reply, list) else [reply])]
+        codes = {one["error"]["code"] for one in flat if "error" in one}
+        self.assertLessEqual(len(replies), 1, message)
+        self.assertEqual(-32700 not in codes, is_one_json(message), f"{message!r}: {replies}")
+        self.assertLessEqual(codes, {-32700, -32600, -32601, -32602, -32020}, f"{message!r}: {replies}")
+
+    def test_each_has_at_most_one_answer_and_the_next_is_served(self) -> None:
+        for framing in (ContentLengthConnection, WebSocketConnection):
+            chance = random.Random(SEED)
+            with framing(self.daemon.path) as connection:
+                for number in range(FRAMED):
+                    message = mutated(chance)
+                    enclosed = frame(message, BINARY) if framing is WebSocketConnection else connection.enclose(message)
+                    connection.write(enclosed + connection.enclose(json.dumps(request(f"#{number}", "get_data"))))
+                    replies: list[Any] = []
+                    while not isinstance(reply := connection.read(), dict) or reply["id"] != f"#{number}":
+                        replies.append(reply)
+                    self.judge(message, replies)
+
+    def test_each_post_too(self) -> None:
+        chance = random.Random(SEED)
+        connection = HttpConnection(self.daemon.path)
+        self.addCleanup(connection.close)
+        for _ in range(FRAMED):
+            message = mutated(chance)
+            status, body = connection.ask("POST", "/", message)
+            self.assertEqual(status, 200 if body else 204)
+            self.judge(message, [json.loads(body)] if body else [])
+
+
+class Garbled(DaemonTest):
+    """Envelopes that are broken: whatever comes of the connection, it ends, and the daemon goes on."""
+
+    controller = "spec.py"
+
+    def conversations(self) -> list[bytes]:
+        message = json.dumps(request(1, "get_data")).encode()
+        lsp = b"".join(b"Content-Length: %d\r\n\r\n" % len(message) + message for _ in range(3))
+        post = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(message) + message
+        chunked = b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n0\r\n\r\n" % (len(message), message)
+        upgrade = (
+            b"GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+            b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+        )
+        return [lsp, post + post, chunked + post, upgrade + frame(message) * 3 + frame(b"", 8)]
+
+    def test_they_harm_nobody(self) -> None:
+        chance = random.Random(SEED)
+        other = self.connect()
+        other.call("get_data")
+        for conversation in self.conversations():
+            for _ in range(GARBLED):
+                garbled = bytearray(conversation)
+                for _ in range(chance.choice([1, 1, 2, 5])):
+                    at = chance.randrange(len(garbled))
+                    piece = bytes(chance.randrange(256) for _ in range(chance.randrange(3)))
+                    garbled[at : at + chance.randrange(3)] = piece
+                with self.connect() as connection:
+                    connection.write(bytes(garbled))
+                    connection.half_close()
+                    while connection.socket.recv(1 << 16):
+                        pass
+            self.assertEqual(other.call("get_data"), ["hello", 5])
+        self.assertEqual(other.call("daemon.status")["restarts"], 0)

@@ -2,8 +2,8 @@
 //! together.
 
 pub mod backend;
+mod clock;
 pub mod config;
-mod drained;
 pub mod limits;
 pub mod logs;
 pub mod net;

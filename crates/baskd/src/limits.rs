@@ -35,6 +35,8 @@ pub struct Limits {
     /// Properties that are kept, and their bytes in all.
     pub max_properties: usize,
     pub max_properties_bytes: usize,
+    /// How long an HTTP connection may take to send its next request's headers, waiting included.
+    pub http_header_timeout: Duration,
     /// How long Python may take from its start to ready.
     pub startup_timeout: Duration,
     /// How long running calls may take to end at a restart.
@@ -66,6 +68,7 @@ impl Default for Limits {
             max_lossy: 16,
             max_properties: 1024,
             max_properties_bytes: 64 << 20,
+            http_header_timeout: Duration::from_secs(60),
             startup_timeout: Duration::from_secs(600),
             drain_timeout: Duration::from_secs(30),
             stall_timeout: Duration::from_secs(10),

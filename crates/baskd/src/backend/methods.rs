@@ -6,6 +6,7 @@ use std::rc::Rc;
 
 use baskd_protocol::error::Error;
 
+use super::metrics::MethodMetrics;
 use super::wire::{Method, Ready};
 
 pub struct Methods {
@@ -21,16 +22,30 @@ pub(crate) struct Known {
     /// Whether it may be run again after a crash.
     pub(crate) is_idempotent: bool,
     result_bytes: Cell<usize>,
+    pub(crate) metrics: Rc<MethodMetrics>,
 }
 
 impl Methods {
-    pub(crate) fn new(ready: Ready) -> Methods {
+    /// `before`: those of the process before this one, whose methods are counted on.
+    pub(crate) fn new(ready: Ready, before: Option<&Methods>) -> Methods {
+        let counted = |name: &str| before?.index.get(name).map(|known| known.metrics.clone());
+        let known = |method: &Method| Known::new(method, counted(&method.name).unwrap_or_default());
         let index = ready
             .methods
             .iter()
-            .map(|method| (method.name.clone(), Rc::new(Known::new(method))))
+            .map(|method| (method.name.clone(), Rc::new(known(method))))
             .collect();
         Methods { ready, index }
+    }
+
+    /// What is counted of each method, in the order in which the controller has them.
+    pub(crate) fn metrics(&self) -> impl Iterator<Item = (&str, &MethodMetrics)> {
+        let known = self
+            .ready
+            .methods
+            .iter()
+            .filter_map(|method| self.index.get(&method.name));
+        known.map(|known| (known.name.as_str(), &*known.metrics))
     }
 
     pub(crate) fn find(&self, name: &str) -> Result<Rc<Known>, Error> {
@@ -58,13 +73,14 @@ impl Methods {
 }
 
 impl Known {
-    fn new(method: &Method) -> Known {
+    fn new(method: &Method, metrics: Rc<MethodMetrics>) -> Known {
         Known {
             name: method.name.clone(),
             is_plain: method.kind == "plain",
             is_concurrent: method.concurrent,
             is_idempotent: method.idempotent,
             result_bytes: Cell::new(FIRST_RESULT),
+            metrics,
         }
     }
 
@@ -76,6 +92,7 @@ impl Known {
             is_concurrent: false,
             is_idempotent: false,
             result_bytes: Cell::new(FIRST_RESULT),
+            metrics: Rc::default(),
         }
     }
 

@@ -13,6 +13,7 @@ mod deadlines;
 mod journal;
 mod log_pipe;
 pub(crate) mod methods;
+pub(crate) mod metrics;
 mod orders;
 mod page;
 pub mod python;
@@ -43,9 +44,11 @@ pub use calls::MAX_WORKERS;
 pub(crate) use calls::WINDOW_ITEMS;
 pub use journal::Journal;
 pub use methods::nearest;
+pub use metrics::MethodMetrics;
 pub use orders::Asker;
 pub use spawn::allow_many_descriptors;
 pub use status::State;
+pub(crate) use status::resident_bytes;
 
 /// A call's id on the router's wire: its number, then its slot.
 pub type CallId = u64;
@@ -66,8 +69,8 @@ pub struct NewCall<'a> {
 /// buffer of its own, and asks nothing of the backend.
 pub trait Sink {
     /// The method exists, and the call waits its turn. Comes before everything else; not at all for a call that is
-    /// refused.
-    fn accepted(&mut self) {}
+    /// refused. `metrics`: where its end is to be counted.
+    fn accepted(&mut self, _metrics: &Rc<MethodMetrics>) {}
 
     /// A partial result.
     fn item(&mut self, item: Item<'_>) -> Taken;

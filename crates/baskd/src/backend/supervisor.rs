@@ -285,8 +285,9 @@ impl Supervisor {
         self.set(State::Ready, None);
         let missed = self.shared.journal.since(self.told_until);
         let known = self.shared.calls.borrow().methods.clone();
-        let methods = known.filter(|methods| methods.ready == ready).unwrap_or_else(|| {
-            let methods = Rc::new(Methods::new(ready));
+        let same = known.clone().filter(|methods| methods.ready == ready);
+        let methods = same.unwrap_or_else(|| {
+            let methods = Rc::new(Methods::new(ready, known.as_deref()));
             for warning in methods.unknown(self.shared.options.limits.timeouts.keys()) {
                 self.shared.logs.warn(&warning);
             }

@@ -27,7 +27,7 @@ use super::restart::Life;
 use super::spawn::{self, Guard, Process};
 use super::wire::{Failed, Line, Ready};
 use super::{Outcome, Shared};
-use crate::drained::Drained;
+use crate::clock;
 
 const CHUNK: usize = 64 << 10;
 /// In the middle of a large answer more is read at once: what the pipe holds.
@@ -209,8 +209,10 @@ impl Worker {
         match self.wire_out.try_read_buf(&mut self.inbox) {
             Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
             Ok(read) => {
+                clock::tick();
                 if read < CHUNK {
-                    self.wire_out.drained();
+                    // It is empty, and what comes later is a new edge for epoll: a read that fails is saved.
+                    let _: io::Result<()> = self.wire_out.try_io(|| Err(io::ErrorKind::WouldBlock.into()));
                 }
                 self.handle_lines();
             }

@@ -158,6 +158,9 @@ pub(crate) const SETTINGS: &[Setting] = &[
     time("startup_timeout", MOMENT, |settings| {
         &mut settings.limits.startup_timeout
     }),
+    time("http_header_timeout", MOMENT, |settings| {
+        &mut settings.limits.http_header_timeout
+    }),
     time("drain_timeout", Duration::ZERO, |settings| {
         &mut settings.limits.drain_timeout
     }),

@@ -3,6 +3,9 @@
 //! A task reads a chunk, has every whole message in it handled, and writes all that is ready at once. It stops reading
 //! from a peer that does not read its answers. A peer that only closed its writing half is still answered; one that is
 //! gone has its calls cancelled.
+//!
+//! A connection begins as one of plain JSON values, which is told by its first byte; other first bytes make it another
+//! ([`Framing`]). HTTP has the socket to itself, until it becomes a WebSocket or ends.
 
 use std::io;
 use std::rc::Rc;
@@ -13,11 +16,17 @@ use tokio::net::UnixStream;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+use super::content_length::ContentLength;
+use super::framing::{Framing, Then};
 use super::hangup::Hangup;
-use super::json_values::{JsonValues, Then};
-use crate::drained::Drained;
+use super::http;
+use super::json_values::JsonValues;
+use super::socket::Socket;
+use super::websocket::WebSocket;
+use crate::clock;
 use crate::rpc::Service;
 use crate::rpc::dispatch;
+use crate::rpc::metrics::Kind;
 use crate::rpc::peer::Peer;
 
 const CHUNK: usize = 64 << 10;
@@ -28,32 +37,40 @@ const LINGER: Duration = Duration::from_secs(5);
 
 /// Serves a connection to its end. `closing` is set once nothing more is answered.
 pub async fn serve(stream: UnixStream, service: Rc<Service>, closing: CancellationToken) {
+    let uid = stream.peer_cred().map_or(u32::MAX, |cred| cred.uid());
+    let Ok(socket) = Socket::new(stream) else { return };
     let limit = service.limits.max_connections;
     let refusal = (service.connections.get() >= limit).then(|| Error::too_many_connections(limit));
     let refused = refusal.is_some();
     let peer = Peer::new(&service, refused);
     let mut connection = Connection {
-        values: JsonValues::new(&peer, refusal),
-        stream,
+        framing: Framing::Json(JsonValues::new(&peer, refusal)),
+        stream: Rc::new(socket),
         peer: peer.clone(),
         closing,
         writing: Vec::new(),
         written: 0,
         reading: true,
         is_refused: false,
+        turn: None,
     };
     // However it ends, and also if this task is dropped.
     let gone = Gone(peer);
-    if let Err(uid) = connection.check_peer() {
+    if !is_allowed(uid) {
         dispatch::refuse(&connection.peer, &Error::forbidden(uid));
         connection.end_reading();
-        let _ = timeout(LINGER, connection.run()).await;
+        let _ = timeout(LINGER, connection.live()).await;
     } else if refused {
-        let _ = timeout(LINGER, connection.run()).await;
-    } else if let Err(error) = connection.run().await {
+        let _ = timeout(LINGER, connection.live()).await;
+    } else if let Err(error) = connection.live().await {
         tracing::debug!(%error, "connection lost");
     }
     drop(gone);
+}
+
+/// The peer must be the daemon's own user, or root.
+fn is_allowed(uid: u32) -> bool {
+    uid == 0 || uid == rustix::process::geteuid().as_raw()
 }
 
 struct Gone(Rc<Peer>);
@@ -65,36 +82,66 @@ impl Drop for Gone {
 }
 
 struct Connection {
-    stream: UnixStream,
+    stream: Rc<Socket>,
     peer: Rc<Peer>,
-    values: JsonValues,
+    framing: Framing,
     closing: CancellationToken,
     writing: Vec<u8>,
     written: usize,
     reading: bool,
     /// It is the daemon that ends the connection, though the peer may still be sending.
     is_refused: bool,
+    /// What ends the loop before all is answered.
+    turn: Option<Turn>,
+}
+
+enum Turn {
+    /// The bytes read are HTTP; with a refusal, if the connection is one too many.
+    Http(Vec<u8>, Option<Error>),
+    /// The peer has said that it leaves.
+    Leaves,
 }
 
 impl Connection {
-    /// The peer must be the daemon's own user, or root.
-    fn check_peer(&self) -> Result<(), u32> {
-        let own = rustix::process::geteuid().as_raw();
-        match self.stream.peer_cred() {
-            Ok(cred) if cred.uid() == own || cred.uid() == 0 => Ok(()),
-            Ok(cred) => Err(cred.uid()),
-            Err(_) => Err(u32::MAX),
+    /// From its first byte to its end, whatever it turns out to be.
+    async fn live(&mut self) -> io::Result<()> {
+        match self.run().await? {
+            None => Ok(()),
+            Some(Turn::Leaves) => timeout(LINGER, self.leave()).await?,
+            Some(Turn::Http(read, refusal)) => {
+                match http::serve(&self.stream, read, &self.peer, refusal, &self.closing).await {
+                    Ok(Some(read)) => self.websocket(read).await,
+                    Ok(None) if self.closing.is_cancelled() => Ok(()),
+                    // What it has sent may be more than was read: it is to have its answer nevertheless.
+                    ended => timeout(LINGER, self.let_go()).await?.and(ended.map(drop)),
+                }
+            }
         }
     }
 
-    async fn run(&mut self) -> io::Result<()> {
+    /// The connection has been upgraded; `read` came after that.
+    async fn websocket(&mut self, read: Vec<u8>) -> io::Result<()> {
+        self.framing = Framing::WebSocket(Box::new(WebSocket::new(&self.peer, read)));
+        self.reading = true;
+        self.handle();
+        match self.run().await? {
+            Some(_) => timeout(LINGER, self.leave()).await?,
+            None => Ok(()),
+        }
+    }
+
+    /// Returns when all is answered that will be asked, or the connection takes another turn.
+    async fn run(&mut self) -> io::Result<Option<Turn>> {
         let mut hangup = None;
         // Whether the peer may still want what it did not ask to be answered: subscriptions.
         let mut may_listen = self.reading;
         loop {
+            if let Some(turn) = self.turn.take() {
+                return Ok(Some(turn));
+            }
             self.write()?;
             let unwritten = self.written < self.writing.len();
-            if self.values.has_more() && !self.peer.is_stalled() {
+            if self.framing.has_more() && !self.is_stalled() {
                 self.handle();
                 may_listen &= self.reading;
                 continue;
@@ -105,18 +152,20 @@ impl Connection {
             } else {
                 self.peer.is_answered()
             };
-            if !self.reading && !self.values.has_more() && answered && !unwritten && self.peer.outbox.is_empty() {
-                return if self.is_refused {
-                    timeout(LINGER, self.let_go()).await?
-                } else {
-                    Ok(())
-                };
+            if !self.reading && !self.framing.has_more() && answered && !unwritten && self.peer.outbox.is_empty() {
+                if self.framing.say_goodbye(closing) {
+                    continue;
+                }
+                if self.is_refused {
+                    timeout(LINGER, self.let_go()).await??;
+                }
+                return Ok(None);
             }
             if !self.reading && hangup.is_none() {
-                hangup = Some(Hangup::of(&self.stream)?);
+                hangup = Some(Hangup::of(&*self.stream)?);
             }
             tokio::select! {
-                ready = self.stream.readable(), if self.reading && !self.peer.is_stalled() => {
+                ready = self.stream.readable(), if self.reading && !self.is_stalled() => {
                     ready?;
                     if self.read()? >= CHUNK {
                         // There is most likely more, and others may be waiting: they come between.
@@ -131,17 +180,23 @@ impl Connection {
         }
     }
 
+    /// Whether nothing more is to be read now: what it is owed does not leave.
+    fn is_stalled(&self) -> bool {
+        self.peer.is_stalled() || self.framing.is_full()
+    }
+
     /// Reads a chunk, and handles what is whole. Returns how many bytes came.
     fn read(&mut self) -> io::Result<usize> {
-        let buf = &mut self.values.buf;
+        let buf = self.framing.buf();
         buf.reserve(if buf.len() < CHUNK { CHUNK } else { BIG_CHUNK });
         match self.stream.try_read_buf(buf) {
             Ok(0) => {
                 self.reading = false;
-                self.values.end(&self.peer);
+                self.framing.end(&self.peer);
                 Ok(0)
             }
             Ok(read) => {
+                clock::tick();
                 if read < CHUNK {
                     self.stream.drained();
                 }
@@ -154,9 +209,32 @@ impl Connection {
     }
 
     fn handle(&mut self) {
-        if self.values.handle(&self.peer) == Then::Close {
-            self.values.end(&self.peer);
-            self.end_reading();
+        match self.framing.handle(&self.peer) {
+            Then::GoOn => {}
+            Then::Close => {
+                self.framing.end(&self.peer);
+                self.end_reading();
+            }
+            Then::Gone => {
+                // It wants no answers any more, whether it takes leave or not.
+                self.peer.gone();
+                self.turn = Some(Turn::Leaves);
+            }
+            Then::Another(kind) => self.become_another(kind),
+        }
+    }
+
+    fn become_another(&mut self, kind: Kind) {
+        let Framing::Json(values) = &mut self.framing else {
+            return;
+        };
+        let (read, refusal) = values.give_up();
+        self.peer.service.metrics.connection(kind);
+        if kind == Kind::Http {
+            self.turn = Some(Turn::Http(read, refusal));
+        } else {
+            self.framing = Framing::ContentLength(ContentLength::new(&self.peer, read, refusal));
+            self.handle();
         }
     }
 
@@ -165,10 +243,21 @@ impl Connection {
         self.is_refused = true;
     }
 
+    /// Writes what is left for a peer that leaves, and lets it go.
+    async fn leave(&mut self) -> io::Result<()> {
+        loop {
+            self.write()?;
+            if self.written == self.writing.len() {
+                return self.let_go().await;
+            }
+            self.stream.writable().await?;
+        }
+    }
+
     /// Ends a connection so that its peer reads the last line and then the end: to close it with something unread in it
     /// would be a reset.
     async fn let_go(&self) -> io::Result<()> {
-        rustix::net::shutdown(&self.stream, rustix::net::Shutdown::Write)?;
+        rustix::net::shutdown(&*self.stream, rustix::net::Shutdown::Write)?;
         let mut unwanted = [0; 4096];
         loop {
             self.stream.readable().await?;
@@ -187,7 +276,7 @@ impl Connection {
                 self.writing.clear();
                 self.writing.shrink_to(CHUNK * 4);
                 self.written = 0;
-                self.peer.outbox.take(&mut self.writing);
+                self.framing.take(&self.peer.outbox, &mut self.writing);
                 if self.writing.is_empty() {
                     break;
                 }

@@ -5,11 +5,14 @@
 use std::rc::Rc;
 
 use baskd_protocol::error::Error;
-use baskd_protocol::request::is_id;
 use baskd_protocol::scan::{Scan, Scanner};
 
+pub use super::framing::Then;
+use super::framing::{First, first};
+use super::message::{self, SMALL, show};
 use crate::rpc::Service;
 use crate::rpc::dispatch;
+use crate::rpc::metrics::Kind;
 use crate::rpc::peer::Peer;
 
 /// A buffer that grew beyond this for one large message is given back.
@@ -21,7 +24,7 @@ pub struct JsonValues {
     at: usize,
     scanner: Scanner,
     state: State,
-    /// No value was met yet: a byte that can't begin one tells another framing.
+    /// No value was met yet: bytes that can't begin one tell another framing.
     is_first: bool,
     /// The answer to the first request of a connection too many.
     refusal: Option<Error>,
@@ -31,9 +34,6 @@ pub struct JsonValues {
     counted: usize,
 }
 
-/// A half message of so many bytes is not worth counting.
-const SMALL: usize = 256 << 10;
-
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum State {
     Between,
@@ -42,14 +42,6 @@ enum State {
     SkippingValue,
     /// What follows a parse error.
     SkippingLine,
-}
-
-/// Whether the connection goes on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Then {
-    GoOn,
-    /// Once the outbox is written.
-    Close,
 }
 
 impl JsonValues {
@@ -67,6 +59,12 @@ impl JsonValues {
             service: peer.service.clone(),
             counted: 0,
         }
+    }
+
+    /// What was read, and the refusal, for another framing.
+    pub(crate) fn give_up(&mut self) -> (Vec<u8>, Option<Error>) {
+        self.buf.drain(..std::mem::take(&mut self.at));
+        (std::mem::take(&mut self.buf), self.refusal.take())
     }
 
     /// Whether [`JsonValues::handle`] has stopped because the peer was stalled.
@@ -92,7 +90,7 @@ impl JsonValues {
             };
             match more {
                 Some(Then::GoOn) => {}
-                Some(Then::Close) => return Then::Close,
+                Some(then) => return then,
                 None => {
                     self.buf.drain(..self.at);
                     self.at = 0;
@@ -105,7 +103,9 @@ impl JsonValues {
 
     /// The peer sends nothing more.
     pub fn end(&mut self, peer: &Peer) {
-        if self.state == State::Inside {
+        // The first bytes of a framing that was never told.
+        let is_partial = self.is_first && self.state == State::Between && self.at < self.buf.len();
+        if self.state == State::Inside || is_partial {
             dispatch::refuse(peer, &Error::parse("the last message is not complete"));
         }
         self.uncount();
@@ -128,9 +128,19 @@ impl JsonValues {
         self.at += spaces;
         let byte = self.buf[self.at];
         if matches!(byte, b'{' | b'[') {
+            if std::mem::take(&mut self.is_first) {
+                peer.service.metrics.connection(Kind::Json);
+            }
             self.scanner.reset();
             self.state = State::Inside;
             return Some(Then::GoOn);
+        }
+        if self.is_first {
+            match first(&self.buf[self.at..]) {
+                First::Unknown => return None,
+                First::Is(kind) => return Some(Then::Another(kind)),
+                First::Nothing => {}
+            }
         }
         dispatch::refuse(
             peer,
@@ -143,7 +153,6 @@ impl JsonValues {
     fn inside(&mut self, peer: &Rc<Peer>) -> Option<Then> {
         let limits = &peer.service.limits;
         let value = &self.buf[self.at..];
-        self.is_first = false;
         match self.scanner.scan(value) {
             Scan::Incomplete if value.len() <= limits.max_request => {
                 // A little of each connection is counted by their number.
@@ -186,10 +195,7 @@ impl JsonValues {
                 self.state = State::SkippingLine;
             }
             Scan::TooDeep(at) => {
-                dispatch::refuse(
-                    peer,
-                    &Error::invalid_request(format!("it is nested deeper than {} levels", limits.max_nesting)),
-                );
+                dispatch::refuse(peer, &message::too_deep(peer));
                 self.at += at;
                 self.state = State::SkippingLine;
             }
@@ -208,15 +214,12 @@ impl JsonValues {
     }
 
     fn dispatch(&self, peer: &Rc<Peer>, end: usize) {
-        let Ok(text) = std::str::from_utf8(&self.buf[self.at..self.at + end]) else {
-            return dispatch::refuse(peer, &Error::parse("the message is not UTF-8"));
-        };
         if let Some(refusal) = &self.refusal {
-            dispatch::refuse_as(peer, self.id(), refusal);
-        } else if text.starts_with('{') {
-            dispatch::object(peer, text, self.scanner.members());
-        } else {
-            dispatch::batch(peer, text, self.scanner.entries(), self.scanner.entry_count());
+            return dispatch::refuse_as(peer, self.id(), refusal);
+        }
+        let value = &self.buf[self.at..self.at + end];
+        if let Err(error) = message::dispatch(peer, &self.scanner, value) {
+            dispatch::refuse(peer, &error);
         }
     }
 
@@ -230,9 +233,7 @@ impl JsonValues {
 
     /// The id of the message under way, as far as it was read.
     fn id(&self) -> &str {
-        let span = self.scanner.members().id.clone();
-        let text = span.and_then(|span| std::str::from_utf8(&self.buf[self.at..][span]).ok());
-        text.filter(|text| is_id(text)).unwrap_or("null")
+        message::id(&self.scanner, &self.buf[self.at..])
     }
 
     fn skip_value(&mut self) -> Option<Then> {
@@ -272,13 +273,5 @@ impl JsonValues {
 impl Drop for JsonValues {
     fn drop(&mut self) {
         self.uncount();
-    }
-}
-
-fn show(byte: u8) -> String {
-    match byte {
-        b'\n' => "a newline".to_owned(),
-        0x21..=0x7e => format!("`{}`", byte as char),
-        _ => format!("the byte 0x{byte:02x}"),
     }
 }

@@ -1,7 +1,15 @@
-//! Sockets: [`listen`] makes the path safely, [`connection`] moves bytes, [`json_values`] finds the messages in them.
-//! Knows nothing of Python.
+//! Sockets: [`listen`] makes the path safely, [`connection`] moves bytes, a [`framing`] finds the messages in them:
+//! [`json_values`], [`content_length`], [`websocket`]; [`http`] and its [`pages`] have hyper's loop. Knows nothing of
+//! Python.
 
 pub mod connection;
+mod content_length;
+mod framing;
 mod hangup;
+mod http;
 pub mod json_values;
 pub mod listen;
+mod message;
+mod pages;
+mod socket;
+mod websocket;

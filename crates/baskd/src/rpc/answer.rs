@@ -69,6 +69,7 @@ impl Batch {
             service.keep(std::mem::take(&mut parts.bytes), 0);
             if parts.too_large {
                 let error = Error::batch_response_too_large(limit).to_json();
+                service.metrics.error(&error);
                 peer.outbox.push(|out| {
                     reply::error(out, "null", &error);
                     out.push(b'\n');
@@ -135,6 +136,9 @@ impl Answer {
 
     /// `error` is a whole error object.
     pub(crate) fn error_json(self, error: &[u8]) {
+        if self.id.is_some() {
+            self.peer.service.metrics.error(error);
+        }
         self.send(error, reply::error);
     }
 

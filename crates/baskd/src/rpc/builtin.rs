@@ -58,10 +58,15 @@ fn no_params(params: Option<&str>) -> Result<(), Error> {
 }
 
 /// A subscription's answer must come before its items, and a batch's answers come last.
-fn can_subscribe(answer: &Answer, method: &str) -> Result<(), Error> {
+pub(crate) fn can_subscribe(answer: &Answer, method: &str) -> Result<(), Error> {
     if answer.id().is_none() {
         // Nobody could be told the subscription. Nor will anybody read this.
         return Err(Error::invalid_request(format!("`{method}` can't be a notification")));
+    }
+    if !answer.peer.takes_events.get() {
+        return Err(Error::invalid_request(format!(
+            "`{method}` can't be asked for by POST, which has one answer: use a WebSocket, or plain JSON on the socket"
+        )));
     }
     if answer.is_in_batch() {
         Err(Error::invalid_request(format!("`{method}` can't be part of a batch")))

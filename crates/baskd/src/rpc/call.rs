@@ -1,22 +1,33 @@
 //! A plain call: its result is its answer, and what it sends meanwhile are messages.
 
+use std::rc::Rc;
+
 use super::OnDisconnect;
 use super::answer::Answer;
 use super::hub::push_message;
-use crate::backend::{Item, Outcome, Sink, Taken};
+use super::metrics::Timing;
+use crate::backend::{Item, MethodMetrics, Outcome, Sink, Taken};
 
 pub(crate) struct PlainCall {
     answer: Answer,
+    timing: Timing,
 }
 
 impl PlainCall {
     pub(crate) fn new(answer: Answer) -> PlainCall {
         answer.peer.call_begins();
-        PlainCall { answer }
+        PlainCall {
+            answer,
+            timing: Timing::start(),
+        }
     }
 }
 
 impl Sink for PlainCall {
+    fn accepted(&mut self, metrics: &Rc<MethodMetrics>) {
+        self.timing.accepted(metrics);
+    }
+
     fn item(&mut self, item: Item<'_>) -> Taken {
         let peer = &self.answer.peer;
         peer.service.hub.message(&item);
@@ -38,6 +49,7 @@ impl Sink for PlainCall {
     }
 
     fn end(self: Box<Self>, outcome: Outcome<'_>) {
+        self.timing.ended(&outcome);
         self.answer.peer.call_ends();
         match outcome {
             Outcome::Result(result) => self.answer.result(result),

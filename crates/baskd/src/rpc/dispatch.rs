@@ -78,8 +78,10 @@ pub fn refuse(peer: &Peer, error: &Error) {
 
 /// Answers a message of which no more than the id is known.
 pub fn refuse_as(peer: &Peer, id: &str, error: &Error) {
+    let error = error.to_json();
+    peer.service.metrics.error(&error);
     peer.outbox.push(|out| {
-        reply::error(out, id, &error.to_json());
+        reply::error(out, id, &error);
         out.push(b'\n');
     });
 }
@@ -130,12 +132,8 @@ fn rpc_call(peer: &Peer, params: Option<&str>, answer: Answer) {
 
 /// `stream.call {method, params?, timeout_ms?, window?}`
 fn stream_call(peer: &Rc<Peer>, params: Option<&str>, answer: Answer) {
-    if answer.is_in_batch() {
-        return answer.error(&Error::invalid_request("`stream.call` can't be part of a batch"));
-    }
-    if answer.id().is_none() {
-        // Nobody could be told the subscription.
-        return;
+    if let Err(error) = builtin::can_subscribe(&answer, "stream.call") {
+        return answer.error(&error);
     }
     let read = || {
         let params = Params::read(params, &["method", "params", "timeout_ms", "window"])?;

@@ -5,6 +5,7 @@
 //! - [`answer`] is the duty to answer one request, alone or within a batch.
 //! - [`call`] and [`stream`] are the two ways in which a call's results come back.
 //! - [`hub`] is where messages and log lines go to those who subscribed.
+//! - [`metrics`] is what is counted, [`ready`] whether Python answers.
 //! - [`builtin`] are the daemon's own methods, [`discover`] the OpenRPC document.
 //!
 //! This layer knows no sockets: a test drives a [`peer::Peer`] without any.
@@ -15,9 +16,11 @@ pub(crate) mod call;
 pub(crate) mod discover;
 pub mod dispatch;
 pub(crate) mod hub;
+pub(crate) mod metrics;
 pub mod outbox;
 pub(crate) mod params;
 pub mod peer;
+pub(crate) mod ready;
 pub(crate) mod stream;
 
 use std::cell::Cell;
@@ -31,6 +34,7 @@ use crate::backend::Backend;
 use crate::limits::Limits;
 use crate::logs::Logs;
 use hub::Hub;
+use metrics::Metrics;
 
 /// What all connections share.
 pub struct Service {
@@ -39,6 +43,7 @@ pub struct Service {
     pub(crate) on_disconnect: OnDisconnect,
     pub(crate) logs: Rc<Logs>,
     pub(crate) hub: Rc<Hub>,
+    pub(crate) metrics: Metrics,
     /// What `daemon.status` says of the daemon itself.
     pub(crate) about: About,
     pub(crate) connections: Cell<usize>,
@@ -83,6 +88,7 @@ impl Service {
             on_disconnect,
             logs,
             hub,
+            metrics: Metrics::default(),
             about,
             connections: Cell::new(0),
             pending: Cell::new(0),

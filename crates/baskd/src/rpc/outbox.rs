@@ -58,7 +58,8 @@ impl Outbox {
     pub fn take(&self, into: &mut Vec<u8>) {
         debug_assert!(into.is_empty());
         std::mem::swap(&mut *self.lines.borrow_mut(), into);
-        self.taken.set(into.len());
+        let before = self.taken.replace(into.len());
+        self.total.set(self.total.get() - before);
     }
 
     /// So much of what was taken is not yet written.

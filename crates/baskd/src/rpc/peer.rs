@@ -24,6 +24,8 @@ pub struct Peer {
     pub(crate) id: u64,
     /// What it adds to the number of connections.
     counts: usize,
+    /// Whether it can be told what is no answer. Not by a POST.
+    pub(crate) takes_events: Cell<bool>,
     pub outbox: Outbox,
     /// Requests and streams that have not had their last line.
     owed: Cell<usize>,
@@ -61,6 +63,7 @@ impl Peer {
             service: service.clone(),
             id: service.next_id(),
             counts,
+            takes_events: Cell::new(true),
             outbox: Outbox::new(service.unread.clone()),
             owed: Cell::new(0),
             calls: Cell::new(0),

@@ -6,8 +6,9 @@ use baskd_protocol::reply;
 
 use super::OnDisconnect;
 use super::answer::Answer;
+use super::metrics::Timing;
 use super::peer::{Peer, Stream};
-use crate::backend::{Item, Outcome, Sink, Taken};
+use crate::backend::{Item, MethodMetrics, Outcome, Sink, Taken};
 
 const NOTIFICATION: &str = "stream.item";
 
@@ -18,6 +19,7 @@ pub(crate) struct StreamCall {
     answer: Option<Answer>,
     /// The client's id, by which it may cancel.
     id: Option<Box<str>>,
+    timing: Timing,
 }
 
 impl StreamCall {
@@ -32,6 +34,7 @@ impl StreamCall {
             subscription,
             id: answer.id().map(Into::into),
             answer: Some(answer),
+            timing: Timing::start(),
         }
     }
 
@@ -40,10 +43,16 @@ impl StreamCall {
             .outbox
             .push(|out| reply::event(out, NOTIFICATION, self.subscription, parts));
     }
+
+    fn error(&self, error: &[u8]) {
+        self.peer.service.metrics.error(error);
+        self.event(&[b"{\"error\":", error, b"}"]);
+    }
 }
 
 impl Sink for StreamCall {
-    fn accepted(&mut self) {
+    fn accepted(&mut self, metrics: &Rc<MethodMetrics>) {
+        self.timing.accepted(metrics);
         if let Some(answer) = self.answer.take() {
             // Its last event is owed from now on.
             self.peer.owe();
@@ -64,15 +73,16 @@ impl Sink for StreamCall {
     fn end(mut self: Box<Self>, outcome: Outcome<'_>) {
         self.peer.call_ends();
         self.peer.streams.borrow_mut().remove(&self.subscription);
+        self.timing.ended(&outcome);
         match (self.answer.take(), outcome) {
             // It was never taken: the request itself is answered.
             (Some(answer), Outcome::Error(error)) => return answer.error_json(error),
             (Some(answer), Outcome::Result(result)) => return answer.result(result),
             (None, Outcome::Result(result)) => match self.peer.has_room_for(result.len()) {
                 Ok(()) => self.event(&[b"{\"end\":", result, b"}"]),
-                Err(error) => self.event(&[b"{\"error\":", &error.to_json(), b"}"]),
+                Err(error) => self.error(&error.to_json()),
             },
-            (None, Outcome::Error(error)) => self.event(&[b"{\"error\":", error, b"}"]),
+            (None, Outcome::Error(error)) => self.error(error),
         }
         self.peer
             .outbox

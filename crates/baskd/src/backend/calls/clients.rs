@@ -35,8 +35,8 @@ impl Calls {
         let mut sink = new.sink;
         let known = known.and_then(Result::ok);
         let accepted = known.is_some();
-        if accepted {
-            sink.accepted();
+        if let Some(known) = &known {
+            sink.accepted(&known.metrics);
         }
         let property = property.ok().flatten();
         if let Some(property) = &property {

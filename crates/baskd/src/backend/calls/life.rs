@@ -79,7 +79,7 @@ impl Calls {
                     if !std::mem::replace(&mut call.accepted, true)
                         && let Some(sink) = &mut call.sink
                     {
-                        sink.accepted();
+                        sink.accepted(&call.method.metrics);
                     }
                 }
                 Err(error) => {

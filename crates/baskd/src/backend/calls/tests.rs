@@ -1,5 +1,5 @@
 use super::super::page::Page;
-use super::super::{Item, NewCall, Outcome, Taken};
+use super::super::{Item, MethodMetrics, NewCall, Outcome, Taken};
 use super::seat::AHEAD;
 use super::*;
 use baskd_protocol::error::CancelledBy;
@@ -15,7 +15,7 @@ struct Recorder {
 }
 
 impl Sink for Recorder {
-    fn accepted(&mut self) {
+    fn accepted(&mut self, _: &Rc<MethodMetrics>) {
         self.seen.borrow_mut().push(format!("{} accepted", self.tag));
     }
 
@@ -107,7 +107,7 @@ impl Table {
         let ready = json!({
             "protocol": 1, "version": "0", "python": "3", "codec": "json", "controller": "C", "methods": methods,
         });
-        let methods = Rc::new(Methods::new(serde_json::from_value(ready).unwrap()));
+        let methods = Rc::new(Methods::new(serde_json::from_value(ready).unwrap(), None));
         let missed = missed.iter().map(|params| (*params).to_owned()).collect();
         self.calls.ready(seat, methods, missed);
     }

@@ -59,12 +59,24 @@ class _Builder:
 
     def binder(self) -> Binder:
         by_name, by_position = self.by_name(), self.by_position()
+        # For what most calls are, params by name that are all right, one loop tells so.
+        known: dict[str, Any] = dict.fromkeys(self.names)
+        known.update(self.checks)
+        required = frozenset(self.required)
+        simple = not self.positional_only
 
         def bind(params: Any) -> Arguments:
+            if type(params) is dict:
+                if simple:
+                    for name, value in params.items():
+                        fits = known.get(name, ())
+                        if fits is not None and type(value) not in fits:
+                            return by_name(params)
+                    if not required or required <= params.keys():
+                        return (), params
+                return by_name(params)
             if params is None:
                 return by_name({})
-            if type(params) is dict:
-                return by_name(params)
             if type(params) is list:
                 return by_position(params)
             raise BadParams("Params are an object or an array.", "params", ["object", "array"], _json_name(params))

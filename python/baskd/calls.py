@@ -17,12 +17,27 @@ Window = Sequence[int]
 class Call:
     """One such call. `items` and `bytes` are its credit; whoever changes them holds the credit's lock."""
 
-    __slots__ = ("begin", "begun", "bytes", "generator", "held", "ident", "items", "last", "method", "more", "task")
+    __slots__ = (
+        "begin",
+        "begun",
+        "bytes",
+        "generator",
+        "held",
+        "ident",
+        "items",
+        "last",
+        "method",
+        "more",
+        "task",
+        "tokens",
+    )
 
     def __init__(self, ident: int, method: Optional[Method], window: Window) -> None:
         self.ident = ident
         self.method = method
         self.items, self.bytes = window
+        #: A part of `items` that a generator's turn has taken: an entry each. `pop` is atomic, and needs no lock.
+        self.tokens: list[None] = []
         #: When it sent its last item, by perf_counter().
         self.last = 0.0
         #: Whether its user code has started.

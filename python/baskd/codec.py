@@ -99,9 +99,23 @@ def _decode_lines(lines: bytes) -> list[Any]:
 _NEWLINE = "\n"
 
 
+# Dicts up to this size are looked at in place.
+_FEW = 6
+
+
 def _if_plain(fast: Encode) -> Encode:
     def encode(value: Any) -> bytes:
-        if type(value) in ATOMS or is_plain(value):
+        kind = type(value)
+        if kind is dict and len(value) <= _FEW:  # `is_plain`, for what most values are, without a call.
+            for key, item in value.items():
+                if type(item) not in ATOMS or type(key) is not str:
+                    plain = is_plain(value)
+                    break
+            else:
+                plain = True
+        else:
+            plain = kind in ATOMS or is_plain(value)
+        if plain:
             try:
                 return fast(value)
             except Exception:
@@ -111,14 +125,11 @@ def _if_plain(fast: Encode) -> Encode:
     return encode
 
 
-# Dicts up to this size are looked at in place.
-_FEW = 6
-
-
 def _result_if_plain(fast: Encode, encode: Encode) -> Callable[[int, Any], bytes]:
+    # The same once more: here, each microsecond is a good part of what a call costs.
     def result(ident: int, value: Any) -> bytes:
         kind = type(value)
-        if kind is dict and len(value) <= _FEW:  # `is_plain`, for what most results are, without a call.
+        if kind is dict and len(value) <= _FEW:
             for key, item in value.items():
                 if type(item) not in ATOMS or type(key) is not str:
                     plain = is_plain(value)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 # A generator's turn ends after this long, in seconds, or after FULL items.
 _TURN = 1e-3
+_GROUP = 4
 
 
 class Generators:
@@ -48,7 +49,8 @@ class Generators:
     def _steps(self, call: Call, most: int) -> None:
         """Takes so many steps at most, as long as there is credit, in one turn."""
         router = self._router
-        ident, outbox, encode, lock = call.ident, router.outbox, router.encode, router.sending.lock
+        ident, encode, lock = call.ident, router.encode, router.sending.lock
+        outbox, out = router.outbox, router.outbox.lines
         head, tail = router.dialect.item_frame(ident)
         if call.begun:
             step = call.generator.__next__
@@ -58,6 +60,12 @@ class Generators:
         else:
             step = partial(self._first, call)
         outbox.soon()  # Once is enough: a step for which the flusher would fall asleep is the turn's last.
+        with lock:
+            tokens, bytes_left = call.tokens, call.bytes
+            tokens += [None] * max(0, min(most, call.items))
+            call.items -= len(tokens)
+        size = 0
+        untimed = 1  # One that follows a slow step leaves at once; quick ones are timed a few together.
         last = call.last
         until = perf_counter() + _TURN
         router.current = call
@@ -75,25 +83,42 @@ class Generators:
                 except BaseException as problem:
                     router.finish(call, self._ended(call, problem))
                     return
-                with lock:
-                    if call.items <= 0 or call.bytes <= 0:
-                        call.held = line  # Parked until there is more.
-                        return
-                    call.items -= 1
-                    call.bytes -= len(line) + 1  # its newline
-                outbox.lines.append(line)
-                if ident == router.untold:
-                    router.untold = 0
+                try:
+                    if size < bytes_left:
+                        tokens.pop()
+                    else:
+                        call.held = line
+                        break
+                except IndexError:
+                    call.held = line
+                    break
+                size += len(line) + 1  # its newline
+                out.append(line)
+                untimed -= 1
+                if untimed:
+                    continue
                 now = perf_counter()
+                untimed = _GROUP
                 if now - last > SLOW:
                     outbox.flush()
                     now = perf_counter()
+                    untimed = 1
                 last = now
                 if now > until:
                     break
         finally:
-            call.last = last
             router.current = None
+            call.last = last
+            if size and ident == router.untold:
+                router.untold = 0
+            with lock:
+                call.items += len(tokens)
+                call.bytes -= size
+                tokens.clear()
+        if call.held is not None:  # It is parked until there is more, unless there is by now.
+            if not router.sending.offer(call, call.held):
+                return
+            call.held = None
         self.runnable.append(call)
 
     def _ended(self, call: Call, problem: BaseException) -> bytes:

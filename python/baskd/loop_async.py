@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import selectors
+import traceback
 from functools import partial
 from time import perf_counter
 from typing import Any, Callable, Optional
@@ -174,6 +175,11 @@ class AsyncLoop:
             line = router.result_line(ident, result)
         except BaseException as problem:
             line = router.error_line(ident, router.error_of(problem, ident, call.method))
+            if router.struck_call == ident:
+                # A coroutine that it had made, and not awaited yet, goes now: see `Router.is_unwinding`.
+                router.current = call
+                traceback.clear_frames(problem.__traceback__)
+                router.current = None
         router.finish(call, line)
 
     async def _drain(self, call: Call, generator: Any) -> None:
@@ -266,10 +272,10 @@ class _Steps:
             finally:
                 router.running = 0
         except CancelledInLoop as cancelled:
-            if router.struck is not _STEP:
-                raise
-            router.struck = None  # Struck here, just before the step or just after: it has yet to hear of it.
-            return self._inner.throw(cancelled)
+            if getattr(cancelled, "struck_in", None) is not _STEP or cancelled.__context__ is not None:
+                raise  # Struck in the user's code, or when that had just ended, by raising something.
+            cancelled.struck_in = None  # type: ignore[attr-defined]
+            return self._inner.throw(cancelled)  # Struck here, just before the step or after: it has yet to hear of it.
         finally:
             router.current = None
 

@@ -89,22 +89,23 @@ class Pump:
                 before = perf_counter()
                 continue
 
-            try:
-                if method.takes_whole:
-                    params = message.get("params")
-                    arguments, named = ({} if params is None else params,), _NONE
-                else:
-                    arguments, named = method.bind(message.get("params"))
-            except BadParams as bad:
-                out.append(router.error_line(ident, bad.error))
-                continue
+            params = message.get("params")
+            if method.takes_whole:
+                if params is None:
+                    params = {}
+            else:
+                try:
+                    arguments, named = method.bind(params)
+                except BadParams as bad:
+                    out.append(router.error_line(ident, bad.error))
+                    continue
             begun[ident & MASK] = ident
             router.current = message
             result = None
             try:
                 try:
                     router.running = ident
-                    result = method.function(*arguments, **named)
+                    result = method.function(params) if method.takes_whole else method.function(*arguments, **named)
                 finally:
                     router.running = 0
                 out.append(result_line(ident, result))
@@ -238,6 +239,3 @@ class Pump:
         cancels = reader.cancels  # Before the look: what another thread reads now is in `blocks` when it is counted.
         if not reader.blocks and not self.messages:
             self._settled = cancels
-
-
-_NONE: dict[str, Any] = {}

@@ -8,15 +8,22 @@ raises `Cancelled` only if the marked call is `running`: set just before user co
 just after it, both inside the `try` that answers the call. So it never strikes the router, nor another call. `send()`,
 being router code within user code, clears it for its time. Everything that does not run on the main thread at that
 moment is reached by the line, or looks at the page itself.
+
+A call is struck once: what catches `Cancelled` and goes on has its way, until the daemon loses its patience. But where
+nothing can be caught, in a weak reference's callback, a `__del__`, a generator that the garbage collector closes,
+Python drops what was raised, and the user's code goes on without having heard of it: `_unraisable` has it struck again.
 """
 
 from __future__ import annotations
 
+import _thread
 import os
 import signal
 import sys
 import threading
-from types import CodeType, FrameType
+import warnings
+from time import sleep
+from types import FrameType
 from typing import Any, Callable, Optional, Union
 
 from . import _controller, errors
@@ -35,6 +42,9 @@ from .wire import Outbox, Reader
 
 # Of so many calls, at most, early credit is kept.
 _EARLY = 1024
+
+# A blow that went nowhere is repeated after so long, in seconds.
+_AGAIN = 5e-4
 
 Starter = Callable[[Call], None]
 
@@ -76,9 +86,9 @@ class Router:
         #: How many coroutines have been created that have not begun: what comes after them waits its turn.
         self.starting = 0
         #: What Cancelled is raised as; in the asyncio loop, a CancelledError too.
-        self.cancelled_type: type[Cancelled] = Cancelled
-        #: What `strike` interrupted.
-        self.struck: Optional[CodeType] = None
+        self.cancelled_type: Any = Cancelled
+        #: The call that `strike` interrupted last.
+        self.struck_call = 0
         #: Whether this is a forked child of the router, which must leave the wire alone.
         self.forked = False
         #: Tells the loop, from another thread, that there are lines to handle.
@@ -86,6 +96,8 @@ class Router:
         self.main_thread = threading.get_ident()
 
         self.pump = Pump(self)
+        self._next_hook: Callable[[Any], None] = sys.unraisablehook
+        self._next_warning: Any = None
         self.sending = Sending(self)
         self.generators = Generators(self)
         self.threads = Threads(self)
@@ -96,6 +108,11 @@ class Router:
         signal.signal(signal.SIGURG, self.strike)
         os.register_at_fork(after_in_child=self._after_fork)
         _controller.host.cancelled = self.is_cancelled_here
+        self._next_hook = sys.unraisablehook
+        sys.unraisablehook = self._unraisable
+        self._next_warning = getattr(warnings, "_warn_unawaited_coroutine", None)
+        if self._next_warning is not None:
+            warnings._warn_unawaited_coroutine = self._unawaited  # type: ignore[attr-defined]
 
     # What was read
 
@@ -246,9 +263,39 @@ class Router:
         self.pump.careful = True
         ident = self.running
         if ident and self.cancels[ident & MASK] == ident:
+            if getattr(self.current, "task", None) is not None and _in_asyncio(frame):
+                # That would leave asyncio with half a task. It is about to go back, or to wait; there the line reaches.
+                _thread.start_new_thread(_signal_soon, (self.main_thread,))
+                return
             self.running = 0
-            self.struck = frame.f_code if frame is not None else None
-            raise self.cancelled_type("the call was cancelled")
+            self.struck_call = ident
+            cancelled = self.cancelled_type("the call was cancelled")
+            cancelled.struck_call = ident
+            cancelled.struck_in = frame.f_code if frame is not None else None
+            raise cancelled
+
+    def is_unwinding(self) -> bool:
+        """Whether what happens on this thread, the main one, comes of the call under way having been struck."""
+        current = self.current
+        ident = current["id"] if type(current) is dict else getattr(current, "ident", 0)
+        return bool(ident and ident == self.struck_call)
+
+    def _unraisable(self, unraisable: Any) -> None:
+        """Python drops an exception. If that is what `strike` raised, and the call goes on, it is struck again."""
+        ident = getattr(unraisable.exc_value, "struck_call", 0)
+        if not ident or threading.get_ident() != self.main_thread or not self.is_unwinding():
+            self._next_hook(unraisable)
+            return
+        self.struck_call = 0
+        # Not here and now, where it would be dropped again. A thread by the bare function: a Thread takes locks, which
+        # the code that this interrupts may hold.
+        _thread.start_new_thread(_signal_soon, (self.main_thread,))
+        self.running = ident  # Last: from here on it may be struck.
+
+    def _unawaited(self, coroutine: Any) -> None:
+        """Python would warn of a coroutine that was never awaited: not if that is so because its call was struck."""
+        if threading.get_ident() != self.main_thread or not self.is_unwinding():
+            self._next_warning(coroutine)
 
     def is_cancelled(self, ident: int) -> bool:
         """Whether the daemon has marked that call."""
@@ -284,6 +331,28 @@ class Router:
         for stream in (sys.stdout, sys.stderr):
             stream.flush()
         os._exit(status)
+
+
+_LIBRARY = os.path.dirname(os.__file__) + os.sep
+_ASYNCIO = os.path.join(_LIBRARY, "asyncio", "")
+_PACKAGES = os.path.join(_LIBRARY, "site-packages", "")
+
+
+def _in_asyncio(frame: Optional[FrameType]) -> bool:
+    """Whether asyncio is at work there, or what it calls of the standard library."""
+    while frame is not None:
+        file = frame.f_code.co_filename
+        if file.startswith(_ASYNCIO):
+            return True
+        if not file.startswith(_LIBRARY) or file.startswith(_PACKAGES):
+            return False
+        frame = frame.f_back
+    return False
+
+
+def _signal_soon(thread: int) -> None:
+    sleep(_AGAIN)
+    signal.pthread_kill(thread, signal.SIGURG)
 
 
 def needs_asyncio(methods: dict[str, Method]) -> bool:

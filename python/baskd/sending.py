@@ -66,6 +66,9 @@ class Sending:
     def offer(self, call: Call, line: bytes) -> bool:
         """Sends an item if the call has credit."""
         with self.lock:
+            if call.items <= 0 and call.tokens:
+                call.items += 1
+                call.tokens.pop()
             if call.items <= 0 or call.bytes <= 0:
                 return False
             call.items -= 1

@@ -211,6 +211,10 @@ class Spawned:
                 assert message.get("result") == result, message
                 waited.remove(message["id"])
 
+    def has_more(self) -> bool:
+        """Whether something has come."""
+        return bool(self._lines or select.select([self._stdout], [], [], 0)[0])
+
     def is_quiet(self, seconds: float) -> bool:
         """Whether nothing comes for so long. For what must not come; never to give something time."""
         return not self._lines and not select.select([self._stdout], [], [], seconds)[0]

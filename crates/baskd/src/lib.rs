@@ -4,7 +4,6 @@
 pub mod backend;
 mod clock;
 pub mod config;
-mod drained;
 pub mod limits;
 pub mod logs;
 pub mod net;

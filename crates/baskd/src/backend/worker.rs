@@ -28,7 +28,6 @@ use super::spawn::{self, Guard, Process};
 use super::wire::{Failed, Line, Ready};
 use super::{Outcome, Shared};
 use crate::clock;
-use crate::drained::Drained;
 
 const CHUNK: usize = 64 << 10;
 /// In the middle of a large answer more is read at once: what the pipe holds.
@@ -210,7 +209,8 @@ impl Worker {
             Ok(read) => {
                 clock::tick();
                 if read < CHUNK {
-                    self.wire_out.drained();
+                    // It is empty, and what comes later is a new edge for epoll: a read that fails is saved.
+                    let _: io::Result<()> = self.wire_out.try_io(|| Err(io::ErrorKind::WouldBlock.into()));
                 }
                 self.handle_lines();
             }

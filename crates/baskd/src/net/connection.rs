@@ -21,9 +21,9 @@ use super::framing::{Framing, Then};
 use super::hangup::Hangup;
 use super::http;
 use super::json_values::JsonValues;
+use super::socket::Socket;
 use super::websocket::WebSocket;
 use crate::clock;
-use crate::drained::Drained;
 use crate::rpc::Service;
 use crate::rpc::dispatch;
 use crate::rpc::metrics::Kind;
@@ -37,13 +37,15 @@ const LINGER: Duration = Duration::from_secs(5);
 
 /// Serves a connection to its end. `closing` is set once nothing more is answered.
 pub async fn serve(stream: UnixStream, service: Rc<Service>, closing: CancellationToken) {
+    let uid = stream.peer_cred().map_or(u32::MAX, |cred| cred.uid());
+    let Ok(socket) = Socket::new(stream) else { return };
     let limit = service.limits.max_connections;
     let refusal = (service.connections.get() >= limit).then(|| Error::too_many_connections(limit));
     let refused = refusal.is_some();
     let peer = Peer::new(&service, refused);
     let mut connection = Connection {
         framing: Framing::Json(JsonValues::new(&peer, refusal)),
-        stream: Rc::new(stream),
+        stream: Rc::new(socket),
         peer: peer.clone(),
         closing,
         writing: Vec::new(),
@@ -54,7 +56,7 @@ pub async fn serve(stream: UnixStream, service: Rc<Service>, closing: Cancellati
     };
     // However it ends, and also if this task is dropped.
     let gone = Gone(peer);
-    if let Err(uid) = connection.check_peer() {
+    if !is_allowed(uid) {
         dispatch::refuse(&connection.peer, &Error::forbidden(uid));
         connection.end_reading();
         let _ = timeout(LINGER, connection.live()).await;
@@ -66,6 +68,11 @@ pub async fn serve(stream: UnixStream, service: Rc<Service>, closing: Cancellati
     drop(gone);
 }
 
+/// The peer must be the daemon's own user, or root.
+fn is_allowed(uid: u32) -> bool {
+    uid == 0 || uid == rustix::process::geteuid().as_raw()
+}
+
 struct Gone(Rc<Peer>);
 
 impl Drop for Gone {
@@ -75,7 +82,7 @@ impl Drop for Gone {
 }
 
 struct Connection {
-    stream: Rc<UnixStream>,
+    stream: Rc<Socket>,
     peer: Rc<Peer>,
     framing: Framing,
     closing: CancellationToken,
@@ -96,16 +103,6 @@ enum Turn {
 }
 
 impl Connection {
-    /// The peer must be the daemon's own user, or root.
-    fn check_peer(&self) -> Result<(), u32> {
-        let own = rustix::process::geteuid().as_raw();
-        match self.stream.peer_cred() {
-            Ok(cred) if cred.uid() == own || cred.uid() == 0 => Ok(()),
-            Ok(cred) => Err(cred.uid()),
-            Err(_) => Err(u32::MAX),
-        }
-    }
-
     /// From its first byte to its end, whatever it turns out to be.
     async fn live(&mut self) -> io::Result<()> {
         match self.run().await? {

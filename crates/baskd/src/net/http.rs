@@ -9,7 +9,7 @@ use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
 use baskd_protocol::error::Error;
 use baskd_protocol::reply;
@@ -20,13 +20,13 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
-use tokio::net::UnixStream;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_util::sync::CancellationToken;
 
 use super::hangup::Hangup;
 use super::message::{Messages, Pending};
 use super::pages;
+use super::socket::Socket;
 use crate::clock;
 use crate::rpc::metrics::Kind;
 use crate::rpc::peer::Peer;
@@ -38,7 +38,7 @@ const MAX_HEADERS: usize = 100;
 /// Serves a connection whose first bytes, in `read`, are HTTP. Returns what was read beyond an upgrade, if there was one;
 /// otherwise nothing more is to be read, or written.
 pub(super) async fn serve(
-    stream: &Rc<UnixStream>,
+    stream: &Rc<Socket>,
     read: Vec<u8>,
     peer: &Rc<Peer>,
     refusal: Option<Error>,
@@ -93,7 +93,7 @@ pub(super) async fn serve(
 /// What answers the requests of one connection.
 struct Site {
     peer: Rc<Peer>,
-    stream: Rc<UnixStream>,
+    stream: Rc<Socket>,
     /// The connection is one too many.
     refusal: Option<Error>,
     upgraded: Cell<bool>,
@@ -273,28 +273,7 @@ pub(super) fn set(answer: &mut Answer, name: HeaderName, value: &'static str) {
 struct Io {
     read: Vec<u8>,
     at: usize,
-    stream: Rc<UnixStream>,
-}
-
-impl Io {
-    fn poll_io<T>(
-        &self,
-        cx: &mut Context<'_>,
-        interest: Interest,
-        mut io: impl FnMut(&UnixStream) -> io::Result<T>,
-    ) -> Poll<io::Result<T>> {
-        loop {
-            ready!(if interest.is_readable() {
-                self.stream.poll_read_ready(cx)
-            } else {
-                self.stream.poll_write_ready(cx)
-            })?;
-            match io(&self.stream) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                done => return Poll::Ready(done),
-            }
-        }
-    }
+    stream: Rc<Socket>,
 }
 
 impl AsyncRead for Io {
@@ -306,7 +285,7 @@ impl AsyncRead for Io {
             self.at += count;
             return Poll::Ready(Ok(()));
         }
-        self.poll_io(cx, Interest::READABLE, |stream| {
+        self.stream.poll_io(cx, Socket::poll_readable, |stream| {
             let count = stream.try_read(into.initialize_unfilled())?;
             into.advance(count);
             Ok(())
@@ -316,7 +295,8 @@ impl AsyncRead for Io {
 
 impl AsyncWrite for Io {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        self.poll_io(cx, Interest::WRITABLE, |stream| stream.try_write(bytes))
+        self.stream
+            .poll_io(cx, Socket::poll_writable, |stream| stream.try_write(bytes))
     }
 
     fn poll_write_vectored(
@@ -324,7 +304,8 @@ impl AsyncWrite for Io {
         cx: &mut Context<'_>,
         parts: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.poll_io(cx, Interest::WRITABLE, |stream| stream.try_write_vectored(parts))
+        self.stream
+            .poll_io(cx, Socket::poll_writable, |stream| stream.try_write_vectored(parts))
     }
 
     fn is_write_vectored(&self) -> bool {

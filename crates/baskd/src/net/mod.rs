@@ -11,4 +11,5 @@ pub mod json_values;
 pub mod listen;
 mod message;
 mod pages;
+mod socket;
 mod websocket;

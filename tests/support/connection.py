@@ -7,8 +7,9 @@ import os
 import socket
 import time
 from pathlib import Path
-from typing import Any, Callable, Optional, Union
+from typing import Any, Callable, Optional, TypeVar, Union
 
+Self = TypeVar("Self", bound="Connection")
 Message = Any  # What a line held: an object, or a batch's array.
 
 
@@ -145,7 +146,7 @@ class Connection:
     def close(self) -> None:
         self.socket.close()
 
-    def __enter__(self) -> Connection:
+    def __enter__(self: Self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -182,6 +182,13 @@ class Methods(Http):
             ((status, _),) = self.raw(text)
             self.assertIn(status, (400, 505), text)
 
+    def test_what_has_a_body_that_nobody_reads_ends_its_connection(self) -> None:
+        connection = self.open()
+        for _ in range(20):
+            # The body comes in a write of its own, and may be late.
+            for method, path, status in (("PUT", "/", 405), ("GET", "/health", 200), ("GET", "/nope", 404)):
+                self.assertEqual(connection.ask(method, path, b"x" * 100_000)[0], status)
+
     def test_connect_is_not_mistaken_for_content_length(self) -> None:
         ((status, _),) = self.raw("CONNECT x:1 HTTP/1.1\r\nHost: x\r\n\r\n")
         self.assertEqual(status, 405)

@@ -134,7 +134,7 @@ class Metrics(Pages):
         }.items():
             self.assertEqual(samples[f"baskd_{name}"], count, name)
         self.assertFalse([name for name in samples if "nope" in name], "a client's own words are no label")
-        self.assertGreater(samples['baskd_worker_resident_memory_bytes{worker="0"}'], 1 << 20)
+        self.assertGreater(samples['baskd_worker_resident_memory_bytes{worker="1"}'], 1 << 20)
 
     def test_a_call_is_in_its_bucket(self) -> None:
         daemon = self.start("lab.py")
@@ -146,6 +146,14 @@ class Metrics(Pages):
         }
         self.assertEqual(buckets, {"0.25": 0, "2.5": 1, "+Inf": 1})
         self.assertGreater(samples['baskd_call_duration_seconds_sum{method="sleep"}'], 0.3)
+
+    def test_each_worker_has_its_own(self) -> None:
+        daemon = self.start("stateless.py", "--workers", "2")
+        daemon.wait_for_log(r"is ready after", count=2)
+        samples = self.scrape(daemon)
+        for number in (1, 2):
+            self.assertGreater(samples[f'baskd_worker_resident_memory_bytes{{worker="{number}"}}'], 1 << 20)
+        self.assertEqual(self.get("/ready", daemon)[0], 200)
 
     def test_what_is_under_way(self) -> None:
         daemon = self.start("lab.py")

@@ -76,6 +76,7 @@ impl Shared {
             .map(|call| json!({ "call": call.number, "method": call.method.name, "age_ms": call.age.as_millis() as u64 }))
             .collect();
         Some(json!({
+            "worker": seat + 1,
             "pid": process.pid,
             "state": status.state.text(),
             "uptime_ms": process.started.elapsed().as_millis() as u64,

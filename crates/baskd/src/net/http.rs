@@ -104,26 +104,32 @@ pub(super) type Answer = Response<Full<Bytes>>;
 impl Site {
     async fn answer(&self, request: Request<Incoming>) -> io::Result<Answer> {
         clock::tick();
-        let is_get = request.method() == Method::GET;
-        let is_upgrade = is_get && asks_for_websocket(request.headers());
-        if request.method() == Method::POST || is_upgrade {
-            if !is_of_one_origin(request.headers()) {
-                return Ok(text(
-                    StatusCode::FORBIDDEN,
-                    "A page of another origin may not call this daemon.",
-                ));
+        let has_body = !request.body().is_end_stream();
+        let is_upgrade = request.method() == Method::GET && !has_body && asks_for_websocket(request.headers());
+        let is_post = request.method() == Method::POST;
+        if is_post && self.refusal.is_none() && is_of_one_origin(request.headers()) {
+            return self.post(request.into_body()).await;
+        }
+        let mut answer = if is_post || is_upgrade {
+            match &self.refusal {
+                _ if !is_of_one_origin(request.headers()) => {
+                    let sentence = "A page of another origin may not call this daemon.";
+                    text(StatusCode::FORBIDDEN, sentence)
+                }
+                Some(error) => self.refuse(StatusCode::SERVICE_UNAVAILABLE, error),
+                None => self.upgrade(&request),
             }
-            return match &self.refusal {
-                Some(error) => Ok(self.refuse(StatusCode::SERVICE_UNAVAILABLE, error)),
-                None if is_upgrade => Ok(self.upgrade(&request)),
-                None => self.post(request.into_body()).await,
-            };
+        } else if matches!(*request.method(), Method::GET | Method::HEAD) {
+            pages::page(&self.peer.service, request.uri().path()).await
+        } else {
+            let mut answer = text(StatusCode::METHOD_NOT_ALLOWED, "Calls are made by POST, to any path.");
+            set(&mut answer, header::ALLOW, "GET, HEAD, POST");
+            answer
+        };
+        if has_body {
+            // It was not read, and may not even have come: who asks on is to do so on another connection.
+            set(&mut answer, header::CONNECTION, "close");
         }
-        if is_get || request.method() == Method::HEAD {
-            return Ok(pages::page(&self.peer.service, request.uri().path()).await);
-        }
-        let mut answer = text(StatusCode::METHOD_NOT_ALLOWED, "Calls are made by POST, to any path.");
-        set(&mut answer, header::ALLOW, "GET, HEAD, POST");
         Ok(answer)
     }
 

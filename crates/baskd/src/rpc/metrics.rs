@@ -232,12 +232,7 @@ fn processes(page: &mut Page, service: &Service, status: &Map<String, Value>) {
     );
     page.sample("", &[], number(&status["restarts"]));
     let workers = status["workers"].as_array().map(Vec::as_slice).unwrap_or_default();
-    let numbered = || {
-        workers
-            .iter()
-            .enumerate()
-            .map(|(place, worker)| (place.to_string(), worker))
-    };
+    let numbered = || workers.iter().map(|worker| (worker["worker"].to_string(), worker));
     page.family(
         "baskd_worker_resident_memory_bytes",
         "gauge",

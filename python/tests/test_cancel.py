@@ -45,6 +45,18 @@ class TestCancel(unittest.TestCase):
             self.assertEqual(router.begun[second & 0x7FFF], 0)
             self.assertEqual(router.answer(third)["result"], [1])
 
+    def test_a_mark_is_seen_without_a_signal(self) -> None:
+        with Spawned(FIXTURES / "slow.py") as router:
+            for _ in range(3):  # echo is known to be quick now
+                router.result("echo")
+            first, second, third = router.call("sleep", [0.1]), router.call("echo", [1]), router.call("echo", [2])
+            begun(router, first)
+            router.cancel(second, by_signal=False)
+            self.assertEqual(router.answer(first)["result"], 0.1)
+            self.assertEqual(router.answer(second)["error"], CANCELLED)
+            self.assertEqual(router.begun[second & 0x7FFF], 0)
+            self.assertEqual(router.answer(third)["result"], [2])
+
     def test_generators(self) -> None:
         for cls in ("Controller", "Async"):
             with Spawned(FIXTURES / "generators.py", cls=cls, window=[5, 1 << 20]) as router:

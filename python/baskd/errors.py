@@ -93,7 +93,7 @@ def traceback_of(problem: BaseException) -> str:
 def user_frames(problem: BaseException) -> Optional[TracebackType]:
     """The exception's traceback without the router's, and importlib's, frames before those of the user."""
     frames = problem.__traceback__
-    while frames is not None and _is_ours(frames.tb_frame.f_code.co_filename):
+    while frames is not None and is_ours(frames.tb_frame.f_code.co_filename):
         frames = frames.tb_next
     return frames
 
@@ -101,7 +101,8 @@ def user_frames(problem: BaseException) -> Optional[TracebackType]:
 _OURS = os.path.dirname(os.path.abspath(__file__)) + os.sep
 
 
-def _is_ours(filename: str) -> bool:
+def is_ours(filename: str) -> bool:
+    """Whether that file is the router's, or a part of importlib."""
     return filename.startswith((_OURS, "<frozen importlib"))
 
 

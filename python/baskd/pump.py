@@ -146,8 +146,6 @@ class Pump:
         before = perf_counter()
         if method.starts:
             router.start(message, ident, method)
-            if router.starting:
-                self.careful = True
         else:
             if method.slow:
                 outbox.flush()
@@ -159,8 +157,7 @@ class Pump:
         method.was(slow)
         if self._timed:
             self._timed -= 1
-            if not self._timed:
-                self._look_around()
+        self._look_around()  # That may have taken long.
         if slow or len(outbox.lines) >= FULL:
             outbox.flush()
             return not router.live

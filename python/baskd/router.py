@@ -23,7 +23,7 @@ import sys
 import threading
 import warnings
 from time import sleep
-from types import FrameType
+from types import CodeType, FrameType
 from typing import Any, Callable, Optional, Union
 
 from . import _controller, errors
@@ -269,10 +269,7 @@ class Router:
                 return
             self.running = 0
             self.struck_call = ident
-            cancelled = self.cancelled_type("the call was cancelled")
-            cancelled.struck_call = ident
-            cancelled.struck_in = frame.f_code if frame is not None else None
-            raise cancelled
+            raise self._blow(ident, frame.f_code if frame is not None else None)
 
     def is_unwinding(self) -> bool:
         """Whether what happens on this thread, the main one, comes of the call under way having been struck."""
@@ -286,11 +283,38 @@ class Router:
         if not ident or threading.get_ident() != self.main_thread or not self.is_unwinding():
             self._next_hook(unraisable)
             return
-        self.struck_call = 0
-        # Not here and now, where it would be dropped again. A thread by the bare function: a Thread takes locks, which
-        # the code that this interrupts may hold.
-        _thread.start_new_thread(_signal_soon, (self.main_thread,))
-        self.running = ident  # Last: from here on it may be struck.
+        if sys.gettrace() is None:
+            self._strike_at_next_line(sys._getframe(1))
+        else:  # Somebody debugs this: it is signalled again, until that comes at a better moment.
+            _thread.start_new_thread(_signal_soon, (self.main_thread,))
+            self.running = ident  # Last: from here on it may be struck.
+
+    def _strike_at_next_line(self, frame: Optional[FrameType]) -> None:
+        """Raises Cancelled in the code that went on, at the next line that it comes to.
+
+        Another signal would not do: user code may spend most of its time where what is raised is dropped.
+        """
+
+        def trace(_: FrameType, event: str, __: Any) -> Any:
+            if not self.is_unwinding():
+                sys.settrace(None)  # The call has ended.
+                return None
+            if event == "line":
+                sys.settrace(None)
+                raise self._blow(self.struck_call)
+            return None if event == "call" else trace
+
+        while frame is not None and not errors.is_ours(frame.f_code.co_filename):
+            if not frame.f_code.co_filename.startswith(_ASYNCIO):
+                frame.f_trace = trace
+            frame = frame.f_back
+        sys.settrace(trace)
+
+    def _blow(self, ident: int, code: Optional[CodeType] = None) -> BaseException:
+        cancelled = self.cancelled_type("the call was cancelled")
+        cancelled.struck_call, cancelled.struck_in = ident, code
+        blow: BaseException = cancelled
+        return blow
 
     def _unawaited(self, coroutine: Any) -> None:
         """Python would warn of a coroutine that was never awaited: not if that is so because its call was struck."""

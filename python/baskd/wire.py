@@ -20,7 +20,7 @@ FULL = 64
 
 # As much as a pipe holds; and what is read at once of a line that did not fit into one.
 _CHUNK = 1 << 16
-_BIG_CHUNK = 1 << 20
+_BIG_CHUNK = 1 << 18
 # A line of this size is not copied only to put a newline behind it.
 _BIG_LINE = 1 << 16
 _FLUSH_AFTER = 1e-3

@@ -18,77 +18,8 @@ import sys
 import time
 from typing import Any, NamedTuple
 
-from tests.support import Spawned
+from tests.support import FIXTURES, Spawned
 
-SOURCE = """
-import gc, time, weakref
-
-class Noisy:
-    def __del__(self):
-        sum(range(20))
-
-def forget(reference):
-    sum(range(20))
-
-class Controller:
-    def prepare(self, calls: int):
-        self.began, self.ended = bytearray(calls), bytearray(calls)
-        return True
-
-    def plain(self, key: int):
-        self.began[key] += 1
-        result = key * 3
-        self.ended[key] += 1
-        return result
-
-    def compute(self, key: int, n: int):
-        self.began[key] += 1
-        for i in range(n):
-            if i % 50 == 0:
-                noisy = Noisy()
-                noisy.itself, noisy.reference = noisy, weakref.ref(noisy, forget)
-        self.ended[key] += 1
-        return key * 3
-
-    def sleep(self, key: int, n: int):
-        self.began[key] += 1
-        time.sleep(n * 1e-6)
-        self.ended[key] += 1
-        return key * 3
-
-    def generate(self, key: int, n: int):
-        self.began[key] += 1
-        for i in range(3):
-            sum(range(n))
-            yield key
-        self.ended[key] += 1
-        return key * 3
-
-    def report(self, path: str):
-        with open(path, "wb") as file:
-            file.write(self.began + self.ended)
-        return True
-"""
-ASYNC = (
-    SOURCE
-    + """
-    async def later(self, key: int, n: int):
-        import asyncio
-        self.began[key] += 1
-        for i in range(2):
-            sum(range(n))
-            await asyncio.sleep(0)
-        self.ended[key] += 1
-        return key * 3
-
-    async def sleep_later(self, key: int, n: int):
-        import asyncio
-        self.began[key] += 1
-        await asyncio.wait_for(asyncio.sleep(n * 1e-6), 60)
-        self.ended[key] += 1
-        return key * 3
-"""
-)
 CANCELLED = -32024
 #: So many calls are under way.
 DEPTH = 24
@@ -102,17 +33,17 @@ class Figures(NamedTuple):
     too_late: int
 
 
-def storm(source: str, calls: int, seed: int) -> Figures:
+def storm(cls: str, calls: int, seed: int) -> Figures:
     """Runs it; raises an AssertionError that says what went wrong."""
     chance = random.Random(seed)
     methods = ["plain"] * 10 + ["compute"] * 3 + ["generate"] * 2 + ["sleep"]
-    if source is ASYNC:
+    if cls == "Async":
         methods += ["later"] * 4 + ["sleep_later"]
     keys: dict[int, int] = {}
     victims: set[int] = set()
     outcome = bytearray(calls)  # 1: its result, 2: cancelled
     cancelled = bytearray(calls)
-    with Spawned(source, window=[1 << 20, 1 << 30]) as router:
+    with Spawned(FIXTURES / "storm.py", cls=cls, window=[1 << 20, 1 << 30]) as router:
         router.result("prepare", [calls])
 
         def take(message: dict[str, Any]) -> None:
@@ -178,10 +109,10 @@ def storm(source: str, calls: int, seed: int) -> Figures:
 def main() -> None:
     calls = int(sys.argv[1]) if len(sys.argv) > 1 else 1_000_000
     seed = int(sys.argv[2]) if len(sys.argv) > 2 else random.SystemRandom().randrange(1 << 32)
-    for name, source, share in (("in the plain loop", SOURCE, 2), ("in the asyncio loop", ASYNC, 2)):
+    for name, cls in (("in the plain loop", "Controller"), ("in the asyncio loop", "Async")):
         print(f"{name}, seed {seed}: ", end="", flush=True)
         began = time.monotonic()
-        figures = storm(source, calls // share, seed)
+        figures = storm(cls, calls // 2, seed)
         print(
             f"{figures.calls:,} calls in {time.monotonic() - began:.0f} s, {figures.cancels:,} cancels: "
             f"{figures.struck - figures.never_begun:,} calls were struck, {figures.never_begun:,} never began, "

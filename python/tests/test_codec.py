@@ -101,6 +101,45 @@ class Same:
                 got = type(problem)
             assert repr(got) == repr(wanted), (text, got, wanted)
 
+    def test_decodes_many_lines_as_it_does_each(self) -> None:
+        texts = [text.encode() for text in TEXTS if "digits" not in text]
+        each = [self.codec.decode(text) for text in texts if self.can_be_read(text)]
+        lines = b"".join(text + b"\n" for text in texts if self.can_be_read(text))
+        try:
+            got = self.codec.decode_lines(lines)
+        except Exception:
+            return  # It may always leave it to `decode`.
+        assert repr(got) == repr(each)
+
+    def test_gives_no_values_for_lines_of_which_one_is_broken(self) -> None:
+        for text in BROKEN[:6]:
+            lines = b'{"a":1}\n' + text.encode() + b'\n{"b":2}\n'
+            if text.strip():
+                try:
+                    got = self.codec.decode_lines(lines)
+                except Exception:
+                    continue
+                raise AssertionError(f"{text} was read as {got}")
+
+    def can_be_read(self, text: bytes) -> bool:
+        try:
+            self.codec.decode(text)
+        except (ValueError, RecursionError):
+            return False
+        return True
+
+    def test_a_result_line_is_as_exact_as_the_daemon_reads_it(self) -> None:
+        for value in PLAIN:
+            line = self.codec.result(98304, value)
+            assert line == b'{"id":98304,"result":' + self.codec.encode(value) + b"}", line
+        refused: list[Any] = [math.nan, {"a": b""}, [set()], {"a": math.inf}, (1, object())]
+        for bad in refused:
+            try:
+                self.codec.result(1, bad)
+            except NotJson:
+                continue
+            raise AssertionError(f"{bad} was encoded")
+
     def test_rejects_with_an_error_that_is_foreseen(self) -> None:
         for text in BROKEN:
             try:

@@ -1,6 +1,7 @@
 import { connect } from "node:net";
 import { BaskdError, NotReached } from "./errors.js";
-import { LineSplitter } from "./lines.js";
+import { Incoming } from "./incoming.js";
+import { WholeLines } from "./lines.js";
 import { checkFolder, START_ONE } from "./places.js";
 
 /** @typedef {import("node:net").Socket} Socket */
@@ -44,7 +45,9 @@ function whyNot(path, error) {
 
 /**
  * @typedef {object} WireEvents
- * @property {(message: any) => void} onMessage one JSON value
+ * @property {import("./incoming.js").IncomingEvents["onResult"]} onResult
+ * @property {import("./incoming.js").IncomingEvents["onRun"]} onRun
+ * @property {import("./incoming.js").IncomingEvents["onMessage"]} onMessage
  * @property {() => void} onDrain what was written has been taken, after `full` was true
  * @property {(error: Error | undefined) => void} onClose exactly once, and nothing after it
  */
@@ -55,7 +58,7 @@ export class Wire {
   #socket;
   /** @type {Error | undefined} */
   #error;
-  #closed = false;
+  #incoming;
   #keptAlive = true;
 
   /**
@@ -64,16 +67,19 @@ export class Wire {
    */
   constructor(socket, events) {
     this.#socket = socket;
-    const lines = new LineSplitter((line) => {
-      if (!this.#closed && line.trim() !== "") this.#read(line, events);
-    });
-    socket.on("data", (chunk) => lines.push(/** @type {Buffer} */ (chunk)));
+    const { onResult, onRun, onMessage } = events;
+    const onNonsense = (/** @type {string} */ line) =>
+      this.destroy(new Error(`the daemon sent a line that isn't JSON: ${line.slice(0, 80)}`));
+    const incoming = new Incoming({ onResult, onRun, onMessage, onNonsense });
+    this.#incoming = incoming;
+    const lines = new WholeLines();
+    socket.on("data", (chunk) => incoming.read(lines.push(/** @type {Buffer} */ (chunk))));
     socket.on("drain", () => events.onDrain());
     socket.on("error", (error) => {
       this.#error ??= error;
     });
     socket.on("close", () => {
-      this.#closed = true;
+      incoming.stop();
       events.onClose(this.#error);
     });
   }
@@ -110,22 +116,7 @@ export class Wire {
   /** @param {Error} [error] why, for `onClose` */
   destroy(error) {
     this.#error ??= error;
-    this.#closed = true;
+    this.#incoming.stop();
     this.#socket.destroy();
-  }
-
-  /**
-   * @param {string} line
-   * @param {WireEvents} events
-   */
-  #read(line, events) {
-    let message;
-    try {
-      message = JSON.parse(line);
-    } catch {
-      this.destroy(new Error(`the daemon sent a line that isn't JSON: ${line.slice(0, 80)}`));
-      return;
-    }
-    events.onMessage(message);
   }
 }

@@ -50,7 +50,7 @@ test("a queue gives what it was given, in order", () => {
   const queue = new Fifo();
   const taken = [];
   for (let n = 0; n < 100; n++) {
-    queue.add(n);
+    queue.addAll([n]);
     if (n % 3 === 2) taken.push(queue.take(), queue.take());
   }
   while (queue.size > 0) taken.push(queue.take());

@@ -92,8 +92,15 @@ export class Backend extends Routed {
       params: { scope, method },
       unsubscribe: "messages.unsubscribe",
       onItem: (message) => tellListener(callback, message.data, message),
-      onRun({ values, ...of }) {
-        for (const data of values) if (!ended) tellListener(callback, data, { ...of, data });
+      onRun({ values, call, request, method }) {
+        for (const data of values) {
+          if (ended) break;
+          tellListener(
+            callback,
+            data,
+            request === undefined ? { call, method, data } : { call, request, method, data },
+          );
+        }
       },
     });
     const release = keepAlive ? this.#session.hold() : () => {};

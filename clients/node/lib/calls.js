@@ -16,6 +16,20 @@ import { Pending } from "./pending.js";
  * @property {boolean} over answered, failed or given up
  */
 
+/** @type {Map<string, string>} methods as JSON */
+const quotes = new Map();
+const MOST_QUOTES = 1000;
+
+/** @param {string} method */
+function quoted(method) {
+  let quote = quotes.get(method);
+  if (quote === undefined) {
+    quote = JSON.stringify(method);
+    if (quotes.size < MOST_QUOTES) quotes.set(method, quote);
+  }
+  return quote;
+}
+
 /**
  * The requests without an answer. Queued ones have not left this process and go out on the next connection; pending
  * ones were written, and no one can tell whether they ran if the connection is lost.
@@ -64,7 +78,7 @@ export class Calls {
    */
   make(method, params, { resolve, reject, site, onResult, onLateResult, standing = false }) {
     const id = ++this.#lastId;
-    const head = `{"jsonrpc":"2.0","id":${id},"method":${JSON.stringify(method)}`;
+    const head = `{"jsonrpc":"2.0","id":${id},"method":${quoted(method)}`;
     const text = params === undefined ? `${head}}\n` : `${head},"params":${JSON.stringify(params)}}\n`;
     return {
       id,

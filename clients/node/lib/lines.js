@@ -9,13 +9,13 @@ export class WholeLines {
   #pieces = [];
 
   /**
-   * @param {Buffer} chunk
+   * @param {Buffer} chunk whose memory may be used again afterwards
    * @returns {string} the lines that have ended, each with its end
    */
   push(chunk) {
     const end = chunk.lastIndexOf(NEWLINE) + 1;
     if (end === 0) {
-      this.#pieces.push(chunk);
+      this.#pieces.push(Buffer.from(chunk));
       return "";
     }
     let text;
@@ -26,7 +26,7 @@ export class WholeLines {
       text = Buffer.concat(this.#pieces).toString("utf8");
       this.#pieces = [];
     }
-    if (end < chunk.length) this.#pieces.push(chunk.subarray(end));
+    if (end < chunk.length) this.#pieces.push(Buffer.from(chunk.subarray(end)));
     return text;
   }
 }

@@ -14,14 +14,52 @@ import { checkFolder, START_ONE } from "./places.js";
 export async function dialSocket(path) {
   checkFolder(path);
   return await new Promise((resolve, reject) => {
-    const socket = connect({ path, allowHalfOpen: false });
+    const reading = new Reading();
+    const socket = connect({ path, allowHalfOpen: false, onread: reading.options });
+    readings.set(socket, reading);
     socket.once("connect", () => {
       socket.removeAllListeners("error");
+      // It is read from now on, and may fail before its Wire is there, which looks at `errored`.
+      socket.on("error", () => {});
       resolve(socket);
     });
     socket.once("error", (/** @type {NodeJS.ErrnoException} */ error) => reject(whyNot(path, error)));
   });
 }
+
+const READ_AT_ONCE = 64 * 1024;
+
+/**
+ * Where a socket's bytes go. They are all read into one piece of memory: a new one for each read, as a socket's "data"
+ * events have it, costs more than what a small answer takes to parse.
+ */
+class Reading {
+  /** What came before there was a Wire. */
+  #early = "";
+  /** @type {((text: string) => void) | undefined} */
+  #onText;
+  #lines = new WholeLines();
+  options = {
+    buffer: new Uint8Array(READ_AT_ONCE),
+    callback: (/** @type {number} */ length, /** @type {Uint8Array} */ bytes) => {
+      const text = this.#lines.push(Buffer.from(bytes.buffer, 0, length));
+      if (this.#onText) this.#onText(text);
+      else this.#early += text;
+      return true;
+    },
+  };
+
+  /** @param {(text: string) => void} onText takes whole lines, the first of them before long */
+  hand(onText) {
+    this.#onText = onText;
+    const early = this.#early;
+    this.#early = "";
+    if (early !== "") queueMicrotask(() => onText(early));
+  }
+}
+
+/** @type {WeakMap<Socket, Reading>} */
+const readings = new WeakMap();
 
 /**
  * @param {string} path
@@ -62,7 +100,7 @@ export class Wire {
   #keptAlive = true;
 
   /**
-   * @param {Socket} socket
+   * @param {Socket} socket as dialled here
    * @param {WireEvents} events
    */
   constructor(socket, events) {
@@ -72,16 +110,14 @@ export class Wire {
       this.destroy(new Error(`the daemon sent a line that isn't JSON: ${line.slice(0, 80)}`));
     const incoming = new Incoming({ onResult, onRun, onMessage, onNonsense });
     this.#incoming = incoming;
-    const lines = new WholeLines();
-    socket.on("data", (chunk) => incoming.read(lines.push(/** @type {Buffer} */ (chunk))));
+    readings.get(socket)?.hand((text) => incoming.read(text));
     socket.on("drain", () => events.onDrain());
-    socket.on("error", (error) => {
-      this.#error ??= error;
-    });
-    socket.on("close", () => {
+    const onClose = () => {
       incoming.stop();
-      events.onClose(this.#error);
-    });
+      events.onClose(this.#error ?? socket.errored ?? undefined);
+    };
+    if (socket.closed) queueMicrotask(onClose);
+    else socket.on("close", onClose);
   }
 
   /** Whether to hold back: what isn't written can still go elsewhere when the connection is lost. */

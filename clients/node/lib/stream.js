@@ -2,7 +2,7 @@ import { asyncDispose } from "./dispose.js";
 import { AbortError, Closed, callSite, Disconnected, fromWire, thrownAt } from "./errors.js";
 import { Fifo } from "./fifo.js";
 
-export const DEFAULT_WINDOW = 256;
+export const DEFAULT_WINDOW = 512;
 
 /**
  * @typedef {object} StreamOptions

@@ -20,7 +20,7 @@ Params = Any  # dict, list, tuple or None
 
 _encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False, ensure_ascii=False).encode
 _encode_ascii = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
-_decode = json.JSONDecoder().decode
+_decoder: Any = json.JSONDecoder()  # of which the type stubs don't know all
 _ID = re.compile(rb'\{"jsonrpc":"2\.0","id":(\d+),')
 
 # How many messages of a lossy subscription are kept for a consumer that does not keep up.
@@ -267,6 +267,11 @@ class Session:
             self._take(line)
 
     @property
+    def awaited(self) -> int:
+        """How many requests have no answer yet."""
+        return len(self._pending)
+
+    @property
     def amid_line(self) -> bool:
         return bool(self._chunks)
 
@@ -299,7 +304,7 @@ class Session:
 
     def _take(self, line: bytes) -> None:
         try:
-            message = _decode(line.decode())
+            message = _parse(line.decode())
         except (ValueError, RecursionError) as error:
             self._unreadable(line, error)
             return
@@ -351,6 +356,15 @@ class Session:
         if pending is None:
             raise Disconnected(f"The daemon sent what can't be read ({error}): {line[:100]!r}")
         pending.settle(error=BaskdError(f"The answer to {pending.method} can't be read here: {error}."))
+
+
+def _parse(text: str) -> Any:
+    """As `json.loads`, without its looking for white space around the value, of which the daemon writes none."""
+    try:
+        message, end = _decoder.scan_once(text, 0)
+    except StopIteration:
+        return _decoder.decode(text)
+    return message if end == len(text) else _decoder.decode(text)
 
 
 def with_options(method: str, params: Params, timeout: float | None) -> tuple[str, Params]:

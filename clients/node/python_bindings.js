@@ -164,9 +164,15 @@ export default class Bindings extends Routed {
       method: "messages.subscribe",
       params: { scope: "own" },
       unsubscribe: "messages.unsubscribe",
-      onItem: ({ data }) => {
-        for (const listener of [...this.#listeners]) tellListener(listener, data);
+      onItem: ({ data }) => this.#deliver(data),
+      onRun: ({ values }) => {
+        for (const data of values) this.#deliver(data);
       },
     });
+  }
+
+  /** @param {any} data */
+  #deliver(data) {
+    for (const listener of [...this.#listeners]) tellListener(listener, data);
   }
 }

@@ -18,17 +18,13 @@ export class Backend extends Routed {
 
   /** @param {import("./session.js").Session} session */
   constructor(session) {
-    super(
-      (method, backend) =>
-        (...args) =>
-          backend.call(method, paramsOf(args)),
-    );
+    const route =
+      (/** @type {string} */ method) =>
+      (/** @type {any[]} */ ...args) =>
+        session.call(method, paramsOf(args));
+    super(route);
     this.#session = session;
-    this.methods = onlyMethods(
-      (method) =>
-        (...args) =>
-          this.call(method, paramsOf(args)),
-    );
+    this.methods = onlyMethods(route);
     this.stream = onlyMethods((method) => (params, options = {}) => {
       return new ResultStream(session, method, checkedParams(params), options);
     });
@@ -40,8 +36,13 @@ export class Backend extends Routed {
    * @param {{ signal?: AbortSignal, timeoutMs?: number }} [options]
    * @returns {Promise<any>}
    */
-  async call(method, params, { signal, timeoutMs } = {}) {
-    const checked = checkedParams(params);
+  call(method, params, { signal, timeoutMs } = {}) {
+    let checked;
+    try {
+      checked = checkedParams(params);
+    } catch (error) {
+      return Promise.reject(error);
+    }
     if (timeoutMs === undefined || DAEMONS_OWN.test(method)) {
       return this.#session.call(method, checked, { signal, timeoutMs });
     }
@@ -85,14 +86,26 @@ export class Backend extends Routed {
    * @returns {() => void}
    */
   onMessage(callback, { scope = "own", method, keepAlive = false } = {}) {
+    let ended = false;
     const unsubscribe = this.#session.subscribe({
       method: "messages.subscribe",
       params: { scope, method },
       unsubscribe: "messages.unsubscribe",
       onItem: (message) => tellListener(callback, message.data, message),
+      onRun({ values, call, request, method }) {
+        for (const data of values) {
+          if (ended) break;
+          tellListener(
+            callback,
+            data,
+            request === undefined ? { call, method, data } : { call, request, method, data },
+          );
+        }
+      },
     });
     const release = keepAlive ? this.#session.hold() : () => {};
     return () => {
+      ended = true;
       unsubscribe();
       release();
     };

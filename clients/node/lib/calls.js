@@ -1,41 +1,64 @@
-import { Closed, Disconnected, fromWire, thrownAt } from "./errors.js";
+import { Closed, Disconnected, fromWire, raised, thrownAt } from "./errors.js";
+import { Pending } from "./pending.js";
 
 /**
  * @typedef {object} Call
  * @property {number} id
- * @property {string} text the request, a line of JSON
- * @property {number} queuedAt
- * @property {(result: any) => void} onResult called while the answer is read, before any later line is
- * @property {(error: Error) => void} onError
- * @property {boolean} [standing] made anew for each connection, so neither kept nor failed when one is lost
- * @property {import("./errors.js").Site} [site]
+ * @property {string} text the request, a line of JSON; empty once it was written
+ * @property {number} madeAt
+ * @property {(result: any) => void} resolve
+ * @property {(error: any) => void} reject
+ * @property {import("./errors.js").Site | undefined} site
+ * @property {((result: any) => void) | undefined} onResult sees the result before any later line is read
+ * @property {((result: any) => void) | undefined} onLateResult takes the result of a call that nobody waits for
+ * @property {{ stop: () => void } | undefined} watch
+ * @property {boolean} standing made anew for each connection, so neither kept nor failed when one is lost
+ * @property {boolean} over answered, failed or given up
  */
 
+/** @type {Map<string, string>} methods as JSON */
+const quotes = new Map();
+const MOST_QUOTES = 1000;
+
+/** @param {string} method */
+function quoted(method) {
+  let quote = quotes.get(method);
+  if (quote === undefined) {
+    quote = JSON.stringify(method);
+    if (quotes.size < MOST_QUOTES) quotes.set(method, quote);
+  }
+  return quote;
+}
+
 /**
- * The requests without an answer. `queued` ones have not left this process and go out on the next connection;
- * `pending` ones were written, and no one can tell whether they ran if the connection is lost.
+ * The requests without an answer. Queued ones have not left this process and go out on the next connection; pending
+ * ones were written, and no one can tell whether they ran if the connection is lost.
  */
 export class Calls {
   #lastId = 0;
-  /** @type {Map<number, Call>} */
-  #queued = new Map();
-  /** @type {Map<number, Call>} */
-  #pending = new Map();
+  /** @type {Call[]} in order, those that were given up meanwhile among them */
+  #queue = [];
+  /** How many of the queue were not given up. */
+  #queued = 0;
+  /** @type {Pending<Call>} */
+  #pending = new Pending();
+  #size = 0;
   /** @type {(() => void)[]} */
   #onDrained = [];
-  #onChange;
+  #onBusy;
 
-  /** @param {() => void} onChange after `size` may have changed */
-  constructor(onChange) {
-    this.#onChange = onChange;
+  /** @param {() => void} onBusy after `busy` has changed */
+  constructor(onBusy) {
+    this.#onBusy = onBusy;
   }
 
-  get size() {
-    return this.#queued.size + this.#pending.size;
+  /** Whether any call has no answer yet. */
+  get busy() {
+    return this.#size > 0;
   }
 
   get queued() {
-    return this.#queued.size;
+    return this.#queued;
   }
 
   /** Resolves when every call made so far has its answer. */
@@ -50,75 +73,127 @@ export class Calls {
    * Params are written down at once: what the caller does to the object later is no part of this call.
    * @param {string} method
    * @param {object | undefined} params
-   * @param {Pick<Call, "onResult" | "onError" | "standing" | "site">} rest
+   * @param {Pick<Call, "resolve" | "reject"> & Partial<Call>} rest
    * @returns {Call}
    */
-  make(method, params, rest) {
+  make(method, params, { resolve, reject, site, onResult, onLateResult, standing = false }) {
     const id = ++this.#lastId;
-    const text = `${JSON.stringify({ jsonrpc: "2.0", id, method, params })}\n`;
-    return { id, text, queuedAt: Date.now(), ...rest };
+    const head = `{"jsonrpc":"2.0","id":${id},"method":${quoted(method)}`;
+    const text = params === undefined ? `${head}}\n` : `${head},"params":${JSON.stringify(params)}}\n`;
+    return {
+      id,
+      text,
+      madeAt: Date.now(),
+      resolve,
+      reject,
+      site,
+      onResult,
+      onLateResult,
+      watch: undefined,
+      standing,
+      over: false,
+    };
   }
 
   /** @param {Call} call */
   add(call) {
-    this.#queued.set(call.id, call);
-    this.#changed();
+    this.#queue.push(call);
+    this.#queued++;
+    if (this.#size++ === 0) this.#onBusy();
   }
 
   /** @param {Call[]} calls to go out before all that wait */
   addFirst(calls) {
-    this.#queued = new Map([...calls.map((call) => /** @type {const} */ ([call.id, call])), ...this.#queued]);
+    this.#queue = [...calls, ...this.#queue];
+    this.#queued += calls.length;
+    this.#size += calls.length;
     this.#changed();
   }
 
   /**
-   * What is to be written next, in order.
+   * What is to be written next, in order, and how far in the queue that goes.
    * @param {number} limit stop when there is this much
    */
   next(limit) {
     let text = "";
-    /** @type {Call[]} */
-    const calls = [];
-    for (const call of this.#queued.values()) {
-      text += call.text;
-      calls.push(call);
-      if (text.length >= limit) break;
+    let count = 0;
+    while (count < this.#queue.length && text.length < limit) {
+      const call = this.#queue[count++];
+      if (!call.over) text += call.text;
     }
-    return { text, calls };
+    return { text, count };
   }
 
-  /** @param {Call[]} calls that were written */
-  sent(calls) {
-    for (const call of calls) {
+  /** @param {number} count of the queue's first, that were written */
+  sent(count) {
+    for (let n = 0; n < count; n++) {
+      const call = this.#queue[n];
+      if (call.over) continue;
       call.text = "";
-      this.#queued.delete(call.id);
-      this.#pending.set(call.id, call);
+      this.#pending.add(call);
+      this.#queued--;
     }
+    this.#queue = count === this.#queue.length ? [] : this.#queue.slice(count);
   }
 
   /**
-   * @param {{ id?: unknown, result?: unknown, error?: any }} answer
+   * @param {number} id
+   * @param {any} result
    */
-  answer(answer) {
-    const call = this.#pending.get(/** @type {number} */ (answer.id));
-    // Of a call that was aborted.
-    if (!call) return;
-    this.#pending.delete(call.id);
-    if (answer.error) call.onError(thrownAt(fromWire(answer.error), call.site));
-    else call.onResult(answer.result);
-    this.#changed();
+  result(id, result) {
+    // None is that of a call that was given up.
+    const call = this.#pending.take(id);
+    if (call === undefined) return;
+    if (call.over) {
+      call.onLateResult?.(result);
+    } else {
+      call.over = true;
+      call.watch?.stop();
+      call.onResult?.(result);
+      call.resolve(result);
+    }
+    this.#less();
   }
 
-  /** @param {Call} call */
-  isPending(call) {
-    return this.#pending.has(call.id);
+  /**
+   * @param {number} id
+   * @param {any} error
+   */
+  error(id, error) {
+    const call = this.#pending.take(id);
+    if (call === undefined) return;
+    this.fail(call, fromWire(error));
+    this.#less();
   }
 
-  /** @param {Call} call to forget */
-  drop(call) {
-    this.#queued.delete(call.id);
-    this.#pending.delete(call.id);
-    this.#changed();
+  /**
+   * @param {Call} call
+   * @param {Error} error what it rejects with, unless it is over
+   */
+  fail(call, error) {
+    if (call.over) return;
+    call.over = true;
+    call.watch?.stop();
+    if (call.site || call.standing) call.reject(thrownAt(error, call.site));
+    else call.resolve(raised(error));
+  }
+
+  /**
+   * Nobody waits for it any more. One that was written may be left to be answered, for its `onLateResult`.
+   * @param {Call} call
+   * @param {Error} error
+   * @returns {boolean} whether the daemon is to be told
+   */
+  giveUp(call, error) {
+    if (call.over) return false;
+    const isPending = this.#pending.has(call.id);
+    this.fail(call, error);
+    call.text = "";
+    if (isPending && call.onLateResult) return false;
+    if (isPending) this.#pending.take(call.id);
+    else this.#queued--;
+    this.#less();
+    return isPending;
   }
 
   /**
@@ -126,11 +201,11 @@ export class Calls {
    * @param {Error | undefined} cause
    */
   failPending(cause) {
-    const lost = this.#pending;
-    this.#pending = new Map();
-    for (const [id, call] of this.#queued) if (call.standing) this.#queued.delete(id);
-    for (const call of lost.values()) {
-      if (!call.standing) call.onError(thrownAt(cause instanceof Closed ? cause : new Disconnected(cause), call.site));
+    const lost = this.#pending.takeAll();
+    this.#size -= lost.length;
+    this.#dropQueued((call) => call.standing);
+    for (const call of lost) {
+      if (!call.standing) this.fail(call, cause instanceof Closed ? cause : new Disconnected(cause));
     }
     this.#changed();
   }
@@ -140,17 +215,27 @@ export class Calls {
    * @param {(call: Call) => Error | undefined} errorFor nothing for a call that may go on waiting
    */
   failQueued(errorFor) {
-    for (const [id, call] of this.#queued) {
+    this.#dropQueued((call) => {
       const error = errorFor(call);
-      if (!error) continue;
-      this.#queued.delete(id);
-      call.onError(error);
-    }
+      if (error) this.fail(call, error);
+      return error !== undefined;
+    });
     this.#changed();
   }
 
+  /** @param {(call: Call) => boolean} isDropped */
+  #dropQueued(isDropped) {
+    this.#queue = this.#queue.filter((call) => !call.over && !isDropped(call));
+    this.#size -= this.#queued - this.#queue.length;
+    this.#queued = this.#queue.length;
+  }
+
+  #less() {
+    if (--this.#size === 0) this.#changed();
+  }
+
   #changed() {
-    if (this.size === 0) for (const resolve of this.#onDrained.splice(0)) resolve();
-    this.#onChange();
+    if (this.#size === 0) for (const resolve of this.#onDrained.splice(0)) resolve();
+    this.#onBusy();
   }
 }

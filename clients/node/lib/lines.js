@@ -1,12 +1,39 @@
 const NEWLINE = 10;
 
 /**
- * Cuts a stream of chunks into lines. A chunk is searched once, and the pieces of a long line are joined once, when
- * its end is there: a reply of many megabytes costs no more than its length.
+ * Takes whole lines out of a stream of chunks. A chunk is searched once, and the pieces of a long line are joined once,
+ * when its end is there: a reply of many megabytes costs no more than its length.
  */
-export class LineSplitter {
+export class WholeLines {
   /** @type {Buffer[]} pieces of the line whose end has not come yet */
   #pieces = [];
+
+  /**
+   * @param {Buffer} chunk whose memory may be used again afterwards
+   * @returns {string} the lines that have ended, each with its end
+   */
+  push(chunk) {
+    const end = chunk.lastIndexOf(NEWLINE) + 1;
+    if (end === 0) {
+      this.#pieces.push(Buffer.from(chunk));
+      return "";
+    }
+    let text;
+    if (this.#pieces.length === 0) {
+      text = chunk.toString("utf8", 0, end);
+    } else {
+      this.#pieces.push(end === chunk.length ? chunk : chunk.subarray(0, end));
+      text = Buffer.concat(this.#pieces).toString("utf8");
+      this.#pieces = [];
+    }
+    if (end < chunk.length) this.#pieces.push(Buffer.from(chunk.subarray(end)));
+    return text;
+  }
+}
+
+/** The same, line by line. */
+export class LineSplitter {
+  #lines = new WholeLines();
   /** @type {(line: string) => void} */
   #onLine;
 
@@ -17,20 +44,9 @@ export class LineSplitter {
 
   /** @param {Buffer} chunk */
   push(chunk) {
-    let start = 0;
-    for (;;) {
-      const end = chunk.indexOf(NEWLINE, start);
-      if (end === -1) break;
-      if (this.#pieces.length === 0) {
-        this.#onLine(chunk.toString("utf8", start, end));
-      } else {
-        this.#pieces.push(chunk.subarray(start, end));
-        const line = Buffer.concat(this.#pieces).toString("utf8");
-        this.#pieces = [];
-        this.#onLine(line);
-      }
-      start = end + 1;
-    }
-    if (start < chunk.length) this.#pieces.push(start === 0 ? chunk : chunk.subarray(start));
+    const lines = this.#lines.push(chunk).split("\n");
+    // What follows the last end is nothing.
+    lines.pop();
+    for (const line of lines) this.#onLine(line);
   }
 }

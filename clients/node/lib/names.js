@@ -29,6 +29,9 @@ export function isRouted(name) {
 
 /** @typedef {(method: string, receiver: any) => (...args: any[]) => unknown} Route what a method's name stands for */
 
+/** How many methods' functions a Proxy keeps: more than a controller has, and few where names are made up. */
+const MOST_KEPT = 1000;
+
 /**
  * A Proxy that answers a member the object has with that member, and any other method name by its route.
  * @template {object} T
@@ -37,12 +40,20 @@ export function isRouted(name) {
  * @returns {T}
  */
 export function routed(target, route) {
-  return new Proxy(target, {
+  /** @type {Map<string | symbol, unknown>} */
+  const kept = new Map();
+  const proxy = new Proxy(target, {
     get(object, name, receiver) {
-      if (name in object || !isRouted(name)) return Reflect.get(object, name, receiver);
-      return route(name, receiver);
+      if (name in object) return Reflect.get(object, name, receiver);
+      const known = receiver === proxy ? kept.get(name) : undefined;
+      if (known !== undefined) return known;
+      if (!isRouted(name)) return undefined;
+      const made = route(name, receiver);
+      if (receiver === proxy && kept.size < MOST_KEPT) kept.set(name, made);
+      return made;
     },
   });
+  return proxy;
 }
 
 /**

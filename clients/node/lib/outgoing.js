@@ -9,6 +9,7 @@ export class Outgoing {
   /** @type {string} notifications about calls and streams of this connection, which end with it */
   #notes = "";
   #scheduled = false;
+  #flush = () => this.flush();
 
   /** @param {import("./calls.js").Calls} calls */
   constructor(calls) {
@@ -36,7 +37,7 @@ export class Outgoing {
   schedule() {
     if (this.#scheduled) return;
     this.#scheduled = true;
-    process.nextTick(() => this.flush());
+    process.nextTick(this.#flush);
   }
 
   flush() {
@@ -50,7 +51,7 @@ export class Outgoing {
       const next = this.#calls.next(WRITE_AT_ONCE);
       // A connection that turns out to be lost took nothing: the calls stay for the next one.
       if (!wire.write(text + next.text)) return;
-      this.#calls.sent(next.calls);
+      this.#calls.sent(next.count);
       text = "";
     }
     if (text) wire.write(text);

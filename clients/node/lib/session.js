@@ -1,6 +1,6 @@
 import { backoff } from "./backoff.js";
 import { Calls } from "./calls.js";
-import { AbortError, Closed, callSite, fromWire, NotReached, thrownAt } from "./errors.js";
+import { AbortError, affordableSite, Closed, fromWire, NotReached } from "./errors.js";
 import { Outgoing } from "./outgoing.js";
 import { Subscriptions } from "./subscriptions.js";
 import { watched } from "./watched.js";
@@ -23,6 +23,9 @@ import { Wire } from "./wire.js";
  * @property {number} patienceMs how long a call waits for a connection
  * @property {() => Promise<void>} [onFinished] what is left to do after the connection is closed, in good order
  */
+
+/** @type {CallOptions} */
+const NO_OPTIONS = {};
 
 /**
  * A connection that comes back.
@@ -77,36 +80,22 @@ export class Session {
    * @param {CallOptions} [options]
    * @returns {Promise<any>}
    */
-  call(method, params, { signal, timeoutMs, site = callSite(), onResult, onLateResult } = {}) {
+  call(method, params, options = NO_OPTIONS) {
     if (this.#finishing || this.#state === "closed") {
       return Promise.reject(new Closed(`${method} was called on a closed connection`));
     }
+    const { signal, timeoutMs, site = affordableSite(), onResult, onLateResult } = options;
     if (signal?.aborted) return Promise.reject(new AbortError(signal.reason));
     return new Promise((resolve, reject) => {
-      const call = this.#calls.make(method, params, {
-        site,
-        onResult: (result) => {
-          watch.stop();
-          onResult?.(result);
-          resolve(result);
-        },
-        onError: (error) => {
-          watch.stop();
-          reject(error);
-        },
-      });
-      const watch = watched(signal, timeoutMs, method, (error) => {
-        call.onError(thrownAt(error, site));
-        if (onLateResult && this.#calls.isPending(call)) {
-          call.onResult = onLateResult;
-          call.onError = () => {};
-          return;
-        }
-        if (this.#calls.isPending(call)) this.tell("$/cancelRequest", { id: call.id });
-        this.#calls.drop(call);
-      });
+      const call = this.#calls.make(method, params, { resolve, reject, site, onResult, onLateResult });
+      if (signal || timeoutMs !== undefined) {
+        call.watch = watched(signal, timeoutMs, method, (error) => {
+          if (this.#calls.giveUp(call, error)) this.tell("$/cancelRequest", { id: call.id });
+        });
+      }
       this.#calls.add(call);
-      this.#wake();
+      if (this.#state === "open") this.#outgoing.schedule();
+      else this.#wake();
     });
   }
 
@@ -183,8 +172,7 @@ export class Session {
   }
 
   #wake() {
-    if (this.#state === "open") this.#outgoing.schedule();
-    else if (this.#state === "idle") void this.#dial(true);
+    if (this.#state === "idle") void this.#dial(true);
     // The first call after a quiet time doesn't wait for the end of a back-off that was nobody's.
     else if (this.#state === "waiting" && this.#calls.queued === 1) void this.#dial(true);
   }
@@ -212,7 +200,7 @@ export class Session {
     const mends = error instanceof NotReached;
     this.#state = "idle";
     this.#calls.failQueued((call) => {
-      return mends && now - call.queuedAt < this.#options.patienceMs ? undefined : error;
+      return mends && now - call.madeAt < this.#options.patienceMs ? undefined : error;
     });
     if (mends) this.#later();
   }
@@ -228,6 +216,11 @@ export class Session {
     this.#state = "open";
     this.#refusal = undefined;
     const wire = new Wire(socket, {
+      onResult: (id, result) => {
+        this.#failures = 0;
+        this.#calls.result(id, result);
+      },
+      onRun: (subscription, run) => this.#subscriptions.run(subscription, run),
       onMessage: (message) => this.#read(message),
       onDrain: () => this.#outgoing.flush(),
       onClose: (error) => this.#lost(wire, error),
@@ -242,9 +235,9 @@ export class Session {
   #subscriptionCall(wish) {
     return this.#calls.make(wish.method, wish.params, {
       standing: true,
-      onResult: (id) => this.#subscriptions.opened(wish, id),
+      resolve: (id) => this.#subscriptions.opened(wish, id),
       // Nobody awaits it, and who asked for messages must not miss that none will come.
-      onError: (error) => void Promise.reject(error),
+      reject: (error) => void Promise.reject(error),
     });
   }
 
@@ -258,8 +251,10 @@ export class Session {
       // It answers none of our calls by name, so one of them would wait for ever: give up this connection.
       this.#refusal = fromWire(message.error);
       this.#wire?.destroy(this.#refusal);
+    } else if (message?.error) {
+      this.#calls.error(message.id, message.error);
     } else {
-      this.#calls.answer(message ?? {});
+      this.#calls.result(message?.id, message?.result);
     }
   }
 
@@ -282,7 +277,7 @@ export class Session {
 
   /** A call without an answer keeps the process alive, and so does a hold. A connection alone does not. */
   #keepAlive() {
-    const on = this.#calls.size + this.#holds > 0;
+    const on = this.#calls.busy || this.#holds > 0;
     this.#wire?.keepAlive(on);
     if (on) this.#timer?.ref();
     else this.#timer?.unref();

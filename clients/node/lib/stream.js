@@ -2,7 +2,7 @@ import { asyncDispose } from "./dispose.js";
 import { AbortError, Closed, callSite, Disconnected, fromWire, thrownAt } from "./errors.js";
 import { Fifo } from "./fifo.js";
 
-export const DEFAULT_WINDOW = 256;
+export const DEFAULT_WINDOW = 512;
 
 /**
  * @typedef {object} StreamOptions
@@ -71,14 +71,14 @@ export class ResultStream {
   }
 
   /** @returns {Promise<IteratorResult<any, any>>} */
-  async next() {
+  next() {
     if (this.#items.size > 0) {
       const value = this.#items.take();
       this.#allowMore();
-      return { done: false, value };
+      return Promise.resolve({ done: false, value });
     }
     if (this.#outcome) return this.#over();
-    return await new Promise((resolve) => this.#readers.push(resolve));
+    return new Promise((resolve) => this.#readers.push(resolve));
   }
 
   /**
@@ -134,6 +134,7 @@ export class ResultStream {
     this.#id = id;
     this.#session.listen(id, {
       onItem: (event) => this.#onEvent(event),
+      onRun: ({ values }) => this.#onItems(values),
       onLost: (cause) => {
         this.#id = undefined;
         const error = cause instanceof Closed ? cause : new Disconnected(cause);
@@ -145,18 +146,22 @@ export class ResultStream {
   /** @param {any} event */
   #onEvent(event) {
     if ("item" in event) {
-      if (this.#outcome) return;
-      const reader = this.#readers.shift();
-      if (!reader) {
-        this.#items.add(event.item);
-        return;
-      }
-      reader({ done: false, value: event.item });
-      this.#allowMore();
+      this.#onItems([event.item]);
     } else {
       this.#id = undefined;
       this.#finish(event.error ? { error: thrownAt(fromWire(event.error), this.#site) } : { value: event.end });
     }
+  }
+
+  /** @param {any[]} values */
+  #onItems(values) {
+    if (this.#outcome) return;
+    let given = 0;
+    while (given < values.length && this.#readers.length > 0) {
+      this.#readers.shift()?.({ done: false, value: values[given++] });
+      this.#allowMore();
+    }
+    if (given < values.length) this.#items.addAll(given === 0 ? values : values.slice(given));
   }
 
   #allowMore() {

@@ -3,10 +3,12 @@
  * @property {string} method
  * @property {object} params
  * @property {string} unsubscribe the method that ends it
- * @property {(item: any) => void} onItem
+ * @property {(event: any) => void} onItem
+ * @property {(run: import("./incoming.js").Run) => void} onRun
  *
  * @typedef {object} Sink who gets what one subscription brings
- * @property {(event: any) => void} onItem
+ * @property {(event: any) => void} onItem an event as the daemon has it
+ * @property {(run: import("./incoming.js").Run) => void} onRun several items
  * @property {(cause: Error | undefined) => void} [onLost] the connection is gone, and the subscription with it
  */
 
@@ -59,6 +61,14 @@ export class Subscriptions {
    */
   listen(id, sink) {
     this.#sinks.set(id, sink);
+  }
+
+  /**
+   * @param {number} id
+   * @param {import("./incoming.js").Run} run
+   */
+  run(id, run) {
+    this.#sinks.get(id)?.onRun(run);
   }
 
   /**

@@ -1,6 +1,7 @@
 import { connect } from "node:net";
 import { BaskdError, NotReached } from "./errors.js";
-import { LineSplitter } from "./lines.js";
+import { Incoming } from "./incoming.js";
+import { WholeLines } from "./lines.js";
 import { checkFolder, START_ONE } from "./places.js";
 
 /** @typedef {import("node:net").Socket} Socket */
@@ -13,14 +14,52 @@ import { checkFolder, START_ONE } from "./places.js";
 export async function dialSocket(path) {
   checkFolder(path);
   return await new Promise((resolve, reject) => {
-    const socket = connect({ path, allowHalfOpen: false });
+    const reading = new Reading();
+    const socket = connect({ path, allowHalfOpen: false, onread: reading.options });
+    readings.set(socket, reading);
     socket.once("connect", () => {
       socket.removeAllListeners("error");
+      // It is read from now on, and may fail before its Wire is there, which looks at `errored`.
+      socket.on("error", () => {});
       resolve(socket);
     });
     socket.once("error", (/** @type {NodeJS.ErrnoException} */ error) => reject(whyNot(path, error)));
   });
 }
+
+const READ_AT_ONCE = 64 * 1024;
+
+/**
+ * Where a socket's bytes go. They are all read into one piece of memory: a new one for each read, as a socket's "data"
+ * events have it, costs more than what a small answer takes to parse.
+ */
+class Reading {
+  /** What came before there was a Wire. */
+  #early = "";
+  /** @type {((text: string) => void) | undefined} */
+  #onText;
+  #lines = new WholeLines();
+  options = {
+    buffer: new Uint8Array(READ_AT_ONCE),
+    callback: (/** @type {number} */ length, /** @type {Uint8Array} */ bytes) => {
+      const text = this.#lines.push(Buffer.from(bytes.buffer, 0, length));
+      if (this.#onText) this.#onText(text);
+      else this.#early += text;
+      return true;
+    },
+  };
+
+  /** @param {(text: string) => void} onText takes whole lines, the first of them before long */
+  hand(onText) {
+    this.#onText = onText;
+    const early = this.#early;
+    this.#early = "";
+    if (early !== "") queueMicrotask(() => onText(early));
+  }
+}
+
+/** @type {WeakMap<Socket, Reading>} */
+const readings = new WeakMap();
 
 /**
  * @param {string} path
@@ -44,7 +83,9 @@ function whyNot(path, error) {
 
 /**
  * @typedef {object} WireEvents
- * @property {(message: any) => void} onMessage one JSON value
+ * @property {import("./incoming.js").IncomingEvents["onResult"]} onResult
+ * @property {import("./incoming.js").IncomingEvents["onRun"]} onRun
+ * @property {import("./incoming.js").IncomingEvents["onMessage"]} onMessage
  * @property {() => void} onDrain what was written has been taken, after `full` was true
  * @property {(error: Error | undefined) => void} onClose exactly once, and nothing after it
  */
@@ -55,27 +96,28 @@ export class Wire {
   #socket;
   /** @type {Error | undefined} */
   #error;
-  #closed = false;
+  #incoming;
   #keptAlive = true;
 
   /**
-   * @param {Socket} socket
+   * @param {Socket} socket as dialled here
    * @param {WireEvents} events
    */
   constructor(socket, events) {
     this.#socket = socket;
-    const lines = new LineSplitter((line) => {
-      if (!this.#closed && line.trim() !== "") this.#read(line, events);
-    });
-    socket.on("data", (chunk) => lines.push(/** @type {Buffer} */ (chunk)));
+    const { onResult, onRun, onMessage } = events;
+    const onNonsense = (/** @type {string} */ line) =>
+      this.destroy(new Error(`the daemon sent a line that isn't JSON: ${line.slice(0, 80)}`));
+    const incoming = new Incoming({ onResult, onRun, onMessage, onNonsense });
+    this.#incoming = incoming;
+    readings.get(socket)?.hand((text) => incoming.read(text));
     socket.on("drain", () => events.onDrain());
-    socket.on("error", (error) => {
-      this.#error ??= error;
-    });
-    socket.on("close", () => {
-      this.#closed = true;
-      events.onClose(this.#error);
-    });
+    const onClose = () => {
+      incoming.stop();
+      events.onClose(this.#error ?? socket.errored ?? undefined);
+    };
+    if (socket.closed) queueMicrotask(onClose);
+    else socket.on("close", onClose);
   }
 
   /** Whether to hold back: what isn't written can still go elsewhere when the connection is lost. */
@@ -110,22 +152,7 @@ export class Wire {
   /** @param {Error} [error] why, for `onClose` */
   destroy(error) {
     this.#error ??= error;
-    this.#closed = true;
+    this.#incoming.stop();
     this.#socket.destroy();
-  }
-
-  /**
-   * @param {string} line
-   * @param {WireEvents} events
-   */
-  #read(line, events) {
-    let message;
-    try {
-      message = JSON.parse(line);
-    } catch {
-      this.destroy(new Error(`the daemon sent a line that isn't JSON: ${line.slice(0, 80)}`));
-      return;
-    }
-    events.onMessage(message);
   }
 }

@@ -9,6 +9,7 @@ import { fileURLToPath } from "node:url";
 import { connect } from "../baskd.js";
 import { CONTROLLER, home, needsDaemon, stop } from "./support/home.js";
 import { run, runProgram } from "./support/program.js";
+import { served } from "./support/served.js";
 
 const PACKAGE = fileURLToPath(new URL("..", import.meta.url));
 const EXAMPLE_OUTPUT = `{ model: 'something' }
@@ -20,21 +21,6 @@ Incremented counter: 5
 { step: 4, of: 5 }
 { step: 5, of: 5 }
 `;
-
-/**
- * A backend of a daemon that serves the tests' controller.
- * @param {import("node:test").TestContext} t
- */
-async function served(t) {
-  const place = home(t);
-  const start = `const backend = await connect({ socket, controller: ${JSON.stringify(CONTROLLER)}, start: true });
-    await backend.close();`;
-  const started = await runProgram(start, place.socket, place);
-  assert.deepEqual([started.code, started.stderr], [0, ""]);
-  const backend = await connect({ socket: place.socket });
-  t.after(() => backend.close());
-  return { ...place, backend };
-}
 
 describe("the seed's examples, as written,", needsDaemon, () => {
   for (const program of ["index.js", "examples/awaited.js"]) {

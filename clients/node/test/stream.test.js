@@ -48,7 +48,7 @@ test("gives every item, and the return value", async (t) => {
   for await (const item of stream) items.push(item);
   assert.deepEqual(items, [0, 1, 2, 3, 4]);
   assert.equal(await stream.result, "the end");
-  assert.deepEqual((await fake.told("stream.call")).params, { method: "count", params: { to: 5 }, window: 256 });
+  assert.deepEqual((await fake.told("stream.call")).params, { method: "count", params: { to: 5 }, window: 512 });
   assert.deepEqual(await stream.next(), { done: true, value: undefined });
 });
 

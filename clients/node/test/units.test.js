@@ -5,10 +5,12 @@ import { describe, test } from "node:test";
 import { backoff } from "../lib/backoff.js";
 import { findBinary } from "../lib/binary.js";
 import { chooseController, instanceNameFor, serves } from "../lib/controller.js";
-import { fromWire, MethodError } from "../lib/errors.js";
+import { BaskdError, fromWire, MethodError } from "../lib/errors.js";
 import { Fifo } from "../lib/fifo.js";
+import { Incoming } from "../lib/incoming.js";
 import { LineSplitter } from "../lib/lines.js";
 import { checkedParams, isRouted, paramsOf } from "../lib/names.js";
+import { Pending } from "../lib/pending.js";
 import { checkFolder, socketPath } from "../lib/places.js";
 import { tempFolder } from "./support/fake.js";
 
@@ -50,7 +52,7 @@ test("a queue gives what it was given, in order", () => {
   const queue = new Fifo();
   const taken = [];
   for (let n = 0; n < 100; n++) {
-    queue.add(n);
+    queue.addAll([n]);
     if (n % 3 === 2) taken.push(queue.take(), queue.take());
   }
   while (queue.size > 0) taken.push(queue.take());
@@ -182,4 +184,67 @@ test("the package has its names", async () => {
   const bindings = await import("baskd/python_bindings.js");
   assert.equal(bindings.default, (await import("baskd")).Bindings);
   assert.equal(typeof (await import("baskd/router.js")).default, "function");
+});
+
+test("each code of the protocol's table has a name of its own", () => {
+  const codes = [-32700, -32600, -32601, -32602, -32603];
+  for (let code = -32006; code >= -32011; code--) codes.push(code);
+  for (let code = -32020; code >= -32028; code--) codes.push(code);
+  const errors = codes.map((code) => fromWire({ code, message: "m", data: { where: "queued", limit: 1 } }));
+  assert.equal(new Set(errors.map((error) => error.name)).size, codes.length);
+  for (const error of errors) {
+    assert.ok(error instanceof BaskdError);
+    assert.notEqual(error.name, "BaskdError");
+    assert.deepEqual(error.data, { where: "queued", limit: 1 });
+  }
+  assert.equal(fromWire({ code: 42, message: "m" }).name, "BaskdError");
+});
+
+test("lines are read the same in any mixture, and in order", () => {
+  /** @type {any[]} */
+  const seen = [];
+  const incoming = new Incoming({
+    onResult: (id, result) => seen.push([id, result]),
+    onRun: (subscription, run) => seen.push([subscription, run.method, ...run.values]),
+    onMessage: (message) => seen.push(message),
+    onNonsense: (line) => seen.push(line),
+  });
+  const item = (/** @type {number} */ id, /** @type {string} */ json) =>
+    `{"jsonrpc":"2.0","method":"stream.item","params":{"subscription":${id},"result":{"item":${json}}}}\n`;
+  const message = `{"jsonrpc":"2.0","method":"messages.item","params":{"subscription":3,"result":{"call":1,"request":7,"method":"m","data":"}}}"}}}\n`;
+  const odd = '{"jsonrpc":"2.0","id":6,"result":6,"more":1}\n';
+  const long = JSON.stringify("x".repeat(5000));
+  incoming.read(
+    `{"jsonrpc":"2.0","id":1,"result":[1,2]}\n{"jsonrpc":"2.0","id":2,"result":null}\n${odd}${item(1, '"}}}"')}${item(1, "[]")}${item(2, "1")}` +
+      `${item(2, long)}${message}{"jsonrpc":"2.0","id":3,"result":${long}}\n{"jsonrpc":"2.0","id":4,"error":{"code":1}}\n\nno\n`,
+  );
+  const x = "x".repeat(5000);
+  assert.deepEqual(seen.slice(0, 3), [
+    { jsonrpc: "2.0", id: 1, result: [1, 2] },
+    { jsonrpc: "2.0", id: 2, result: null },
+    { jsonrpc: "2.0", id: 6, result: 6, more: 1 },
+  ]);
+  assert.deepEqual(seen.slice(3), [
+    [1, undefined, "}}}", []],
+    [2, undefined, 1, x],
+    [3, "m", "}}}"],
+    [3, x],
+    { jsonrpc: "2.0", id: 4, error: { code: 1 } },
+    "no",
+  ]);
+});
+
+test("pending calls are found by their ids, however long they take", () => {
+  /** @type {Pending<{ id: number }>} */
+  const pending = new Pending();
+  for (let id = 1; id <= 5000; id++) {
+    pending.add({ id });
+    if (id > 1) assert.equal(pending.take(id)?.id, id);
+  }
+  pending.add({ id: 5001 });
+  assert.ok(pending.has(1));
+  assert.ok(!pending.has(2));
+  assert.equal(pending.take(2), undefined);
+  assert.deepEqual(pending.takeAll(), [{ id: 1 }, { id: 5001 }]);
+  assert.ok(!pending.has(1));
 });

@@ -30,7 +30,7 @@ export interface CallOptions {
 }
 
 export interface StreamOptions extends CallOptions {
-  /** How many items may be under way, unread; 256 unless given. `Infinity` turns flow control off. */
+  /** How many items may be under way, unread; 512 unless given. `Infinity` turns flow control off. */
   window?: number;
 }
 

@@ -128,6 +128,18 @@ class Replies(unittest.TestCase):
         self.assertEqual(sink.items[-1].data, 65_536 + 9)
         self.assertLessEqual(len(sink.items), 65_537)
 
+    def test_own_messages_that_nobody_takes_end_in_an_error(self) -> None:
+        session, sink = Session(), message_feed("own", None)
+        session.request(*sink.request, sink=sink)
+        session.feed(line(id=1, result=5))
+        for number in range(65_536 + 10):
+            message = {"call": 1, "request": 9, "method": "m", "data": number}
+            session.feed(line(method="messages.item", params={"subscription": 5, "result": message}))
+        self.assertEqual([message.data for message in sink.items], list(range(65_536)))
+        self.assertIsInstance(sink.error, baskd.Lagged)
+        [ended] = [json.loads(told) for told in session.outgoing]
+        self.assertEqual((ended["method"], ended["params"]), ("messages.unsubscribe", [5]))
+
 
 class Errors(unittest.TestCase):
     def test_each_code_has_a_class_and_keeps_its_code_and_data(self) -> None:

@@ -70,6 +70,15 @@ class Controller:
             self.ended.append(name)
             raise
 
+    def rows(self, count):
+        self.yielded = 0
+        for n in range(count):
+            self.yielded += 1
+            yield [n, "x" * 200]
+
+    def asked_for(self):
+        return self.yielded
+
     def how_ended(self):
         return self.ended
 
@@ -150,7 +159,32 @@ interrupted() {
     passed=$((passed + 1))
 }
 
+# A reader that takes one line and then none pauses the generator, while others are served; and gets all when it reads on.
+slow_reader() {
+    mkfifo "$work/slow"
+    "$shell" "$script" stream rows count=20000 >"$work/slow" &
+    streaming=$!
+    exec 9<"$work/slow"
+    rm "$work/slow"
+    IFS= read -r row <&9
+    before='' asked_for=none
+    until [ "$asked_for" = "$before" ]; do
+        before=$asked_for
+        for _ in 1 2 3 4 5; do "$shell" "$script" call echo >/dev/null; done
+        asked_for=$("$shell" "$script" call asked_for)
+    done
+    rest=$(cat <&9 | wc -l)
+    exec 9<&-
+    wait "$streaming"
+    if [ "$?,$((rest + 0)),${row%%,*}" = '0,19999,[0' ] && [ "$asked_for" -lt 5000 ]; then
+        passed=$((passed + 1))
+    else
+        failed=$((failed + 1)); echo "FAILED $shell: a slow reader: $row, $asked_for asked for, $rest more"
+    fi
+}
+
 suite() {
+    slow_reader
     b="$shell $script"
     # shellcheck disable=SC2086 # $b is two words
     run() { name=$1 status=$2 want=$3 pattern=$4; shift 4; check "$name" "$status" "$want" "$pattern" $b "$@"; }

@@ -57,6 +57,10 @@ class NotRunning(Disconnected):
     """No daemon answers at the socket."""
 
 
+class Lagged(BaskdError):
+    """Own messages were not taken fast enough, and some are lost. Subscribe again, and take them sooner."""
+
+
 # --- JSON-RPC's own -------------------------------------------------------------------------------------------
 
 

@@ -67,9 +67,12 @@ class Link:
         self.write(self.session.unsubscription(sink) or b"")
 
     def write(self, line: bytes) -> None:
+        self.append(line)
+        self.flush()
+
+    def append(self, line: bytes) -> None:
         self._written += len(line)
         self.outbox.data += line
-        self.flush()
 
     def flush(self) -> None:
         """Writes what the socket takes now."""

@@ -14,16 +14,16 @@ import re
 from collections import deque
 from typing import Any, Callable, NamedTuple
 
-from ._errors import BaskdError, Disconnected, TimedOut, UsageError, from_wire
+from ._errors import BaskdError, Disconnected, Lagged, TimedOut, UsageError, from_wire
 
 Params = Any  # dict, list, tuple or None
 
 _encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False, ensure_ascii=False).encode
 _encode_ascii = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
-_decode = json.JSONDecoder().decode
+_decoder: Any = json.JSONDecoder()  # of which the type stubs don't know all
 _ID = re.compile(rb'\{"jsonrpc":"2\.0","id":(\d+),')
 
-# How many messages of a lossy subscription are kept for a consumer that does not keep up.
+# How many messages are kept for a consumer that does not keep up.
 _KEPT = 65_536
 
 
@@ -181,8 +181,14 @@ class FeedSink(Sink):
         return self.request[0].replace(".subscribe", ".unsubscribe")
 
     def push(self, result: Any) -> None:
+        if not self.lossy and len(self.items) >= _KEPT:
+            # Nobody is to believe that he has seen all. What is here already stays to be taken.
+            self.fail(
+                Lagged(f"More than {_KEPT} messages were not taken, and those after them are lost: take them sooner.")
+            )
+            return
         dropped = 0
-        while self.lossy and len(self.items) >= _KEPT:
+        while len(self.items) >= _KEPT:
             dropped += _lost_with(self.items.popleft())
         if dropped:
             self.items.appendleft(self._read({"dropped": dropped}))
@@ -267,6 +273,11 @@ class Session:
             self._take(line)
 
     @property
+    def awaited(self) -> int:
+        """How many requests have no answer yet."""
+        return len(self._pending)
+
+    @property
     def amid_line(self) -> bool:
         return bool(self._chunks)
 
@@ -299,7 +310,7 @@ class Session:
 
     def _take(self, line: bytes) -> None:
         try:
-            message = _decode(line.decode())
+            message = _parse(line.decode())
         except (ValueError, RecursionError) as error:
             self._unreadable(line, error)
             return
@@ -339,8 +350,11 @@ class Session:
         if sink is None:
             return  # of a subscription that was ended meanwhile
         sink.push(params["result"])
-        if sink.over:
-            del self._sinks[params["subscription"]]
+        if isinstance(sink, StreamSink):
+            if sink.over:
+                del self._sinks[params["subscription"]]
+        elif sink.over:
+            self.outgoing.append(self.unsubscription(sink) or b"")
 
     def _unreadable(self, line: bytes, error: Exception) -> None:
         """A result nested too deep for this Python, or a number too long, is the matter of one call only."""
@@ -351,6 +365,15 @@ class Session:
         if pending is None:
             raise Disconnected(f"The daemon sent what can't be read ({error}): {line[:100]!r}")
         pending.settle(error=BaskdError(f"The answer to {pending.method} can't be read here: {error}."))
+
+
+def _parse(text: str) -> Any:
+    """As `json.loads`, without its looking for white space around the value, of which the daemon writes none."""
+    try:
+        message, end = _decoder.scan_once(text, 0)
+    except StopIteration:
+        return _decoder.decode(text)
+    return message if end == len(text) else _decoder.decode(text)
 
 
 def with_options(method: str, params: Params, timeout: float | None) -> tuple[str, Params]:

@@ -40,6 +40,9 @@ _log = logging.getLogger("baskd")
 # As in `client`: when a daemon that lets a timeout pass is given up.
 _GRACE_SECONDS = 5.0
 
+# From how many calls under way on those of one turn of the loop are written together.
+_MANY = 8
+
 
 def connect_async(name: str | None = None, *, socket: str | os.PathLike[str] | None = None) -> AsyncClient:
     """`async with connect_async() as backend`, or `backend = await connect_async()`.
@@ -60,9 +63,22 @@ class LoopLink(Link):
         super().__init__(sock)
         self.loop = asyncio.get_running_loop()
         self._writing = False
+        self._flush_is_due = False
         self.loop.add_reader(self.sock, self.receive)
 
+    def write(self, line: bytes) -> None:
+        """With few calls under way each is written at once, which is soonest. With many, those of one turn of the loop
+        go out together: a write for each would cost more than all else."""
+        if self.session.awaited < _MANY:
+            super().write(line)
+            return
+        self.append(line)
+        if not self._flush_is_due:
+            self._flush_is_due = True
+            self.loop.call_soon(self.flush)
+
     def flush(self) -> None:
+        self._flush_is_due = False
         super().flush()
         writing = bool(self.outbox.data) and self.lost is None
         if writing and not self._writing:
@@ -76,6 +92,8 @@ class LoopLink(Link):
             await _woken(target)
 
     async def drain(self) -> None:
+        if self._flush_is_due:
+            await asyncio.sleep(0)  # the flush stands before this in the loop's queue
         if self.outbox.data:
             await self.wait(self.outbox)
 

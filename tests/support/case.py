@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 import unittest
-from typing import Any, ClassVar, Optional
+from typing import Any, Callable, ClassVar, Optional
 
 from .connection import Connection
 from .daemon import Daemon, Places
@@ -12,7 +13,8 @@ from .daemon import Daemon, Places
 class DaemonTest(unittest.TestCase):
     """One daemon for all tests of a class, and connections that are closed at each test's end.
 
-    `controller` is a file's name in tests/controllers, `config` the text of its config file. With `own_daemon`, each test starts those that it needs.
+    `controller` is a file's name in tests/controllers, `config` the text of its config file. With `own_daemon`, each
+    test starts those that it needs.
     """
 
     controller: ClassVar[Optional[str]] = None
@@ -43,6 +45,12 @@ class DaemonTest(unittest.TestCase):
         connection = Connection((daemon or self.daemon).path, seconds)
         self.addCleanup(connection.close)
         return connection
+
+    def until(self, comes_true: Callable[[], Any], seconds: float = 30.0) -> None:
+        """Asks again and again, of what tells of no event, until it is so."""
+        deadline = time.monotonic() + seconds
+        while not comes_true():
+            self.assertLess(time.monotonic(), deadline, f"it has not come true within {seconds} s")
 
     def assertError(self, error: dict[str, Any], code: int, **data: Any) -> None:
         """That an error has this code, and these members among its data."""

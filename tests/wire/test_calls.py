@@ -230,7 +230,10 @@ class Fairness(DaemonTest):
         answer = flood.read()
         self.assertEqual(answer["id"], limit - 1)
         self.assertError(answer["error"], -32025, limit=limit)
-        self.assertError(other.error("add", [1]), -32025, limit=limit)
+        # Others did not fill it, and are not the ones to suffer.
+        id = other.request("add", [1])
+        self.assertEqual(other.call("daemon.status")["queued"] + other.call("daemon.status")["in_flight"], limit + 1)
         gate.touch()
         self.assertEqual(blocker.result(running), "found")
+        self.assertEqual(other.result(id), 2)
         self.assertEqual([flood.result(number) for number in range(limit - 1)], list(range(limit - 1)))

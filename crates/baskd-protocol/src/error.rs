@@ -278,6 +278,14 @@ impl Error {
         Error::limited(ErrorCode::Overloaded, message, limit)
     }
 
+    /// As [`Error::overloaded`], where clients don't read what they have asked for.
+    pub fn overloaded_unread(limit: usize) -> Error {
+        let message = format!(
+            "The result was thrown away: clients have not read {limit} bytes of others. Ask again when they have."
+        );
+        Error::limited(ErrorCode::Overloaded, message, limit)
+    }
+
     /// `what` there are too many of, as "properties".
     pub fn too_many_properties(what: &str, limit: usize) -> Error {
         let message = format!("{limit} {what} are kept already: keep such data in the controller.");

@@ -12,6 +12,8 @@ pub struct Limits {
     pub max_id: usize,
     /// Bytes of all messages that came in half and batches that are answered in part; and of all waiting calls' params.
     pub max_pending: usize,
+    /// Bytes of all results that clients have not read yet.
+    pub max_unread: usize,
     /// Bytes of one result.
     pub max_response: usize,
     /// Brackets open at once in a request.
@@ -53,6 +55,7 @@ impl Default for Limits {
             max_request: 32 << 20,
             max_id: 256,
             max_pending: 256 << 20,
+            max_unread: 256 << 20,
             max_response: 64 << 20,
             max_nesting: 128,
             max_connections: 1024,

@@ -83,6 +83,11 @@ pub trait Sink {
         None
     }
 
+    /// Whether its owner has so few calls that it is not the one to suffer when there are too many.
+    fn is_of_few(&self) -> bool {
+        false
+    }
+
     /// Whether the call is of no use once its owner is gone.
     fn ends_with_its_owner(&self) -> bool {
         true

@@ -15,6 +15,8 @@ use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 
 /// How many calls can be with Python at once. A call's id is `number << SLOT_BITS | slot`.
 pub(crate) const SLOTS: usize = 1 << SLOT_BITS;
+/// So many of them are for clients' calls. The others are for what the daemon itself asks of its workers: properties.
+pub(crate) const CLIENTS_SLOTS: usize = SLOTS - 2048;
 pub(crate) const SLOT_BITS: u32 = 15;
 
 /// The place of the word that counts the marks of cancelled calls, behind both arrays.

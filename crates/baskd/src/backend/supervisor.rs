@@ -370,7 +370,7 @@ impl Supervisor {
                     .logs
                     .warn(&format!("restart: calls that still run after {limit:?} are cancelled"));
                 self.shared
-                    .change(|calls| calls.cancel_sent(seat, CancelledBy::Shutdown));
+                    .change(|calls| calls.cancel_begun(seat, CancelledBy::Shutdown));
             }
         }
         let exit = self.end(worker, END_GRACE).await;

@@ -34,6 +34,8 @@ const CHUNK: usize = 64 << 10;
 const BIG_CHUNK: usize = spawn::PIPE_BYTES;
 /// A buffer that grew beyond this for one large message is given back.
 const KEEP: usize = 1 << 20;
+/// What a router tells of its methods may have so many bytes, however little an answer may.
+const LONGEST_GREETING: usize = 64 << 20;
 /// What is read at most from a dead process's wire: more than a pipe holds can only come from a grandchild that still
 /// fills it.
 const MAX_DRAIN: usize = 1 << 20;
@@ -236,10 +238,13 @@ impl Worker {
             self.inbox.drain(..start);
             self.inbox.shrink_to(KEEP);
         }
+        if !self.skipping && self.inbox.len() > self.longest_line() {
+            self.skipping = true;
+            self.refuse_too_large(&self.inbox);
+        }
         if self.skipping {
             self.inbox.clear();
-        } else if self.inbox.len() > self.shared.options.limits.max_response + 64 {
-            self.refuse_too_large();
+            self.inbox.shrink_to(KEEP);
         }
         self.searched = self.inbox.len();
         let mut calls = self.shared.calls.borrow_mut();
@@ -250,7 +255,19 @@ impl Worker {
         }
     }
 
+    /// How long an answer may be, with what is around its value; and the greeting, which is not for clients.
+    fn longest_line(&self) -> usize {
+        let answer = self.shared.options.limits.max_response + 64;
+        match self.life {
+            Life::NeverReady => answer.max(LONGEST_GREETING),
+            Life::Ready | Life::Answered => answer,
+        }
+    }
+
     fn handle(&mut self, line: &[u8]) {
+        if line.len() > self.longest_line() {
+            return self.refuse_too_large(line);
+        }
         let mut calls = self.shared.calls.borrow_mut();
         let known = match Line::parse(line) {
             Line::Result { id, value } => {
@@ -260,6 +277,10 @@ impl Worker {
             Line::Error { id, value } => {
                 self.life = Life::Answered;
                 calls.reply(self.seat, id, Outcome::Error(value))
+            }
+            Line::Item { data, .. } if data.len() > self.shared.options.limits.max_response => {
+                drop(calls);
+                return self.refuse_too_large(line);
             }
             Line::Item { id, data } => calls.item(self.seat, id, data, line.len() as u64 + 1),
             Line::Begun => true,
@@ -292,14 +313,12 @@ impl Worker {
         }
     }
 
-    /// The line under way is longer than any answer may be: its call is answered so, and the rest of it skipped.
-    fn refuse_too_large(&mut self) {
-        self.skipping = true;
-        let mut whole = std::mem::take(&mut self.inbox);
+    /// A line that is longer than any answer may be, or its beginning: its call is answered so.
+    fn refuse_too_large(&self, line: &[u8]) {
         let limit = self.shared.options.limits.max_response;
         let error = Error::response_too_large(limit).to_json();
         // The prefix tells the call; the brace makes it look whole.
-        whole.truncate(100);
+        let mut whole = line[..line.len().min(100)].to_vec();
         whole.push(b'}');
         let mut calls = self.shared.calls.borrow_mut();
         match Line::parse(&whole) {

@@ -146,7 +146,7 @@ pub(crate) const SETTINGS: &[Setting] = &[
     Setting {
         name: "log",
         kind: Kind::Text {
-            wanted: "error, warn, info, debug, trace, or a filter such as info,python=warn",
+            wanted: "a log level (error, warn, info, debug, trace) or a filter such as info,python=warn",
             set: |settings, text, _| {
                 EnvFilter::builder().parse(text).ok()?;
                 text.clone_into(&mut settings.log);
@@ -166,9 +166,9 @@ pub(crate) const SETTINGS: &[Setting] = &[
     }),
     time("stall_timeout", MOMENT, |settings| &mut settings.limits.stall_timeout),
     time("kill_grace", Duration::ZERO, |settings| &mut settings.limits.kill_grace),
-    // The router's page has a slot for each: PROTOCOL.md, the router wire.
-    count("max_calls", 1, 32_768, |settings| &mut settings.limits.max_calls),
-    count("max_in_flight", 1, 32_768, |settings| {
+    // The router's page has a slot for each, and some for the daemon's own: PROTOCOL.md, the router wire.
+    count("max_calls", 1, 30_720, |settings| &mut settings.limits.max_calls),
+    count("max_in_flight", 1, 30_720, |settings| {
         &mut settings.limits.max_in_flight
     }),
     count("max_connections", 1, 65_536, |settings| {
@@ -183,6 +183,9 @@ pub(crate) const SETTINGS: &[Setting] = &[
     bytes("max_pending", 1 << 10, 64 << 30, |settings| {
         &mut settings.limits.max_pending
     }),
+    bytes("max_unread", 1 << 20, 64 << 30, |settings| {
+        &mut settings.limits.max_unread
+    }),
     bytes("max_id", 16, 64 << 10, |settings| &mut settings.limits.max_id),
     // What Python's own parsers can be trusted with.
     count("max_nesting", 8, 128, |settings| &mut settings.limits.max_nesting),
@@ -195,7 +198,7 @@ pub(crate) const SETTINGS: &[Setting] = &[
     }),
     count("max_own", 1, 1024, |settings| &mut settings.limits.max_own),
     count("max_lossy", 1, 1024, |settings| &mut settings.limits.max_lossy),
-    count("max_properties", 1, 65_536, |settings| {
+    count("max_properties", 1, 2048, |settings| {
         &mut settings.limits.max_properties
     }),
     bytes("max_properties_bytes", 1 << 10, 1 << 30, |settings| {
@@ -283,7 +286,7 @@ impl Time {
                 duration_text(self.from)
             };
             value.refuse(&format!(
-                "a time such as \"250ms\", \"30s\", \"5m\" or a number of seconds, from {from} to a year"
+                "a duration such as \"250ms\", \"30s\", \"5m\" or a number of seconds, from {from} to a year"
             ))
         })
     }

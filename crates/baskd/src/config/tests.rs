@@ -28,7 +28,7 @@ fn a_file_sets_what_it_names_and_nothing_else() {
     let settings = read(
         "controller = \"models.py:Llama\"\npython = \".venv/bin/python\"\nworkers = 2\naffinity = \"connection\"\n\
          on_disconnect = \"finish\"\nlog = \"debug\"\ngrace = \"1m\"\ndrain_timeout = 5\nkill_grace = 0.25\n\
-         max_calls = 32_768\nmax_request = \"1MiB\"\nmax_id = 64\n\
+         max_calls = 30_720\nmax_request = \"1MiB\"\nmax_id = 64\n\
          [methods.search]\ntimeout = \"30s\"\n[methods.\"get-all\"]\ntimeout = 2.5\n",
     )
     .unwrap();
@@ -52,7 +52,7 @@ fn a_file_sets_what_it_names_and_nothing_else() {
     assert_eq!(limits.kill_grace, Duration::from_millis(250));
     assert_eq!(
         (limits.max_calls, limits.max_request, limits.max_id),
-        (32_768, 1 << 20, 64)
+        (30_720, 1 << 20, 64)
     );
     assert_eq!(limits.timeouts["search"], Duration::from_secs(30));
     assert_eq!(limits.timeouts["get-all"], Duration::from_millis(2500));
@@ -110,8 +110,8 @@ fn a_wrong_value_is_refused_with_what_it_must_be() {
         "1: `workers` must be a whole number from 1 to 64, not 0"
     );
     assert_eq!(
-        refusal("max_calls = 32769"),
-        "1: `max_calls` must be a whole number from 1 to 32768, not 32769"
+        refusal("max_calls = 30721"),
+        "1: `max_calls` must be a whole number from 1 to 30720, not 30721"
     );
     assert_eq!(
         refusal("affinity = 'conection'"),
@@ -123,7 +123,7 @@ fn a_wrong_value_is_refused_with_what_it_must_be() {
     );
     assert_eq!(
         refusal("\n\nstall_timeout = \"soon\""),
-        "3: `stall_timeout` must be a time such as \"250ms\", \"30s\", \"5m\" or a number of seconds, from 1ms to a year, \
+        "3: `stall_timeout` must be a duration such as \"250ms\", \"30s\", \"5m\" or a number of seconds, from 1ms to a year, \
          not \"soon\""
     );
     for wrong in [

@@ -124,11 +124,10 @@ impl Answer {
 
     /// `result` is JSON.
     pub(crate) fn result(self, result: &[u8]) {
-        let limit = self.peer.service.limits.max_response;
-        if result.len() > limit {
-            return self.error(&Error::response_too_large(limit));
+        match self.peer.has_room_for(result.len()) {
+            Ok(()) => self.send(result, reply::result),
+            Err(error) => self.error(&error),
         }
-        self.send(result, reply::result);
     }
 
     pub(crate) fn error(self, error: &Error) {

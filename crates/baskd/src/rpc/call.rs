@@ -61,6 +61,10 @@ impl Sink for PlainCall {
         self.answer.id()
     }
 
+    fn is_of_few(&self) -> bool {
+        self.answer.peer.has_few_calls()
+    }
+
     fn ends_with_its_owner(&self) -> bool {
         self.answer.id().is_some() && self.answer.peer.service.on_disconnect == OnDisconnect::Cancel
     }

@@ -49,6 +49,8 @@ pub struct Service {
     pub(crate) connections: Cell<usize>,
     /// Bytes of messages that came in half, and of batches that are answered in part.
     pub(crate) pending: Cell<usize>,
+    /// Bytes in all outboxes.
+    pub(crate) unread: Rc<Cell<usize>>,
     next_id: Cell<u64>,
     /// Asked to stop.
     pub(crate) stop: CancellationToken,
@@ -90,6 +92,7 @@ impl Service {
             about,
             connections: Cell::new(0),
             pending: Cell::new(0),
+            unread: Rc::default(),
             next_id: Cell::new(1),
             stop,
         })

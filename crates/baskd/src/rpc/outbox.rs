@@ -1,6 +1,7 @@
 //! What a connection has to write: lines, one after another, in one buffer, so that one write sends all that is ready.
 
 use std::cell::{Cell, RefCell};
+use std::rc::Rc;
 
 use tokio::sync::Notify;
 
@@ -9,25 +10,37 @@ pub const LOW: usize = 64 << 10;
 /// Above this, nothing more is read from it, nor begun for it.
 pub const HIGH: usize = 1 << 20;
 
-#[derive(Default)]
 pub struct Outbox {
     lines: RefCell<Vec<u8>>,
     /// What was taken to be written and is not yet.
     taken: Cell<usize>,
     closed: Cell<bool>,
     wake: Notify,
+    /// Bytes in all outboxes there are.
+    total: Rc<Cell<usize>>,
 }
 
 impl Outbox {
+    pub(crate) fn new(total: Rc<Cell<usize>>) -> Outbox {
+        Outbox {
+            lines: RefCell::default(),
+            taken: Cell::new(0),
+            closed: Cell::new(false),
+            wake: Notify::new(),
+            total,
+        }
+    }
+
     /// Appends lines. Those for a connection that is gone are dropped.
     pub(crate) fn push(&self, write: impl FnOnce(&mut Vec<u8>)) {
         if self.closed.get() {
             return;
         }
         let mut lines = self.lines.borrow_mut();
-        let was_empty = lines.is_empty();
+        let before = lines.len();
         write(&mut lines);
-        if was_empty {
+        self.total.set(self.total.get() + lines.len() - before);
+        if before == 0 {
             self.wake.notify_one();
         }
     }
@@ -45,12 +58,17 @@ impl Outbox {
     pub fn take(&self, into: &mut Vec<u8>) {
         debug_assert!(into.is_empty());
         std::mem::swap(&mut *self.lines.borrow_mut(), into);
-        self.taken.set(into.len());
+        let before = self.taken.replace(into.len());
+        self.total.set(self.total.get() - before);
     }
 
     /// So much of what was taken is not yet written.
     pub fn set_unwritten(&self, bytes: usize) {
-        self.taken.set(bytes);
+        if self.closed.get() {
+            return;
+        }
+        let before = self.taken.replace(bytes);
+        self.total.set(self.total.get() + bytes - before);
     }
 
     /// Returns when there is something to write, or [`Outbox::wake`] was called.
@@ -63,12 +81,46 @@ impl Outbox {
     }
 
     pub fn close(&self) {
+        self.total.set(self.total.get() - self.len());
         self.closed.set(true);
-        self.lines.borrow_mut().clear();
+        self.lines.take();
         self.taken.set(0);
     }
 
     pub(crate) fn is_closed(&self) -> bool {
         self.closed.get()
+    }
+}
+
+impl Drop for Outbox {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_all_outboxes_hold_is_counted_until_it_is_written_or_they_are_closed() {
+        let total = Rc::<Cell<usize>>::default();
+        let outboxes = [Outbox::new(total.clone()), Outbox::new(total.clone())];
+        for outbox in &outboxes {
+            outbox.push(|out| out.extend_from_slice(b"one line\n"));
+        }
+        assert_eq!(total.get(), 18);
+        let mut writing = Vec::new();
+        outboxes[0].take(&mut writing);
+        outboxes[0].push(|out| out.push(b'\n'));
+        assert_eq!(total.get(), 19);
+        outboxes[0].set_unwritten(4);
+        assert_eq!((outboxes[0].len(), total.get()), (5, 14));
+        outboxes[0].close();
+        outboxes[0].set_unwritten(0);
+        outboxes[0].push(|out| out.push(b'\n'));
+        assert_eq!(total.get(), 9);
+        drop(outboxes);
+        assert_eq!(total.get(), 0);
     }
 }

@@ -11,6 +11,11 @@ use super::hub::Lossy;
 use super::outbox::{HIGH, LOW, Outbox};
 use crate::backend::{CallId, WINDOW_ITEMS};
 
+/// A result of so many bytes is never one too many: a connection that does not read gets few of them.
+const SMALL: usize = 64 << 10;
+/// So many calls a connection may have, however many others have.
+const FEW_CALLS: usize = 16;
+
 /// What a connection has asked for and is owed. Its socket belongs to [`crate::net`], which writes what the outbox
 /// holds.
 pub struct Peer {
@@ -59,7 +64,7 @@ impl Peer {
             id: service.next_id(),
             counts,
             takes_events: Cell::new(true),
-            outbox: Outbox::default(),
+            outbox: Outbox::new(service.unread.clone()),
             owed: Cell::new(0),
             calls: Cell::new(0),
             streams: RefCell::default(),
@@ -81,6 +86,18 @@ impl Peer {
         }
     }
 
+    /// Refuses a result that is too large, or one too many that nobody reads.
+    pub(crate) fn has_room_for(&self, bytes: usize) -> Result<(), Error> {
+        let limits = &self.service.limits;
+        if bytes > limits.max_response {
+            Err(Error::response_too_large(limits.max_response))
+        } else if bytes > SMALL && self.service.unread.get() + bytes > limits.max_unread {
+            Err(Error::overloaded_unread(limits.max_unread))
+        } else {
+            Ok(())
+        }
+    }
+
     /// Refuses one call too many.
     pub(crate) fn may_call(&self) -> Result<(), Error> {
         let limit = self.service.limits.max_in_flight;
@@ -89,6 +106,11 @@ impl Peer {
         } else {
             Ok(())
         }
+    }
+
+    /// Whether its calls, the one to be made among them, are so few that it gets them though the table is full.
+    pub(crate) fn has_few_calls(&self) -> bool {
+        self.calls.get() <= FEW_CALLS
     }
 
     pub(crate) fn call_begins(&self) {

@@ -43,6 +43,11 @@ impl StreamCall {
             .outbox
             .push(|out| reply::event(out, NOTIFICATION, self.subscription, parts));
     }
+
+    fn error(&self, error: &[u8]) {
+        self.peer.service.metrics.error(error);
+        self.event(&[b"{\"error\":", error, b"}"]);
+    }
 }
 
 impl Sink for StreamCall {
@@ -73,11 +78,11 @@ impl Sink for StreamCall {
             // It was never taken: the request itself is answered.
             (Some(answer), Outcome::Error(error)) => return answer.error_json(error),
             (Some(answer), Outcome::Result(result)) => return answer.result(result),
-            (None, Outcome::Result(result)) => self.event(&[b"{\"end\":", result, b"}"]),
-            (None, Outcome::Error(error)) => {
-                self.peer.service.metrics.error(error);
-                self.event(&[b"{\"error\":", error, b"}"]);
-            }
+            (None, Outcome::Result(result)) => match self.peer.has_room_for(result.len()) {
+                Ok(()) => self.event(&[b"{\"end\":", result, b"}"]),
+                Err(error) => self.error(&error.to_json()),
+            },
+            (None, Outcome::Error(error)) => self.error(error),
         }
         self.peer
             .outbox
@@ -87,6 +92,10 @@ impl Sink for StreamCall {
 
     fn tag(&self) -> Option<&str> {
         self.id.as_deref()
+    }
+
+    fn is_of_few(&self) -> bool {
+        self.peer.has_few_calls()
     }
 
     fn ends_with_its_owner(&self) -> bool {

@@ -7,7 +7,7 @@ use baskd_protocol::error::{CancelledBy, Error, Where};
 use baskd_protocol::request::same_id;
 
 use super::super::methods::Known;
-use super::super::page::SLOT_BITS;
+use super::super::page::{CLIENTS_SLOTS, SLOT_BITS};
 use super::super::{CallId, NewCall, Outcome, Sink, wire};
 use super::{Call, Calls, Flow, Gate, Property, WINDOW_BYTES, bit, bits};
 
@@ -22,7 +22,7 @@ impl Calls {
         let known = self.methods.as_ref().map(|methods| methods.find(new.method));
         let refusal = refusal
             .or_else(|| known.as_ref().and_then(|found| found.as_ref().err().cloned()))
-            .or_else(|| (self.queued + self.sent >= self.max_calls).then(|| Error::overloaded(self.max_calls)));
+            .or_else(|| (!self.has_place(&*new.sink)).then(|| Error::overloaded(self.max_calls)));
         let refusal = refusal.or_else(|| property.as_ref().err().cloned());
         let params_bytes = new.params.map_or(0, str::len);
         let room = self.max_params_bytes.saturating_sub(self.params_bytes);
@@ -56,6 +56,13 @@ impl Calls {
         // It is assigned when that worker writes: by then there may be others whose turn it is, or it may be cancelled.
         self.wakes |= self.taker(line, id).map_or(0, bit);
         Some(id)
+    }
+
+    /// Whether one more call may be taken in. A full table is full for those who filled it: who has few calls gets a slot
+    /// as long as there is one at all.
+    fn has_place(&self, sink: &dyn Sink) -> bool {
+        let taken = self.queued + self.sent;
+        taken < self.max_calls || (sink.is_of_few() && self.slots.len() - self.free.len() < CLIENTS_SLOTS)
     }
 
     /// Puts a call into a slot, and nowhere else.

@@ -179,13 +179,13 @@ impl Calls {
         }
     }
 
-    /// Cancels what a worker has.
-    pub(crate) fn cancel_sent(&mut self, seat: usize, by: CancelledBy) {
+    /// Cancels what a worker has begun. What it was sent besides is to be run, there or by the next.
+    pub(crate) fn cancel_begun(&mut self, seat: usize, by: CancelledBy) {
         let ids: Vec<_> = self
             .slots
             .iter()
             .flatten()
-            .filter(|call| call.is_on(seat))
+            .filter(|call| call.is_on(seat) && self.seats[seat].has_begun(call.id))
             .map(|call| call.id)
             .collect();
         for id in ids {

@@ -30,7 +30,7 @@ use baskd_protocol::request::unquote;
 use serde_json::value::RawValue;
 
 use super::methods::{Known, Methods};
-use super::page::{SLOT_BITS, SLOTS, slot_of};
+use super::page::{CLIENTS_SLOTS, SLOT_BITS, slot_of};
 use super::queue::Queue;
 use super::{Affinity, CallId, Outcome, Sink};
 use seat::Seat;
@@ -166,7 +166,7 @@ impl Calls {
             slots: Vec::new(),
             free: Vec::new(),
             next_number: 1,
-            max_calls: max_calls.min(SLOTS),
+            max_calls: max_calls.min(CLIENTS_SLOTS),
             params_bytes: 0,
             max_params_bytes,
             properties: (0, 0),

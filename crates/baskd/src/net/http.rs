@@ -9,7 +9,7 @@ use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use baskd_protocol::error::Error;
 use baskd_protocol::reply;
@@ -50,6 +50,7 @@ pub(super) async fn serve(
         stream: stream.clone(),
         refusal,
         upgraded: Cell::new(false),
+        unwritten: Cell::new(0),
     });
     let service = {
         let site = site.clone();
@@ -61,7 +62,7 @@ pub(super) async fn serve(
     let io = TokioIo::new(Io {
         read,
         at: 0,
-        stream: stream.clone(),
+        site: site.clone(),
     });
     let mut connection = http1::Builder::new()
         .half_close(true)
@@ -97,6 +98,8 @@ struct Site {
     /// The connection is one too many.
     refusal: Option<Error>,
     upgraded: Cell<bool>,
+    /// Bytes of the last answer to a POST that hyper has and the socket has not: no more is begun before they are gone.
+    unwritten: Cell<usize>,
 }
 
 pub(super) type Answer = Response<Full<Bytes>>;
@@ -144,13 +147,21 @@ impl Site {
         self.answered().await?;
         let mut answer = Vec::new();
         self.peer.outbox.take(&mut answer);
-        self.peer.outbox.set_unwritten(0);
+        self.unwritten.set(answer.len());
         if answer.is_empty() {
             let mut nothing = Response::new(Full::default());
             *nothing.status_mut() = StatusCode::NO_CONTENT;
             return Ok(nothing);
         }
         Ok(json(StatusCode::OK, answer))
+    }
+
+    /// So much was written: that, too, is of what all connections may have unread.
+    fn wrote(&self, bytes: usize) {
+        let left = self.unwritten.get().saturating_sub(bytes);
+        if self.unwritten.replace(left) != left {
+            self.peer.outbox.set_unwritten(left);
+        }
     }
 
     /// The whole body, or what it is refused by.
@@ -279,7 +290,19 @@ pub(super) fn set(answer: &mut Answer, name: HeaderName, value: &'static str) {
 struct Io {
     read: Vec<u8>,
     at: usize,
-    stream: Rc<Socket>,
+    site: Rc<Site>,
+}
+
+impl Io {
+    fn poll_write_by(
+        &self,
+        cx: &mut Context<'_>,
+        write: impl FnMut(&Socket) -> io::Result<usize>,
+    ) -> Poll<io::Result<usize>> {
+        let wrote = ready!(self.site.stream.poll_io(cx, Socket::poll_writable, write))?;
+        self.site.wrote(wrote);
+        Poll::Ready(Ok(wrote))
+    }
 }
 
 impl AsyncRead for Io {
@@ -291,7 +314,7 @@ impl AsyncRead for Io {
             self.at += count;
             return Poll::Ready(Ok(()));
         }
-        self.stream.poll_io(cx, Socket::poll_readable, |stream| {
+        self.site.stream.poll_io(cx, Socket::poll_readable, |stream| {
             let count = stream.try_read(into.initialize_unfilled())?;
             into.advance(count);
             Ok(())
@@ -301,8 +324,7 @@ impl AsyncRead for Io {
 
 impl AsyncWrite for Io {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        self.stream
-            .poll_io(cx, Socket::poll_writable, |stream| stream.try_write(bytes))
+        self.poll_write_by(cx, |stream| stream.try_write(bytes))
     }
 
     fn poll_write_vectored(
@@ -310,8 +332,7 @@ impl AsyncWrite for Io {
         cx: &mut Context<'_>,
         parts: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.stream
-            .poll_io(cx, Socket::poll_writable, |stream| stream.try_write_vectored(parts))
+        self.poll_write_by(cx, |stream| stream.try_write_vectored(parts))
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -140,7 +140,7 @@ class Affinity(DaemonTest):
 
     def test_a_client_stays_on_one_worker_and_several_are_spread(self) -> None:
         self.daemon.wait_for_log(r"\(worker \d of 3\) is ready", count=3)
-        homes = []
+        homes: list[int] = []
         for _ in range(6):
             connection = self.connect()
             ids = [connection.request("pid") for _ in range(300)]

@@ -35,6 +35,8 @@ use baskd_protocol::error::{CancelledBy, Error};
 use serde_json::Value;
 use tokio::sync::Notify;
 
+use crate::busy_poll::{BusyPoll, For};
+use crate::clock;
 use crate::limits::Limits;
 use crate::logs::Logs;
 use calls::{Calls, Property, bits};
@@ -169,6 +171,7 @@ struct Shared {
     logs: Rc<Logs>,
     calls: RefCell<Calls>,
     deadlines: deadlines::Deadlines,
+    busy_poll: BusyPoll,
     /// By seat.
     workers: Vec<Post>,
     /// A gate of the table has changed.
@@ -195,7 +198,14 @@ impl Backend {
         let workers = options.workers.clamp(1, MAX_WORKERS);
         let limits = &options.limits;
         let calls = Calls::new(workers, options.affinity, limits.max_calls, limits.max_pending);
+        let busy_poll = BusyPoll::new(
+            std::env::var("BASKD_SPIN_US")
+                .ok()
+                .and_then(|v| v.parse().ok())
+                .map_or(Duration::from_micros(50), Duration::from_micros),
+        );
         let shared = Rc::new(Shared {
+            busy_poll,
             calls: RefCell::new(calls),
             options,
             logs,
@@ -218,6 +228,8 @@ impl Backend {
             });
         }
         tokio::task::spawn_local(deadlines::run(shared.clone()));
+        let polling = shared.clone();
+        tokio::task::spawn_local(async move { polling.busy_poll.run().await });
         Backend { shared }
     }
 
@@ -268,6 +280,18 @@ impl Backend {
 
     pub fn resume(&self, owner: u64) {
         self.shared.change(|calls| calls.resume(owner));
+    }
+
+    /// A client has sent something.
+    pub(crate) fn came(&self) {
+        self.shared.busy_poll.came(clock::now());
+    }
+
+    /// A client was sent all that there is for it.
+    pub(crate) fn answered(&self) {
+        if self.shared.calls.borrow().is_idle() {
+            self.shared.busy_poll.wait_for(For::Request, Instant::now());
+        }
     }
 
     /// The live controller's methods, once there was one.

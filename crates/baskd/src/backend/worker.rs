@@ -27,6 +27,7 @@ use super::restart::Life;
 use super::spawn::{self, Guard, Process};
 use super::wire::{Failed, Line, Ready};
 use super::{Outcome, Shared};
+use crate::busy_poll::For;
 use crate::clock;
 
 const CHUNK: usize = 64 << 10;
@@ -172,6 +173,7 @@ impl Worker {
             self.signal(Signal::URG);
         }
         let Some(wire) = &self.wire_in else { return };
+        let mut has_written = false;
         loop {
             // Nothing but the greeting until that is answered.
             if self.life != Life::NeverReady && self.out.len() - self.written < CHUNK {
@@ -181,7 +183,10 @@ impl Worker {
                 break;
             }
             match wire.try_write(&self.out[self.written..]) {
-                Ok(wrote) => self.written += wrote,
+                Ok(wrote) => {
+                    self.written += wrote;
+                    has_written = true;
+                }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(_) => {
                     // It does not read any more: its death will be told by its pidfd.
@@ -194,6 +199,9 @@ impl Worker {
                 self.out.shrink_to(KEEP);
                 self.written = 0;
             }
+        }
+        if has_written && calls.in_flight() == 1 {
+            self.shared.busy_poll.wait_for(For::Answer, Instant::now());
         }
         // What this one has no room for, others may have been given.
         self.shared.wake(calls.take_wakes());
@@ -210,6 +218,7 @@ impl Worker {
             Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
             Ok(read) => {
                 clock::tick();
+                self.shared.busy_poll.came(clock::now());
                 if read < CHUNK {
                     // It is empty, and what comes later is a new edge for epoll: a read that fails is saved.
                     let _: io::Result<()> = self.wire_out.try_io(|| Err(io::ErrorKind::WouldBlock.into()));

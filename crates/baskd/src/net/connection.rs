@@ -197,6 +197,7 @@ impl Connection {
             }
             Ok(read) => {
                 clock::tick();
+                self.peer.service.backend.came();
                 if read < CHUNK {
                     self.stream.drained();
                 }
@@ -271,6 +272,7 @@ impl Connection {
 
     /// Writes as much as the socket takes.
     fn write(&mut self) -> io::Result<()> {
+        let mut has_written = false;
         loop {
             if self.written == self.writing.len() {
                 self.writing.clear();
@@ -284,6 +286,7 @@ impl Connection {
             match self.stream.try_write(&self.writing[self.written..]) {
                 Ok(wrote) => {
                     self.written += wrote;
+                    has_written = true;
                     self.peer.outbox.set_unwritten(self.writing.len() - self.written);
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
@@ -291,6 +294,9 @@ impl Connection {
             }
         }
         self.peer.written();
+        if has_written {
+            self.peer.service.backend.answered();
+        }
         Ok(())
     }
 }

@@ -13,12 +13,12 @@ from ._controller import Cancelled
 from .calls import Call
 from .errors import NotJson
 from .page import MASK
-from .wire import FULL, SLOW
+from .wire import MANY, SLOW
 
 if TYPE_CHECKING:
     from .router import Router
 
-# A generator's turn ends after this long, in seconds, or after FULL items.
+# A generator's turn ends after this long, in seconds, or after MANY items.
 _TURN = 1e-3
 _GROUP = 4
 
@@ -36,7 +36,7 @@ class Generators:
 
     def turn(self) -> None:
         """Gives the next one its turn."""
-        self._steps(self.runnable.popleft(), FULL)
+        self._steps(self.runnable.popleft(), MANY)
         self._router.outbox.flush()
 
     def cancel(self, call: Call) -> None:

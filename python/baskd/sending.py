@@ -12,7 +12,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any, Optional
 
 from .calls import CURRENT, Call
-from .wire import FULL, SLOW
+from .wire import MANY, SLOW
 
 if TYPE_CHECKING:
     from .router import Router
@@ -83,7 +83,7 @@ class Sending:
         outbox.lines.append(line)
         router.tell(call.ident)
         now = perf_counter()
-        if now - call.last > SLOW or len(outbox.lines) >= FULL:
+        if now - call.last > SLOW or len(outbox.lines) >= MANY:
             outbox.flush()
             now = perf_counter()
         else:

@@ -15,8 +15,10 @@ from typing import Callable
 
 # User code that took longer than this is followed by a flush, in seconds.
 SLOW = 50e-6
-# So many lines at most wait for company.
-FULL = 64
+# So many lines at most wait for company: answers, so that the daemon and the client work on the first of many calls
+# while Python works on the last; and items, whose reader asks for nothing new.
+FULL = 16
+MANY = 64
 
 # As much as a pipe holds; and what is read at once of a line that did not fit into one.
 _CHUNK = 1 << 16

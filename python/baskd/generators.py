@@ -13,14 +13,14 @@ from ._controller import Cancelled
 from .calls import Call
 from .errors import NotJson
 from .page import MASK
-from .wire import MANY, SLOW
+from .wire import HELD, MANY, SLOW
 
 if TYPE_CHECKING:
     from .router import Router
 
 # A generator's turn ends after this long, in seconds, or after MANY items.
 _TURN = 1e-3
-_GROUP = 4
+_ONE, _FEW = (None,), (None,) * 4
 
 
 class Generators:
@@ -65,46 +65,53 @@ class Generators:
             tokens += [None] * max(0, min(most, call.items))
             call.items -= len(tokens)
         size = 0
-        untimed = 1  # One that follows a slow step leaves at once; quick ones are timed a few together.
-        last = call.last
-        until = perf_counter() + _TURN
+        group = _ONE  # One that follows a slow step leaves at once; quick ones are timed a few together.
+        last, began = call.last, perf_counter()
+        leave = began + HELD
         router.current = call
         try:
-            for _ in range(most):
+            while most > 0:
+                most -= len(group)
                 try:
                     try:
+                        # A blow that hits between two steps hits this call all the same, which then loses an item that
+                        # nobody waits for any more.
                         router.running = ident
-                        item = step()
+                        for _ in group:
+                            item = step()
+                            if router.forked:
+                                break
+                            line = head + encode(item) + tail
+                            try:
+                                if size < bytes_left:
+                                    tokens.pop()
+                                else:
+                                    call.held = line
+                                    break
+                            except IndexError:
+                                call.held = line
+                                break
+                            size += len(line) + 1  # its newline
+                            out.append(line)
                     finally:
                         router.running = 0
-                    if router.forked:
-                        router.leave_child(None)
-                    line = head + encode(item) + tail
                 except BaseException as problem:
                     router.finish(call, self._ended(call, problem))
                     return
-                try:
-                    if size < bytes_left:
-                        tokens.pop()
-                    else:
-                        call.held = line
-                        break
-                except IndexError:
-                    call.held = line
+                if router.forked:
+                    router.leave_child(None)
+                if call.held is not None:
                     break
-                size += len(line) + 1  # its newline
-                out.append(line)
-                untimed -= 1
-                if untimed:
-                    continue
                 now = perf_counter()
-                untimed = _GROUP
-                if now - last > SLOW:
+                if now - last > SLOW or now > leave:
+                    group = _ONE if now - last > SLOW else _FEW
                     outbox.flush()
                     now = perf_counter()
-                    untimed = 1
+                    leave = now + HELD
+                else:
+                    group = _FEW
                 last = now
-                if now > until:
+                if now - began > _TURN:
                     break
         finally:
             router.current = None

@@ -364,6 +364,8 @@ _PACKAGES = os.path.join(_LIBRARY, "site-packages", "")
 
 def _in_asyncio(frame: Optional[FrameType]) -> bool:
     """Whether asyncio is at work there, or what it calls of the standard library."""
+    while frame is not None and frame.f_code in _STRIKING:
+        frame = frame.f_back  # The signal has come once more, while it was being dealt with.
     while frame is not None:
         file = frame.f_code.co_filename
         if file.startswith(_ASYNCIO):
@@ -372,6 +374,9 @@ def _in_asyncio(frame: Optional[FrameType]) -> bool:
             return False
         frame = frame.f_back
     return False
+
+
+_STRIKING = (Router.strike.__code__, Router._blow.__code__, _in_asyncio.__code__)
 
 
 def _signal_soon(thread: int) -> None:

@@ -18,7 +18,9 @@ SLOW = 50e-6
 # So many lines at most wait for company: answers, so that the daemon and the client work on the first of many calls
 # while Python works on the last; and items, whose reader asks for nothing new.
 FULL = 16
-MANY = 64
+MANY = 128
+# And so long, in seconds, where what makes them is quick.
+HELD = 100e-6
 
 # As much as a pipe holds; and what is read at once of a line that did not fit into one.
 _CHUNK = 1 << 16

@@ -45,6 +45,8 @@ pub struct Limits {
     pub stall_timeout: Duration,
     /// How long Python may run on after a call was cancelled, while others wait.
     pub kill_grace: Duration,
+    /// How long the daemon polls for what it expects at once, before it sleeps: see `busy_poll.rs`.
+    pub busy_poll: Duration,
     /// How long a call of a method may take, where its client does not say; without an entry, as long as it likes.
     pub timeouts: HashMap<String, Duration>,
 }
@@ -73,6 +75,7 @@ impl Default for Limits {
             drain_timeout: Duration::from_secs(30),
             stall_timeout: Duration::from_secs(10),
             kill_grace: Duration::from_secs(30),
+            busy_poll: Duration::from_micros(50),
             timeouts: HashMap::new(),
         }
     }

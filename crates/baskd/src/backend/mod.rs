@@ -198,14 +198,8 @@ impl Backend {
         let workers = options.workers.clamp(1, MAX_WORKERS);
         let limits = &options.limits;
         let calls = Calls::new(workers, options.affinity, limits.max_calls, limits.max_pending);
-        let busy_poll = BusyPoll::new(
-            std::env::var("BASKD_SPIN_US")
-                .ok()
-                .and_then(|v| v.parse().ok())
-                .map_or(Duration::from_micros(50), Duration::from_micros),
-        );
         let shared = Rc::new(Shared {
-            busy_poll,
+            busy_poll: BusyPoll::new(limits.busy_poll),
             calls: RefCell::new(calls),
             options,
             logs,

@@ -49,13 +49,14 @@ pub(crate) enum Kind {
     },
 }
 
-/// A duration, and the least it may be.
+/// The least and the most that a duration may be.
 pub(crate) struct Time {
     from: Duration,
+    to: Duration,
 }
 
 /// How long calls of one method may take.
-pub(crate) const TIMEOUT: Time = Time { from: MOMENT };
+pub(crate) const TIMEOUT: Time = Time { from: MOMENT, to: YEAR };
 
 /// A value, as it was given.
 pub(crate) enum Value<'a> {
@@ -91,7 +92,7 @@ const fn time(name: &'static str, from: Duration, at: fn(&mut Settings) -> &mut 
     Setting {
         name,
         kind: Kind::Time {
-            limits: Time { from },
+            limits: Time { from, to: YEAR },
             at,
         },
     }
@@ -166,6 +167,17 @@ pub(crate) const SETTINGS: &[Setting] = &[
     }),
     time("stall_timeout", MOMENT, |settings| &mut settings.limits.stall_timeout),
     time("kill_grace", Duration::ZERO, |settings| &mut settings.limits.kill_grace),
+    Setting {
+        name: "busy_poll",
+        kind: Kind::Time {
+            // Longer, and it would be others who wait.
+            limits: Time {
+                from: Duration::ZERO,
+                to: MOMENT,
+            },
+            at: |settings| &mut settings.limits.busy_poll,
+        },
+    },
     // The router's page has a slot for each, and some for the daemon's own: PROTOCOL.md, the router wire.
     count("max_calls", 1, 30_720, |settings| &mut settings.limits.max_calls),
     count("max_in_flight", 1, 30_720, |settings| {
@@ -279,15 +291,19 @@ impl Time {
             value => value.text(),
         };
         let given = text.and_then(|text| duration(text).ok());
-        given.filter(|given| (self.from..=YEAR).contains(given)).ok_or_else(|| {
+        let fits = |given: &Duration| (self.from..=self.to).contains(given);
+        given.filter(fits).ok_or_else(|| {
             let from = if self.from.is_zero() {
                 "0".to_owned()
             } else {
                 duration_text(self.from)
             };
-            value.refuse(&format!(
-                "a duration such as \"250ms\", \"30s\", \"5m\" or a number of seconds, from {from} to a year"
-            ))
+            let (examples, to) = if self.to == YEAR {
+                (r#""250ms", "30s", "5m" or a number of seconds"#, "a year".to_owned())
+            } else {
+                (r#""50us""#, duration_text(self.to))
+            };
+            value.refuse(&format!("a duration such as {examples}, from {from} to {to}"))
         })
     }
 }

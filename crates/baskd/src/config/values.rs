@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// `250ms`, `30s`, `5m`, `2h`, or a number of seconds.
+/// `250ms`, `30s`, `5m`, `2h`, or a number of seconds; and `50us`, for what is so short.
 ///
 /// # Errors
 /// Says how it is to be written.
@@ -13,6 +13,7 @@ pub fn duration(text: &str) -> Result<Duration, String> {
         .unwrap_or(text.len());
     let (number, unit) = text.split_at(unit_at);
     let seconds = match unit {
+        "us" => 0.000_001,
         "ms" => 0.001,
         "" | "s" => 1.0,
         "m" => 60.0,
@@ -46,7 +47,9 @@ pub(crate) fn size(text: &str) -> Option<usize> {
 
 /// A duration as it would be written.
 pub(crate) fn duration_text(duration: Duration) -> String {
-    if duration.subsec_millis() > 0 {
+    if duration.subsec_micros() % 1000 > 0 {
+        format!("{}us", duration.as_micros())
+    } else if duration.subsec_millis() > 0 {
         format!("{}ms", duration.as_millis())
     } else {
         format!("{}s", duration.as_secs())
@@ -97,6 +100,7 @@ mod tests {
     #[test]
     fn how_they_are_told() {
         assert_eq!(duration_text(Duration::from_millis(1500)), "1500ms");
+        assert_eq!(duration_text(duration("50us").unwrap()), "50us");
         assert_eq!(duration_text(Duration::from_secs(600)), "600s");
         assert_eq!(size_text(32 << 20), "32 MiB");
         assert_eq!(size_text(256), "256 bytes");

@@ -13,7 +13,7 @@
 use std::cell::{Cell, RefCell};
 use std::time::{Duration, Instant};
 
-use tokio::sync::Notify;
+use crate::bell::Bell;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum For {
@@ -28,7 +28,7 @@ pub(crate) struct BusyPoll {
     waiting: Cell<Option<(For, Instant)>>,
     /// For each thing: whether the last wait for it was short.
     was_short: RefCell<[bool; 2]>,
-    wake: Notify,
+    bell: Bell,
 }
 
 impl BusyPoll {
@@ -46,7 +46,7 @@ impl BusyPoll {
         }
         self.waiting.set(Some((what, now)));
         if self.was_short.borrow()[what as usize] {
-            self.wake.notify_one();
+            self.bell.ring();
         }
     }
 
@@ -60,7 +60,7 @@ impl BusyPoll {
     /// Polls when it is worth it, for ever.
     pub(crate) async fn run(&self) {
         loop {
-            self.wake.notified().await;
+            self.bell.heard().await;
             while let Some((_, since)) = self.waiting.get() {
                 if since.elapsed() >= self.most {
                     break;

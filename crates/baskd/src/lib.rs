@@ -2,6 +2,7 @@
 //! together.
 
 pub mod backend;
+mod bell;
 mod busy_poll;
 mod clock;
 pub mod config;

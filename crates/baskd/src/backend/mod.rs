@@ -35,6 +35,7 @@ use baskd_protocol::error::{CancelledBy, Error};
 use serde_json::Value;
 use tokio::sync::Notify;
 
+use crate::bell::Bell;
 use crate::busy_poll::{BusyPoll, For};
 use crate::clock;
 use crate::limits::Limits;
@@ -187,7 +188,7 @@ struct Shared {
 #[derive(Default)]
 struct Post {
     /// Something is there to be written to Python.
-    work: Notify,
+    work: Bell,
     status: RefCell<status::Status>,
     orders: orders::Orders,
 }
@@ -355,7 +356,7 @@ impl Shared {
     /// Wakes the workers of these seats.
     fn wake(&self, seats: u64) {
         for seat in bits(seats) {
-            self.workers[seat].work.notify_one();
+            self.workers[seat].work.ring();
         }
     }
 }

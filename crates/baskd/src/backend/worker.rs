@@ -10,10 +10,12 @@
 //! pipe open for long. At that moment the pid is a zombie's, and so is nobody else's: the wire is read until it is
 //! empty, then the process group is killed, and only then is the zombie reaped. No pid is signalled after that.
 
+use std::future::poll_fn;
 use std::io;
 use std::os::fd::AsFd;
 use std::process::{Child, ExitStatus};
 use std::rc::Rc;
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use baskd_protocol::error::Error;
@@ -51,6 +53,14 @@ pub(crate) enum Event {
     Ready(Box<Ready>),
     Failed(Failed),
     Died(Exit),
+}
+
+/// Why a worker goes on.
+enum Woken {
+    Readable,
+    Again,
+    Dead,
+    Tick,
 }
 
 /// How a process ended.
@@ -146,24 +156,41 @@ impl Worker {
                 return event;
             }
             self.send();
-            let unwritten = self.written < self.out.len();
-            let tend = self.wire_ended || self.shared.calls.borrow().needs_tending();
-            tokio::select! {
-                biased;
-                ready = self.wire_out.readable(), if !self.wire_ended => {
-                    if ready.is_err() || self.receive().is_err() {
+            match poll_fn(|cx| self.poll_woken(cx)).await {
+                Woken::Readable => {
+                    if self.receive().is_err() {
                         self.lose_wire();
                     }
                 }
-                _ = writable(self.wire_in.as_ref()), if unwritten => {}
-                () = self.shared.workers[self.seat].work.notified() => {}
-                dead = self.pidfd.readable() => {
-                    drop(dead);
-                    return Event::Died(self.bury());
-                }
-                _ = self.tick.tick(), if tend => self.tend(),
+                Woken::Again => {}
+                Woken::Dead => return Event::Died(self.bury()),
+                Woken::Tick => self.tend(),
             }
         }
+    }
+
+    fn poll_woken(&mut self, cx: &mut Context<'_>) -> Poll<Woken> {
+        // What it has said comes before its death. An error is met again by whoever reads or writes then.
+        if !self.wire_ended && self.wire_out.poll_read_ready(cx).is_ready() {
+            return Poll::Ready(Woken::Readable);
+        }
+        let unwritten = self.written < self.out.len();
+        if let Some(wire) = self.wire_in.as_ref().filter(|_| unwritten)
+            && wire.poll_write_ready(cx).is_ready()
+        {
+            return Poll::Ready(Woken::Again);
+        }
+        if self.shared.workers[self.seat].work.poll_heard(cx).is_ready() {
+            return Poll::Ready(Woken::Again);
+        }
+        if self.pidfd.poll_read_ready(cx).is_ready() {
+            return Poll::Ready(Woken::Dead);
+        }
+        let tends = self.wire_ended || self.shared.calls.borrow().needs_tending();
+        if tends && self.tick.poll_tick(cx).is_ready() {
+            return Poll::Ready(Woken::Tick);
+        }
+        Poll::Pending
     }
 
     /// Writes what there is to write, as far as the pipe takes it.
@@ -393,13 +420,5 @@ impl Worker {
             ran: self.started.elapsed(),
             stderr: self.stderr.recent(),
         }
-    }
-}
-
-async fn writable(wire: Option<&pipe::Sender>) {
-    match wire {
-        // An error is met again, and handled, by the write that follows.
-        Some(wire) => drop(wire.writable().await),
-        None => std::future::pending().await,
     }
 }

@@ -7,8 +7,11 @@
 //! A connection begins as one of plain JSON values, which is told by its first byte; other first bytes make it another
 //! ([`Framing`]). HTTP has the socket to itself, until it becomes a WebSocket or ends.
 
+use std::future::poll_fn;
 use std::io;
+use std::pin::Pin;
 use std::rc::Rc;
+use std::task::Poll;
 use std::time::Duration;
 
 use baskd_protocol::error::Error;
@@ -95,6 +98,14 @@ struct Connection {
     turn: Option<Turn>,
 }
 
+/// Why a connection goes on.
+enum Woken {
+    Readable,
+    /// There is something to write, or room to write it.
+    Again,
+    Closing,
+}
+
 enum Turn {
     /// The bytes read are HTTP; with a refusal, if the connection is one too many.
     Http(Vec<u8>, Option<Error>),
@@ -132,7 +143,9 @@ impl Connection {
 
     /// Returns when all is answered that will be asked, or the connection takes another turn.
     async fn run(&mut self) -> io::Result<Option<Turn>> {
-        let mut hangup = None;
+        let mut hangup: Option<Pin<Box<dyn Future<Output = ()>>>> = None;
+        let asked_to_close = self.closing.clone().cancelled_owned();
+        tokio::pin!(asked_to_close);
         // Whether the peer may still want what it did not ask to be answered: subscriptions.
         let mut may_listen = self.reading;
         loop {
@@ -162,20 +175,35 @@ impl Connection {
                 return Ok(None);
             }
             if !self.reading && hangup.is_none() {
-                hangup = Some(Hangup::of(&*self.stream)?);
+                hangup = Some(Box::pin(Hangup::of(&*self.stream)?.wait()));
             }
-            tokio::select! {
-                ready = self.stream.readable(), if self.reading && !self.is_stalled() => {
-                    ready?;
+            let woken = poll_fn(|cx| {
+                if self.reading && !self.is_stalled() && self.stream.poll_readable(cx)?.is_ready() {
+                    return Poll::Ready(Ok(Woken::Readable));
+                }
+                let has_room = unwritten && self.stream.poll_writable(cx)?.is_ready();
+                if has_room || self.peer.outbox.poll_changed(cx).is_ready() {
+                    return Poll::Ready(Ok(Woken::Again));
+                }
+                if let Some(hangup) = &mut hangup
+                    && hangup.as_mut().poll(cx).is_ready()
+                {
+                    return Poll::Ready(Err(io::Error::from(io::ErrorKind::BrokenPipe)));
+                }
+                if !closing && asked_to_close.as_mut().poll(cx).is_ready() {
+                    return Poll::Ready(Ok(Woken::Closing));
+                }
+                Poll::Pending
+            });
+            match woken.await? {
+                Woken::Readable => {
                     if self.read()? >= CHUNK {
                         // There is most likely more, and others may be waiting: they come between.
                         tokio::task::yield_now().await;
                     }
-                },
-                ready = self.stream.writable(), if unwritten => ready?,
-                () = self.peer.outbox.changed() => {}
-                () = hung_up(hangup.as_ref()) => return Err(io::ErrorKind::BrokenPipe.into()),
-                () = self.closing.cancelled(), if !closing => self.reading = false,
+                }
+                Woken::Again => {}
+                Woken::Closing => self.reading = false,
             }
         }
     }
@@ -298,12 +326,5 @@ impl Connection {
             self.peer.service.backend.answered();
         }
         Ok(())
-    }
-}
-
-async fn hung_up(hangup: Option<&Hangup>) {
-    match hangup {
-        Some(hangup) => hangup.wait().await,
-        None => std::future::pending().await,
     }
 }

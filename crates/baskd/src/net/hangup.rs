@@ -23,7 +23,7 @@ impl Hangup {
     }
 
     /// Returns when the peer has closed both directions.
-    pub(crate) async fn wait(&self) {
+    pub(crate) async fn wait(self) {
         while let Ok(mut guard) = self.fd.writable().await {
             let mut fds = [PollFd::new(self.fd.get_ref(), PollFlags::empty())];
             match poll(&mut fds, Some(&Default::default())) {

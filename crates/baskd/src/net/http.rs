@@ -200,11 +200,12 @@ impl Site {
         if self.peer.is_answered() {
             return Ok(());
         }
-        let hangup = Hangup::of(&*self.stream)?;
+        let hangup = Hangup::of(&*self.stream)?.wait();
+        tokio::pin!(hangup);
         while !self.peer.is_answered() {
             tokio::select! {
                 () = self.peer.outbox.changed() => {}
-                () = hangup.wait() => {
+                () = &mut hangup => {
                     self.peer.service.backend.owner_gone(self.peer.id);
                     return Err(io::ErrorKind::BrokenPipe.into());
                 }

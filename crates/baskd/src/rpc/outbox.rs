@@ -2,8 +2,9 @@
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
+use std::task::{Context, Poll};
 
-use tokio::sync::Notify;
+use crate::bell::Bell;
 
 /// Below this, a connection is taken to read what it is sent: windows open, subscriptions that lose items are fed.
 pub const LOW: usize = 64 << 10;
@@ -15,7 +16,7 @@ pub struct Outbox {
     /// What was taken to be written and is not yet.
     taken: Cell<usize>,
     closed: Cell<bool>,
-    wake: Notify,
+    bell: Bell,
     /// Bytes in all outboxes there are.
     total: Rc<Cell<usize>>,
 }
@@ -26,7 +27,7 @@ impl Outbox {
             lines: RefCell::default(),
             taken: Cell::new(0),
             closed: Cell::new(false),
-            wake: Notify::new(),
+            bell: Bell::default(),
             total,
         }
     }
@@ -41,7 +42,7 @@ impl Outbox {
         write(&mut lines);
         self.total.set(self.total.get() + lines.len() - before);
         if before == 0 {
-            self.wake.notify_one();
+            self.bell.ring();
         }
     }
 
@@ -73,11 +74,15 @@ impl Outbox {
 
     /// Returns when there is something to write, or [`Outbox::wake`] was called.
     pub async fn changed(&self) {
-        self.wake.notified().await;
+        self.bell.heard().await;
+    }
+
+    pub(crate) fn poll_changed(&self, cx: &mut Context<'_>) -> Poll<()> {
+        self.bell.poll_heard(cx)
     }
 
     pub(crate) fn wake(&self) {
-        self.wake.notify_one();
+        self.bell.ring();
     }
 
     pub fn close(&self) {

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 # A generator's turn ends after this long, in seconds, or after MANY items.
 _TURN = 1e-3
-_ONE, _FEW = (None,), (None,) * 4
+_ONE: tuple[None, ...] = (None,)
+_FEW: tuple[None, ...] = (None,) * 4
 
 
 class Generators:

@@ -47,7 +47,7 @@ pub(crate) fn size(text: &str) -> Option<usize> {
 
 /// A duration as it would be written.
 pub(crate) fn duration_text(duration: Duration) -> String {
-    if duration.subsec_micros() % 1000 > 0 {
+    if !duration.subsec_micros().is_multiple_of(1000) {
         format!("{}us", duration.as_micros())
     } else if duration.subsec_millis() > 0 {
         format!("{}ms", duration.as_millis())

@@ -78,6 +78,8 @@ class Generators:
                         # A blow that hits between two steps hits this call all the same, which then loses an item that
                         # nobody waits for any more.
                         router.running = ident
+                        if router.is_cancelled(ident):
+                            raise router.cancelled_type("the call was cancelled")
                         for _ in group:
                             item = step()
                             if router.forked:

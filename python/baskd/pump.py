@@ -105,6 +105,9 @@ class Pump:
             try:
                 try:
                     router.running = ident
+                    # The signal may have come since it was looked at.
+                    if self.careful and router.is_cancelled(ident):  # type: ignore[unreachable]
+                        raise router.cancelled_type("the call was cancelled")
                     result = method.function(params) if method.takes_whole else method.function(*arguments, **named)
                 finally:
                     router.running = 0
@@ -179,6 +182,8 @@ class Pump:
         try:
             try:
                 router.running = ident
+                if router.is_cancelled(ident):
+                    raise router.cancelled_type("the call was cancelled")
                 result = method.function(*arguments, **named)
             finally:
                 router.running = 0

@@ -269,7 +269,7 @@ class Router:
                 return
             self.running = 0
             self.struck_call = ident
-            raise self._blow(ident, frame.f_code if frame is not None else None)
+            raise self.blow(ident, frame.f_code if frame is not None else None)
 
     def is_unwinding(self) -> bool:
         """Whether what happens on this thread, the main one, comes of the call under way having been struck."""
@@ -301,7 +301,7 @@ class Router:
                 return None
             if event == "line":
                 sys.settrace(None)
-                raise self._blow(self.struck_call)
+                raise self.blow(self.struck_call)
             return None if event == "call" else trace
 
         while frame is not None and not errors.is_ours(frame.f_code.co_filename):
@@ -310,7 +310,7 @@ class Router:
             frame = frame.f_back
         sys.settrace(trace)
 
-    def _blow(self, ident: int, code: Optional[CodeType] = None) -> BaseException:
+    def blow(self, ident: int, code: Optional[CodeType] = None) -> BaseException:
         cancelled = self.cancelled_type("the call was cancelled")
         cancelled.struck_call, cancelled.struck_in = ident, code
         blow: BaseException = cancelled
@@ -376,7 +376,7 @@ def _in_asyncio(frame: Optional[FrameType]) -> bool:
     return False
 
 
-_STRIKING = (Router.strike.__code__, Router._blow.__code__, _in_asyncio.__code__)
+_STRIKING = (Router.strike.__code__, Router.blow.__code__, _in_asyncio.__code__)
 
 
 def _signal_soon(thread: int) -> None:

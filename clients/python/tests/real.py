@@ -69,8 +69,8 @@ class Controller(baskd.BaseController):
         return self.yielded
 
     def sleep(self):
-        self.send("begun")
         try:
+            self.send("begun")
             time.sleep(60)
         except baskd.Cancelled:
             self.ended.append("sleep")

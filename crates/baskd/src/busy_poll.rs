@@ -7,6 +7,10 @@
 //! daemon expects the next one to be short, and polls for what comes rather than sleep; where it was not, it sleeps at
 //! once. At most one guess in a row is wrong, and costs [`BusyPoll::most`].
 //!
+//! Where others want this core, polling is worse than sleeping: who has used up its share is let in late when it wakes up.
+//! That shows by a turn that takes longer than it can ([`TURN`]): then there is no polling for a while, the longer the
+//! oftener it happens.
+//!
 //! There are two things to wait for: the answer to the only call under way, and, with none under way, a client's next
 //! request. With more calls under way there is enough to do. An idle daemon does not poll.
 
@@ -14,6 +18,12 @@ use std::cell::{Cell, RefCell};
 use std::time::{Duration, Instant};
 
 use crate::bell::Bell;
+
+/// A turn of the loop takes a microsecond or two; one that takes longer was interrupted.
+const TURN: Duration = Duration::from_micros(20);
+/// So long it is not tried again then, at first and at most.
+const FIRST_REST: Duration = Duration::from_millis(50);
+const LONGEST_REST: Duration = Duration::from_secs(2);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum For {
@@ -28,6 +38,9 @@ pub(crate) struct BusyPoll {
     waiting: Cell<Option<(For, Instant)>>,
     /// For each thing: whether the last wait for it was short.
     was_short: RefCell<[bool; 2]>,
+    /// Until when there is no polling, since others want the core, and for how long that was.
+    rests_until: Cell<Option<Instant>>,
+    rest: Cell<Duration>,
     bell: Bell,
 }
 
@@ -45,14 +58,17 @@ impl BusyPoll {
             return;
         }
         self.waiting.set(Some((what, now)));
-        if self.was_short.borrow()[what as usize] {
+        let rests = self.rests_until.get().is_some_and(|until| now < until);
+        if self.was_short.borrow()[what as usize] && !rests {
             self.bell.ring();
         }
     }
 
-    /// Something has come.
-    pub(crate) fn came(&self, now: Instant) {
-        if let Some((what, since)) = self.waiting.take() {
+    /// This has come.
+    pub(crate) fn came(&self, came: For, now: Instant) {
+        if let Some((what, since)) = self.waiting.take()
+            && what == came
+        {
             self.was_short.borrow_mut()[what as usize] = now.duration_since(since) < self.most;
         }
     }
@@ -61,16 +77,41 @@ impl BusyPoll {
     pub(crate) async fn run(&self) {
         loop {
             self.bell.heard().await;
+            let mut last = Instant::now();
             while let Some((_, since)) = self.waiting.get() {
-                if since.elapsed() >= self.most {
+                if last.duration_since(since) >= self.most {
                     break;
                 }
                 // Whoever else can run on this core goes first; and then the runtime looks, without waiting, for what
                 // has come.
                 std::thread::yield_now();
                 tokio::task::yield_now().await;
+                let now = Instant::now();
+                // What has come takes its time, too.
+                if self.waiting.get().is_some() && !self.goes_on(now.duration_since(last), now) {
+                    break;
+                }
+                last = now;
             }
         }
+    }
+}
+
+impl BusyPoll {
+    /// Whether, after a turn that took so long, polling is worth it.
+    fn goes_on(&self, turn: Duration, now: Instant) -> bool {
+        if turn <= TURN {
+            return true;
+        }
+        let rest = (self.rest.get() * 2).clamp(FIRST_REST, LONGEST_REST);
+        // It happens to everybody now and then.
+        let is_long_ago = self
+            .rests_until
+            .get()
+            .is_none_or(|until| now.saturating_duration_since(until) > LONGEST_REST);
+        self.rest.set(if is_long_ago { FIRST_REST } else { rest });
+        self.rests_until.set(Some(now + self.rest.get()));
+        false
     }
 }
 
@@ -85,16 +126,31 @@ mod tests {
         let at = |micros| start + Duration::from_micros(micros);
         let is_short = |what| poll.was_short.borrow()[what as usize];
         poll.wait_for(For::Answer, at(0));
-        poll.came(at(10));
+        poll.came(For::Answer, at(10));
         assert!(is_short(For::Answer) && !is_short(For::Request));
         poll.wait_for(For::Answer, at(100));
-        poll.came(at(200));
+        poll.came(For::Answer, at(200));
         assert!(!is_short(For::Answer));
         // What comes when nothing was waited for tells nothing.
         poll.wait_for(For::Request, at(300));
-        poll.came(at(301));
-        poll.came(at(999));
+        poll.came(For::Request, at(301));
+        poll.came(For::Request, at(999));
         assert!(is_short(For::Request));
+    }
+
+    #[test]
+    fn where_others_want_the_core_it_rests_longer_and_longer() {
+        let poll = BusyPoll::new(Duration::from_micros(50));
+        let start = Instant::now();
+        assert!(poll.goes_on(TURN, start));
+        let mut now = start;
+        for rest in [50, 100, 200, 400, 800, 1600, 2000, 2000] {
+            assert!(!poll.goes_on(TURN * 100, now));
+            assert_eq!(poll.rest.get(), Duration::from_millis(rest));
+            now += poll.rest.get();
+        }
+        assert!(!poll.goes_on(TURN * 100, now + 2 * LONGEST_REST));
+        assert_eq!(poll.rest.get(), FIRST_REST);
     }
 
     #[tokio::test]
@@ -104,7 +160,7 @@ mod tests {
         for came in [true, false] {
             poll.wait_for(For::Answer, Instant::now());
             if came {
-                poll.came(Instant::now());
+                poll.came(For::Answer, Instant::now());
             }
             // It would never return if it went on polling without ever being at rest.
             let run = poll.run();

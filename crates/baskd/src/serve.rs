@@ -30,6 +30,9 @@ const LAST_WRITES: Duration = Duration::from_secs(2);
 /// How many descriptors the daemon needs for itself and the next Python, however many connections there are.
 const OWN_DESCRIPTORS: usize = 40;
 
+/// A connection's socket has a second registration while its client does not read, and a third once it has half closed.
+const A_CONNECTIONS_DESCRIPTORS: usize = 3;
+
 /// What a daemon is started with.
 #[derive(Debug, Clone)]
 pub struct Options {
@@ -136,7 +139,7 @@ impl Error {
 /// Runs a daemon until it is asked to stop, by SIGTERM, SIGINT, SIGHUP or `daemon.shutdown`. Everything runs on this thread.
 pub fn run(mut options: Options) -> Result<(), Error> {
     let descriptors = backend::allow_many_descriptors();
-    let for_connections = descriptors.saturating_sub(OWN_DESCRIPTORS).max(1);
+    let for_connections = (descriptors.saturating_sub(OWN_DESCRIPTORS) / A_CONNECTIONS_DESCRIPTORS).max(1);
     let max_connections = &mut options.settings.limits.max_connections;
     *max_connections = for_connections.min(*max_connections);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;

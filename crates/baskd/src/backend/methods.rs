@@ -1,6 +1,6 @@
 //! The methods of the live controller, as its router told them.
 
-use std::cell::Cell;
+use std::cell::{Cell, OnceCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 
@@ -12,6 +12,8 @@ use super::wire::{Method, Ready};
 pub struct Methods {
     pub(crate) ready: Ready,
     index: HashMap<String, Rc<Known>>,
+    /// What `rpc.discover` answers, made when it is first asked for.
+    pub(crate) document: OnceCell<String>,
 }
 
 /// What a call has to know of its method.
@@ -35,7 +37,11 @@ impl Methods {
             .iter()
             .map(|method| (method.name.clone(), Rc::new(known(method))))
             .collect();
-        Methods { ready, index }
+        Methods {
+            ready,
+            index,
+            document: OnceCell::new(),
+        }
     }
 
     /// What is counted of each method, in the order in which the controller has them.

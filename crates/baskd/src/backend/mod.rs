@@ -114,6 +114,8 @@ pub enum Taken {
     Now,
     /// It waits for its reader.
     Later,
+    /// There is no room for it: its call ends so.
+    No(Error),
 }
 
 /// What a call came to, as JSON: a result, or an error object.
@@ -237,6 +239,11 @@ impl Backend {
         let id = {
             let mut calls = self.shared.calls.borrow_mut();
             let id = calls.submit(call, property);
+            if let Some(id) = id.filter(|_| timeout.is_some_and(|timeout| timeout.is_zero())) {
+                // It is over before it could begin.
+                calls.expire(id);
+                return None;
+            }
             self.shared.wake(calls.take_wakes());
             id?
         };
@@ -279,7 +286,7 @@ impl Backend {
 
     /// A client has sent something.
     pub(crate) fn came(&self) {
-        self.shared.busy_poll.came(clock::now());
+        self.shared.busy_poll.came(For::Request, clock::now());
     }
 
     /// A client was sent all that there is for it.
@@ -346,6 +353,7 @@ impl Shared {
     fn change<T>(&self, change: impl FnOnce(&mut Calls) -> T) -> T {
         let mut calls = self.calls.borrow_mut();
         let result = change(&mut calls);
+        self.journal.record(calls.take_held());
         if calls.is_at_rest() {
             self.rest.notify_waiters();
         }

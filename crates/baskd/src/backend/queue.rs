@@ -72,6 +72,23 @@ impl Queue {
         call
     }
 
+    /// As [`Queue::push`], for an owner that is gone and asks for nothing more.
+    pub(crate) fn push_last(&mut self, owner: u64, call: u64) {
+        self.owners.entry(owner).or_insert_with(|| Lane::new(true));
+        self.push(owner, call);
+    }
+
+    /// Takes the next owner's turn away until it is put back: what it asks for can't be done now.
+    pub(crate) fn set_aside(&mut self) -> Option<u64> {
+        self.ring.pop_front()
+    }
+
+    pub(crate) fn put_back(&mut self, owners: Vec<u64>) {
+        for owner in owners.into_iter().rev() {
+            self.ring.push_front(owner);
+        }
+    }
+
     /// How many calls there are, ended ones among them.
     #[cfg(test)]
     pub(crate) fn len(&self) -> usize {

@@ -157,11 +157,12 @@ impl Worker {
             }
             self.send();
             match poll_fn(|cx| self.poll_woken(cx)).await {
-                Woken::Readable => {
-                    if self.receive().is_err() {
-                        self.lose_wire();
-                    }
-                }
+                Woken::Readable => match self.receive() {
+                    // There is most likely more, and others may be waiting: they come between.
+                    Ok(read) if read >= CHUNK => tokio::task::yield_now().await,
+                    Ok(_) => {}
+                    Err(_) => self.lose_wire(),
+                },
                 Woken::Again => {}
                 Woken::Dead => return Event::Died(self.bury()),
                 Woken::Tick => self.tend(),
@@ -237,25 +238,25 @@ impl Worker {
         }
     }
 
-    /// Reads a chunk, and handles the lines it ends.
-    fn receive(&mut self) -> io::Result<()> {
+    /// Reads a chunk, and handles the lines it ends. Returns how many bytes came.
+    fn receive(&mut self) -> io::Result<usize> {
         self.inbox
             .reserve(if self.inbox.len() < CHUNK { CHUNK } else { BIG_CHUNK });
         match self.wire_out.try_read_buf(&mut self.inbox) {
-            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(0) => Err(io::ErrorKind::UnexpectedEof.into()),
             Ok(read) => {
                 clock::tick();
-                self.shared.busy_poll.came(clock::now());
+                self.shared.busy_poll.came(For::Answer, clock::now());
                 if read < CHUNK {
                     // It is empty, and what comes later is a new edge for epoll: a read that fails is saved.
                     let _: io::Result<()> = self.wire_out.try_io(|| Err(io::ErrorKind::WouldBlock.into()));
                 }
                 self.handle_lines();
+                Ok(read)
             }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            Err(error) => return Err(error),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(0),
+            Err(error) => Err(error),
         }
-        Ok(())
     }
 
     fn handle_lines(&mut self) {

@@ -155,6 +155,8 @@ impl Connection {
             self.write()?;
             let unwritten = self.written < self.writing.len();
             if self.framing.has_more() && !self.is_stalled() {
+                // Others' come between.
+                tokio::task::yield_now().await;
                 self.handle();
                 may_listen &= self.reading;
                 continue;

@@ -7,6 +7,7 @@ use std::rc::Rc;
 
 use baskd_protocol::error::Error;
 
+use super::framing::Share;
 use super::framing::Then;
 use super::message::{Messages, Pending};
 use crate::rpc::dispatch;
@@ -55,8 +56,9 @@ impl ContentLength {
     }
 
     pub(crate) fn handle(&mut self, peer: &Rc<Peer>) -> Then {
+        let mut share = Share::begin();
         loop {
-            self.stopped = peer.is_stalled();
+            self.stopped = peer.is_stalled() || share.is_over();
             if self.stopped {
                 return Then::GoOn;
             }

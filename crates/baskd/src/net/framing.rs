@@ -2,6 +2,7 @@
 //! whole messages come out; lines go in, frames come out.
 
 use std::rc::Rc;
+use std::time::{Duration, Instant};
 
 use super::content_length::{self, ContentLength};
 use super::json_values::JsonValues;
@@ -20,6 +21,31 @@ pub enum Then {
     Gone,
     /// The bytes are of another framing, and still there.
     Another(Kind),
+}
+
+/// How long a connection's messages are handled before others' come: one chunk may hold a thousand.
+pub(super) struct Share {
+    since: Instant,
+    messages: u32,
+}
+
+impl Share {
+    const LONGEST: Duration = Duration::from_micros(200);
+    /// The clock is asked after so many messages.
+    const FEW: u32 = 8;
+
+    pub(super) fn begin() -> Share {
+        Share {
+            since: Instant::now(),
+            messages: 0,
+        }
+    }
+
+    /// To be asked before each message.
+    pub(super) fn is_over(&mut self) -> bool {
+        self.messages += 1;
+        self.messages.is_multiple_of(Share::FEW) && self.since.elapsed() > Share::LONGEST
+    }
 }
 
 /// A framing on the bytes of a connection. (HTTP has a loop of its own.)
@@ -48,7 +74,7 @@ impl Framing {
         }
     }
 
-    /// Whether [`Framing::handle`] has stopped because the peer was stalled.
+    /// Whether [`Framing::handle`] has stopped before the end: the peer was stalled, or its turn was over.
     pub(crate) fn has_more(&self) -> bool {
         match self {
             Framing::Json(values) => values.has_more(),

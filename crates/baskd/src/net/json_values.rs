@@ -7,6 +7,7 @@ use std::rc::Rc;
 use baskd_protocol::error::Error;
 use baskd_protocol::scan::{Scan, Scanner};
 
+use super::framing::Share;
 pub use super::framing::Then;
 use super::framing::{First, first};
 use super::message::{self, SMALL, show};
@@ -67,15 +68,16 @@ impl JsonValues {
         (std::mem::take(&mut self.buf), self.refusal.take())
     }
 
-    /// Whether [`JsonValues::handle`] has stopped because the peer was stalled.
+    /// Whether [`JsonValues::handle`] has stopped before the end: the peer was stalled, or its turn was over.
     pub(crate) fn has_more(&self) -> bool {
         self.stopped
     }
 
-    /// Handles every whole value, until the peer is stalled.
+    /// Handles every whole value, until the peer is stalled, or has had its turn.
     pub fn handle(&mut self, peer: &Rc<Peer>) -> Then {
+        let mut share = Share::begin();
         loop {
-            self.stopped = peer.is_stalled();
+            self.stopped = peer.is_stalled() || share.is_over();
             if self.stopped {
                 return Then::GoOn;
             }

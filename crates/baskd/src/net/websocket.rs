@@ -11,6 +11,7 @@ use tungstenite::protocol::frame::coding::{CloseCode, Data, OpCode};
 use tungstenite::protocol::frame::{CloseFrame, Frame, FrameHeader};
 use tungstenite::protocol::{Message, Role, WebSocketConfig, WebSocketContext};
 
+use super::framing::Share;
 use super::framing::{self, Then};
 use super::message::{Messages, Pending};
 use crate::rpc::dispatch;
@@ -73,8 +74,9 @@ impl WebSocket {
     }
 
     pub(crate) fn handle(&mut self, peer: &Rc<Peer>) -> Then {
+        let mut share = Share::begin();
         loop {
-            self.stopped = peer.is_stalled() || self.is_full();
+            self.stopped = peer.is_stalled() || self.is_full() || share.is_over();
             if self.stopped {
                 return Then::GoOn;
             }

@@ -81,11 +81,11 @@ fn rpc_discover(peer: &Peer, params: Option<&str>, answer: Answer) {
     }
     let backend = peer.service.backend.clone();
     if let Some(methods) = backend.methods() {
-        return answer.result(discover::document(&methods.ready).to_string().as_bytes());
+        return answer.result(discover::of(&methods).as_bytes());
     }
     tokio::task::spawn_local(async move {
         match backend.methods_known().await {
-            Ok(methods) => answer.result(discover::document(&methods.ready).to_string().as_bytes()),
+            Ok(methods) => answer.result(discover::of(&methods).as_bytes()),
             Err(error) => answer.error(&error),
         }
     });

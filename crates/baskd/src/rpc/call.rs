@@ -34,6 +34,11 @@ impl Sink for PlainCall {
         let own = peer.own.borrow();
         let request = self.answer.id().unwrap_or("null");
         let mut waits = false;
+        if !own.is_empty()
+            && let Err(error) = peer.has_room_for_item(own.len() * item.data.len())
+        {
+            return Taken::No(error);
+        }
         for own in own
             .iter()
             .filter(|own| own.method.as_deref().is_none_or(|method| method == item.method))

@@ -2,9 +2,15 @@
 
 use serde_json::{Map, Value, json};
 
+use crate::backend::methods::Methods;
 use crate::backend::wire::{Method, Ready};
 
-pub(crate) fn document(ready: &Ready) -> Value {
+/// The document of these methods, as JSON.
+pub(crate) fn of(methods: &Methods) -> &str {
+    methods.document.get_or_init(|| document(&methods.ready).to_string())
+}
+
+fn document(ready: &Ready) -> Value {
     let mut info = Map::from_iter([
         ("title".to_owned(), ready.controller.clone().into()),
         ("version".to_owned(), env!("CARGO_PKG_VERSION").into()),

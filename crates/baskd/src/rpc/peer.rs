@@ -98,6 +98,17 @@ impl Peer {
         }
     }
 
+    /// Refuses a partial result where too much is unread, unless this connection reads what it is sent.
+    pub(crate) fn has_room_for_item(&self, bytes: usize) -> Result<(), Error> {
+        let limit = self.service.limits.max_unread;
+        let reads = bytes <= SMALL && self.outbox.len() <= LOW;
+        if reads || self.service.unread.get() + bytes <= limit {
+            Ok(())
+        } else {
+            Err(Error::overloaded_unread(limit))
+        }
+    }
+
     /// Refuses one call too many.
     pub(crate) fn may_call(&self) -> Result<(), Error> {
         let limit = self.service.limits.max_in_flight;

@@ -3,13 +3,13 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use baskd_protocol::error::{CancelledBy, ErrorCode};
+use baskd_protocol::error::ErrorCode;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use super::Service;
 use super::metrics::code_of;
-use crate::backend::{Item, NewCall, Outcome, Sink, Taken};
+use crate::backend::{Backend, Item, NewCall, Outcome, Sink, Taken};
 
 /// How long the answer may take.
 const LIMIT: Duration = Duration::from_secs(2);
@@ -26,26 +26,37 @@ pub(crate) async fn check(service: &Rc<Service>) -> Result<(), String> {
         return Err(format!("Python is {state}{}", reason.unwrap_or_default()));
     }
     let (sink, answered) = Probe::new();
-    let new = NewCall {
+    let asker = Asker {
+        backend: service.backend.clone(),
         owner: service.next_id(),
+    };
+    let new = NewCall {
+        owner: asker.owner,
         method: METHOD,
         params: Some(PARAMS),
         window: None,
         sink,
     };
-    let call = service.backend.call(new, None);
+    service.backend.call(new, None);
     match timeout(LIMIT, answered).await {
         Ok(Ok(answered)) => answered,
         Ok(Err(_)) => Err("the call was given up".to_owned()),
-        Err(_) => {
-            if let Some(call) = call {
-                service.backend.cancel(call, CancelledBy::Client);
-            }
-            Err(format!(
-                "Python has not answered a call within {LIMIT:?}{}",
-                busy(service)
-            ))
-        }
+        Err(_) => Err(format!(
+            "Python has not answered a call within {LIMIT:?}{}",
+            busy(service)
+        )),
+    }
+}
+
+/// Who asks. However that ends, also if whoever wanted to know has gone, the call ends with it, and nothing is left.
+struct Asker {
+    backend: Backend,
+    owner: u64,
+}
+
+impl Drop for Asker {
+    fn drop(&mut self) {
+        self.backend.owner_gone(self.owner);
     }
 }
 

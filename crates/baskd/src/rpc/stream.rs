@@ -65,6 +65,9 @@ impl Sink for StreamCall {
         if self.peer.outbox.is_closed() {
             return Taken::Now;
         }
+        if let Err(error) = self.peer.has_room_for_item(item.data.len()) {
+            return Taken::No(error);
+        }
         self.event(&[b"{\"item\":", item.data, b"}"]);
         self.peer.sent_item(item.call, item.cost);
         Taken::Later

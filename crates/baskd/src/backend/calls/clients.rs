@@ -1,6 +1,7 @@
 //! What clients ask for: calls, their end, more of their results.
 
 use std::rc::Rc;
+use std::sync::atomic::{Ordering, fence};
 use std::time::Instant;
 
 use baskd_protocol::error::{CancelledBy, Error, Where};
@@ -119,13 +120,15 @@ impl Calls {
 
     /// Answers a call `TimedOut`, likewise.
     pub(crate) fn expire(&mut self, id: CallId) -> bool {
-        let Some(call) = self.peek(id) else { return false };
-        let place = match call.is_sent() {
-            true if self.has_begun(call) => Where::Running,
-            false if self.is_starting() => Where::Starting,
-            _ => Where::Queued,
-        };
-        self.end_with(id, &Error::timed_out(place).to_json())
+        self.end_so(id, |calls, on| {
+            let has_begun = bits(on).any(|seat| calls.seats[seat].has_begun(id));
+            let place = match on {
+                0 if calls.is_starting() => Where::Starting,
+                _ if has_begun => Where::Running,
+                _ => Where::Queued,
+            };
+            Error::timed_out(place).to_json()
+        })
     }
 
     /// Whether calls wait for a first process to be ready.
@@ -154,21 +157,15 @@ impl Calls {
 
     /// Answers a call with this error, and has Python leave it. False if it has ended.
     pub(crate) fn end_with(&mut self, id: CallId, error: &[u8]) -> bool {
+        self.end_so(id, |_, _| error.to_vec())
+    }
+
+    /// As [`Calls::end_with`], by an error that is made once Python is kept from beginning the call. `why` is given the
+    /// seats that have it.
+    fn end_so(&mut self, id: CallId, why: impl FnOnce(&Calls, u64) -> Vec<u8>) -> bool {
         let Some(call) = self.get(id) else { return false };
         let Some(sink) = call.sink.take() else { return false };
         let on = call.on;
-        if on == 0 {
-            // Its place in the queue is skipped when it is met: the id is nobody's any more.
-            self.queued -= 1;
-            self.release(id);
-            self.cancelled_in_queue += 1;
-            if self.cancelled_in_queue > self.queued + CANCELLED_IN_QUEUE {
-                self.tidy_queues();
-            }
-        } else {
-            call.since = Instant::now();
-            self.abandoned += 1;
-        }
         for seat in bits(on) {
             let place = &mut self.seats[seat];
             if let Some(page) = &place.page {
@@ -178,7 +175,24 @@ impl Calls {
             place.interrupt = true;
             self.wakes |= bit(seat);
         }
-        sink.end(Outcome::Error(error));
+        // What has begun by now is told so.
+        fence(Ordering::SeqCst);
+        let error = why(self, on);
+        if on != 0 {
+            self.abandoned += 1;
+            if let Some(call) = self.get(id) {
+                call.since = Instant::now();
+            }
+        } else {
+            // Its place in the queue is skipped when it is met: the id is nobody's any more.
+            self.queued -= 1;
+            self.release(id);
+            self.cancelled_in_queue += 1;
+            if self.cancelled_in_queue > self.queued + CANCELLED_IN_QUEUE {
+                self.tidy_queues();
+            }
+        }
+        sink.end(Outcome::Error(&error));
         true
     }
 
@@ -194,6 +208,8 @@ impl Calls {
     /// A client has taken so much of what a call sent, or allows so many more items.
     pub(crate) fn credit(&mut self, id: CallId, items: u64, bytes: u64) {
         let Some(call) = self.get(id) else { return };
+        // Told again with the call, if it goes back to the queue.
+        call.window = call.window.map(|window| window.saturating_add(items));
         let flow = &mut call.flow;
         flow.outstanding = flow.outstanding.saturating_sub(bytes);
         flow.to_return += bytes;
@@ -205,8 +221,6 @@ impl Calls {
                 wire::push_more(&mut self.seats[seat].out, id, items, bytes);
                 self.wakes |= bit(seat);
             }
-        } else if items > 0 {
-            call.window = call.window.map(|window| window.saturating_add(items));
         }
     }
 

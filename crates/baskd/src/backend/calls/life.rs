@@ -1,12 +1,13 @@
 //! What the supervisors say: a process is ready, has died, is not to be had.
 
+use std::collections::HashSet;
 use std::rc::Rc;
 use std::time::Instant;
 
 use baskd_protocol::error::{CancelledBy, Error};
 
 use super::super::methods::Methods;
-use super::super::page::Page;
+use super::super::page::{Page, SLOTS};
 use super::super::{CallId, Item, Outcome, Sink, Taken};
 use super::{Call, Calls, Death, Flow, Gate};
 
@@ -34,22 +35,27 @@ impl Calls {
         if self.seats.iter().all(|seat| matches!(seat.gate, Gate::Closed(_))) {
             let error = error.to_json();
             self.end_queued(&error);
-        } else {
-            self.leave_home(seat);
         }
+        self.leave_home(seat);
     }
 
     /// Owners whose worker can't be had get another.
     fn leave_home(&mut self, seat: usize) {
         let Some(homes) = &mut self.homes else { return };
-        homes.retain(|_, home| *home != seat);
+        let mut movers = HashSet::new();
+        homes.retain(|owner, home| *home != seat || !movers.insert(*owner));
         self.seats[seat].owners = 0;
-        for (owner, id, paused) in self.lines[seat]
-            .queues()
-            .map(|queue| queue.drain())
-            .into_iter()
-            .flatten()
-        {
+        let waiting = self.lines[seat].queues().map(|queue| queue.drain());
+        for (owner, id, paused) in waiting.into_iter().flatten() {
+            if self.peek(id).is_none() {
+                continue;
+            }
+            if !movers.contains(&owner) {
+                // It is gone, but for this notification.
+                let line = self.best_home();
+                self.lines[line].main.push_last(owner, id);
+                continue;
+            }
             let line = self.line_of(owner);
             let main = &mut self.lines[line].main;
             main.push(owner, id);
@@ -101,10 +107,14 @@ impl Calls {
     }
 
     fn set_again(&mut self, seat: usize, methods: &Methods, params: String) {
-        let Ok(method) = methods.find("setProperty") else {
+        let has_slot = !self.free.is_empty() || self.slots.len() < SLOTS;
+        let Some(method) = methods.find("setProperty").ok().filter(|_| has_slot) else {
             return;
         };
         let id = self.insert(0, method, Some(params.into()), Box::new(Nowhere), Instant::now());
+        if let Some(call) = self.get(id) {
+            call.tries = 2; // The next process is told by its greeting.
+        }
         self.queued += 1;
         self.send(id, super::bit(seat), 0, Instant::now());
     }
@@ -160,8 +170,10 @@ impl Calls {
                 call.keep_part(Outcome::Error(&crashed()));
             }
             if !call.is_sent() {
-                let result = call.parts.as_mut().and_then(|parts| parts.result.take());
-                self.end(id, Outcome::Result(&result.unwrap_or_default()));
+                match call.parts.as_mut().and_then(|parts| parts.result.take()) {
+                    Some(result) => self.end(id, Outcome::Result(&result)),
+                    None => self.end(id, Outcome::Error(&crashed())),
+                }
             }
             return;
         }
@@ -170,7 +182,11 @@ impl Calls {
         if call.sink.is_some() && again {
             call.flow = Flow::default();
             let owner = call.owner;
-            let line = self.line_of(owner);
+            // One that is gone has no home, and gets none.
+            let line = self
+                .homes
+                .as_ref()
+                .map_or(0, |homes| homes.get(&owner).copied().unwrap_or(seat));
             self.lines[line].main.push_front(owner, id);
             self.queued += 1;
             self.sent -= 1;

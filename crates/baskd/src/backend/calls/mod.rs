@@ -271,22 +271,25 @@ impl Calls {
 
     /// Where calls of this owner wait.
     fn line_of(&mut self, owner: u64) -> usize {
-        let Some(homes) = &mut self.homes else { return 0 };
+        let Some(homes) = &self.homes else { return 0 };
         if let Some(home) = homes.get(&owner) {
             return *home;
         }
-        let closed = |seat: &Seat| matches!(seat.gate, Gate::Closed(_));
-        let seats = self.seats.iter().enumerate();
-        let home = seats
-            .min_by_key(|(_, seat)| (closed(seat), seat.owners))
-            .map_or(0, |(at, _)| at);
-        homes.insert(owner, home);
+        let home = self.best_home();
+        if let Some(homes) = &mut self.homes {
+            homes.insert(owner, home);
+        }
         self.seats[home].owners += 1;
         home
     }
 
-    fn has_begun(&self, call: &Call) -> bool {
-        bits(call.on).any(|seat| self.seats[seat].has_begun(call.id))
+    /// The worker that can be had and is home to the fewest.
+    fn best_home(&self) -> usize {
+        let closed = |seat: &Seat| matches!(seat.gate, Gate::Closed(_));
+        let seats = self.seats.iter().enumerate();
+        seats
+            .min_by_key(|(_, seat)| (closed(seat), seat.owners))
+            .map_or(0, |(at, _)| at)
     }
 
     fn peek(&self, id: CallId) -> Option<&Call> {

@@ -51,6 +51,7 @@ impl Calls {
     }
 
     fn assign_line(&mut self, line: usize, now: Instant) {
+        let mut aside = Vec::new();
         while let Some(id) = self.lines[line].main.peek() {
             let Some(call) = self.peek(id) else {
                 self.lines[line].main.pop();
@@ -69,10 +70,17 @@ impl Calls {
             } else {
                 self.find_seat(line, expected).map(bit)
             };
-            let Some(on) = on else { break };
-            self.lines[line].main.pop();
-            self.send(id, on, expected, now);
+            match on {
+                Some(on) => {
+                    self.lines[line].main.pop();
+                    self.send(id, on, expected, now);
+                }
+                // One worker is busy with something long: that is no reason for others to wait.
+                None if is_everybodys => aside.extend(self.lines[line].main.set_aside()),
+                None => break,
+            }
         }
+        self.lines[line].main.put_back(aside);
         while let Some(id) = self.lines[line].beside.peek() {
             let Some(seat) = self.find_seat_beside(line) else { break };
             self.lines[line].beside.pop();
@@ -248,8 +256,10 @@ impl Calls {
             call.flow.full_since = Some(Instant::now());
             self.some_full = true;
         }
-        if matches!(taken, Taken::Now) {
-            self.credit(id, 0, cost);
+        match taken {
+            Taken::Now => self.credit(id, 0, cost),
+            Taken::Later => {}
+            Taken::No(error) => drop(self.end_with(id, &error.to_json())),
         }
         true
     }
@@ -286,7 +296,9 @@ impl Calls {
         let first = self.seats[seat].ahead.front().and_then(|ahead| self.peek(ahead.id));
         let mut waits = first.is_some_and(|call| now - call.since >= HELD_UP.min(kill_grace));
         // Of several workers none is sent what would have to wait: it waits in the queue.
-        waits |= self.seats.len() > 1 && self.queued > 0;
+        let line = if self.homes.is_some() { seat } else { 0 };
+        let next = self.lines[line].main.peek().and_then(|id| self.peek(id));
+        waits |= self.seats.len() > 1 && next.is_some_and(|call| now - call.since >= HELD_UP);
         let mut overdue = false;
         for call in self
             .slots

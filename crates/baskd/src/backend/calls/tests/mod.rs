@@ -610,3 +610,27 @@ fn a_property_that_was_set_is_held_for_the_journal() {
     }
     assert_eq!(table.seen(), ["a = 1", "b = 1"]);
 }
+
+#[test]
+fn what_a_client_allows_before_its_call_begins_is_not_lost_with_the_process() {
+    let mut table = Table::new();
+    let sink = Box::new(Recorder {
+        tag: "a".to_owned(),
+        seen: table.seen.clone(),
+        taken: || Taken::Now,
+    });
+    let new = NewCall {
+        owner: 1,
+        method: "g",
+        params: None,
+        window: Some(2),
+        sink,
+    };
+    let id = table.calls.submit(new, Ok(None)).unwrap();
+    table.fill();
+    table.calls.credit(id, 5, 0);
+    table.fill();
+    table.die();
+    table.ready();
+    assert!(table.fill().contains("\"window\":[7,"));
+}

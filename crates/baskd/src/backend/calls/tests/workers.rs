@@ -1,8 +1,43 @@
 //! Several workers: who gets a call, what each knows, what a death costs.
 
-use super::super::super::{Outcome, Taken};
+use super::super::super::page::SLOTS;
+use super::super::super::{Item, NewCall, Outcome, Taken};
 use super::super::*;
 use super::Table;
+use baskd_protocol::error::CancelledBy;
+
+/// A notification: nobody waits for it.
+struct Note;
+
+impl Sink for Note {
+    fn item(&mut self, _: Item<'_>) -> Taken {
+        Taken::Now
+    }
+
+    fn end(self: Box<Self>, _: Outcome<'_>) {}
+
+    fn ends_with_its_owner(&self) -> bool {
+        false
+    }
+}
+
+fn notify(table: &mut Table, owner: u64) {
+    let new = NewCall {
+        owner,
+        method: "f",
+        params: None,
+        window: None,
+        sink: Box::new(Note),
+    };
+    table.calls.submit(new, Ok(None)).unwrap();
+}
+
+fn set_property(table: &mut Table, owner: u64, tag: &str) -> CallId {
+    let params = Some(r#"{"name":"x","value":1}"#);
+    table
+        .call_with(owner, tag, "setProperty", params, || Taken::Now)
+        .unwrap()
+}
 
 /// The ids of the calls in these lines.
 fn ids_in(lines: &str) -> Vec<u64> {
@@ -179,4 +214,142 @@ fn calls_are_refused_only_when_no_worker_is_to_be_had() {
     let mut seen = table.seen();
     seen.sort();
     assert_eq!(seen[..2], ["a ! -32025 2", "b ! -32025 2"]);
+}
+
+#[test]
+fn a_property_that_no_worker_has_set_is_not_kept() {
+    let mut table = Table::with(2, Affinity::None);
+    let deadly = set_property(&mut table, 1, "deadly");
+    table.fill_at(0);
+    table.fill_at(1);
+    for seat in 0..2 {
+        table.begin_at(seat, deadly);
+        table.die_at(seat);
+    }
+    assert_eq!(table.seen(), ["deadly ! -32021 \"yes\""]);
+
+    let mut table = Table::with(2, Affinity::None);
+    let refused = set_property(&mut table, 1, "refused");
+    table.fill_at(0);
+    table.fill_at(1);
+    table
+        .calls
+        .reply(0, refused, Outcome::Error(&Error::overloaded(1).to_json()));
+    table.die_at(1);
+    assert_eq!(table.seen(), ["refused ! -32025 1"]);
+    assert!(table.calls.take_held().is_empty() && table.calls.live() == 0);
+}
+
+#[test]
+fn a_property_is_told_to_the_worker_that_missed_it_and_to_no_other() {
+    let mut table = Table::of(2, Affinity::None);
+    table.ready_at(0, &[]);
+    table.ready_at(1, &[r#"{"name":"x","value":1}"#]);
+    table.fill_at(1);
+    table.die_at(1);
+    assert_eq!(table.fill_at(0), "");
+    assert_eq!(table.calls.live(), 0);
+}
+
+#[test]
+fn more_properties_than_there_are_slots_do_no_harm() {
+    let mut table = Table::of(2, Affinity::None);
+    table.ready_at(0, &[]);
+    table.ready_at(1, &vec![r#"["x",1]"#; SLOTS + 1000]);
+    assert_eq!(table.calls.queued(), 0);
+    assert_eq!(table.calls.live(), SLOTS);
+}
+
+#[test]
+fn properties_that_wait_for_a_busy_worker_hold_up_nobody_else() {
+    let mut table = Table::with(2, Affinity::None);
+    let long = table.call(1, "long", "f").unwrap();
+    table.fill_at(0);
+    table.begin_at(0, long);
+    for n in 0..100 {
+        set_property(&mut table, 2, &n.to_string());
+    }
+    for _ in 0..10 {
+        table.fill_at(0);
+        for id in ids_in(&table.fill_at(1)) {
+            table.begin_at(1, id);
+            table.calls.reply(1, id, Outcome::Result(b"1"));
+        }
+    }
+    let other = table.call(3, "other", "f").unwrap();
+    table.call(2, "after", "f").unwrap();
+    table.fill_at(0);
+    assert_eq!(ids_in(&table.fill_at(1)), [other]);
+}
+
+#[test]
+fn notifications_of_who_is_gone_leave_no_home() {
+    let mut table = Table::with(2, Affinity::Connection);
+    for owner in 1..=100 {
+        notify(&mut table, owner);
+        table.fill_at(0);
+        table.fill_at(1);
+        table.calls.owner_gone(owner);
+    }
+    for seat in [0, 1, 0, 1] {
+        table.die_at(seat);
+        table.ready_at(seat, &[]);
+    }
+    assert_eq!(table.calls.live(), 100);
+    table.calls.set_gate(1, Gate::Closed(Error::overloaded(1)));
+    assert!(table.calls.homes.as_ref().unwrap().is_empty());
+    assert_eq!(table.calls.seats[0].owners + table.calls.seats[1].owners, 0);
+    let mut left = 100;
+    while left > 0 {
+        for id in ids_in(&table.fill_at(0)) {
+            table.calls.reply(0, id, Outcome::Result(b"1"));
+            left -= 1;
+        }
+    }
+    assert_eq!(table.calls.live(), 0);
+}
+
+#[test]
+fn once_a_worker_is_back_it_serves_those_of_the_others_too() {
+    let mut table = Table::with(2, Affinity::Connection);
+    for owner in 1..=2 {
+        let id = table.call(owner, "a", "f").unwrap();
+        table.fill_at(0);
+        table.fill_at(1);
+        assert!(table.calls.reply(owner as usize - 1, id, Outcome::Result(b"1")));
+    }
+    for seat in 0..2 {
+        table.calls.set_gate(seat, Gate::Closed(Error::overloaded(1)));
+    }
+    table.ready_at(0, &[]);
+    let ids: Vec<_> = (1..=2).map(|owner| table.call(owner, "b", "f").unwrap()).collect();
+    assert_eq!(ids_in(&table.fill_at(0)), ids);
+}
+
+#[test]
+fn a_worker_is_killed_only_for_calls_that_could_go_to_it() {
+    let mut table = Table::with(2, Affinity::Connection);
+    let ids: Vec<_> = (1..=2).map(|owner| table.call(owner, "a", "f").unwrap()).collect();
+    for seat in 0..2 {
+        table.fill_at(seat);
+        table.begin_at(seat, ids[seat]);
+        table.calls.seats[seat].pace_is(Duration::from_secs(1));
+    }
+    table.calls.cancel(ids[0], CancelledBy::Client);
+    table.call(2, "b", "f");
+    table.fill_at(0);
+    table.fill_at(1);
+    assert_eq!(table.calls.queued(), 1);
+    let old = Instant::now().checked_sub(Duration::from_secs(5)).unwrap();
+    for call in table.calls.slots.iter_mut().flatten() {
+        call.since = old;
+    }
+    assert!(!table.calls.tend(0, Duration::from_secs(60), Duration::from_secs(2)));
+    table.call(1, "c", "f");
+    table.fill_at(0);
+    assert!(!table.calls.tend(0, Duration::from_secs(60), Duration::from_secs(2)));
+    for call in table.calls.slots.iter_mut().flatten() {
+        call.since = old;
+    }
+    assert!(table.calls.tend(0, Duration::from_secs(60), Duration::from_secs(2)));
 }

@@ -330,9 +330,9 @@ fn once_a_worker_is_back_it_serves_those_of_the_others_too() {
 fn a_worker_is_killed_only_for_calls_that_could_go_to_it() {
     let mut table = Table::with(2, Affinity::Connection);
     let ids: Vec<_> = (1..=2).map(|owner| table.call(owner, "a", "f").unwrap()).collect();
-    for seat in 0..2 {
+    for (seat, id) in ids.iter().enumerate() {
         table.fill_at(seat);
-        table.begin_at(seat, ids[seat]);
+        table.begin_at(seat, *id);
         table.calls.seats[seat].pace_is(Duration::from_secs(1));
     }
     table.calls.cancel(ids[0], CancelledBy::Client);

@@ -136,8 +136,18 @@ impl Error {
     }
 }
 
+/// So large a block may be freed without going back to the system at once.
+const KEPT_BLOCK: usize = 4 << 20;
+
+/// Has the allocator keep what large messages need between them. glibc learns by the first mapped block that is freed; until
+/// then each message of a megabyte would be paid for in page faults, on each of its ways. No page of it is touched.
+fn keep_large_blocks() {
+    drop(std::hint::black_box(Vec::<u8>::with_capacity(KEPT_BLOCK)));
+}
+
 /// Runs a daemon until it is asked to stop, by SIGTERM, SIGINT, SIGHUP or `daemon.shutdown`. Everything runs on this thread.
 pub fn run(mut options: Options) -> Result<(), Error> {
+    keep_large_blocks();
     let descriptors = backend::allow_many_descriptors();
     let for_connections = (descriptors.saturating_sub(OWN_DESCRIPTORS) / A_CONNECTIONS_DESCRIPTORS).max(1);
     let max_connections = &mut options.settings.limits.max_connections;

@@ -36,7 +36,7 @@ const CHUNK: usize = 64 << 10;
 /// In the middle of a large answer more is read at once: what the pipe holds.
 const BIG_CHUNK: usize = spawn::PIPE_BYTES;
 /// A buffer that grew beyond this for one large message is given back.
-const KEEP: usize = 1 << 20;
+const KEEP: usize = 4 << 20;
 /// What a router tells of its methods may have so many bytes, however little an answer may.
 const LONGEST_GREETING: usize = 64 << 20;
 /// What is read at most from a dead process's wire: more than a pipe holds can only come from a grandchild that still

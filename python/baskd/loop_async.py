@@ -232,13 +232,11 @@ def _resolve(future: asyncio.Future[None]) -> None:
 class _Steps:
     """Awaits something for a call, with the call `running` during each step of it."""
 
-    __slots__ = ("_call", "_inner", "_router", "_told")
+    __slots__ = ("_call", "_inner", "_router")
 
     def __init__(self, router: Router, call: Call, awaitable: Any) -> None:
         self._router = router
         self._call = call
-        #: Whether it has heard that its call is cancelled, or is not to hear it: what it does then is its own affair.
-        self._told = router.is_cancelled(call.ident)
         self._inner = awaitable.__await__()
 
     def __await__(self) -> _Steps:
@@ -259,7 +257,6 @@ class _Steps:
             problem = problem()
         if isinstance(problem, asyncio.CancelledError) and self._router.is_cancelled(self._call.ident):
             problem = CancelledInLoop("the call was cancelled")
-            self._told = True
         return self._step(self._inner.throw, problem)
 
     def close(self) -> None:
@@ -271,13 +268,10 @@ class _Steps:
         try:
             try:
                 router.running = self._call.ident
-                if not self._told and router.is_cancelled(self._call.ident):
-                    raise router.blow(self._call.ident, _STEP)  # The signal came when it was not running.
                 return resume(value)
             finally:
                 router.running = 0
         except CancelledInLoop as cancelled:
-            self._told = True
             if getattr(cancelled, "struck_in", None) is not _STEP or cancelled.__context__ is not None:
                 raise  # Struck in the user's code, or when that had just ended, by raising something.
             cancelled.struck_in = None  # type: ignore[attr-defined]

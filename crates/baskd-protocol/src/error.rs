@@ -215,7 +215,7 @@ impl Error {
         )
     }
 
-    /// `ran`: whether the call had begun. `exit` is `{"code":N}` or `{"signal":N}`.
+    /// `ran`: whether the call had begun. `exit` is `{"code":N}`, or `{"signal":N}`, with `"oom":true` where that is known.
     pub fn backend_crashed(ran: bool, how: &str, exit: Value, stderr: &[String]) -> Error {
         let message = if ran {
             format!("Python {how} while it ran this call; the next one is up for the next call.")

@@ -14,6 +14,7 @@ mod journal;
 mod log_pipe;
 pub(crate) mod methods;
 pub(crate) mod metrics;
+mod oom;
 mod orders;
 mod page;
 pub mod python;
@@ -27,7 +28,7 @@ pub(crate) mod wire;
 mod worker;
 
 use std::cell::{Cell, RefCell};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -184,6 +185,7 @@ struct Shared {
     journal: Journal,
     restarts: Cell<u64>,
     last_exit: RefCell<Option<Value>>,
+    kills: oom::Kills,
 }
 
 /// Where one worker and its supervisor are reached.
@@ -213,6 +215,7 @@ impl Backend {
             journal,
             restarts: Cell::new(0),
             last_exit: RefCell::default(),
+            kills: oom::Kills::told_by(Path::new("/proc/self")),
         });
         for seat in 0..workers {
             let supervisor = tokio::task::spawn_local(supervisor::run(shared.clone(), seat));

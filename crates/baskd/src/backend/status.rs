@@ -137,16 +137,17 @@ pub(crate) fn resident_bytes(pid: i32) -> Option<u64> {
     Some(pages * rustix::param::page_size() as u64)
 }
 
-/// As in "Python was killed by SIGKILL".
-pub(crate) fn describe(status: ExitStatus) -> String {
-    match (status.signal(), status.code()) {
+/// As in "Python was killed by SIGKILL". `oom`: by the kernel, for want of memory.
+pub(crate) fn describe(status: ExitStatus, oom: bool) -> String {
+    let how = match (status.signal(), status.code()) {
         (Some(signal), _) => match Signal::from_named_raw(signal) {
             Some(name) => format!("was killed by {}", signal_name(name)),
             None => format!("was killed by signal {signal}"),
         },
         (None, Some(code)) => format!("exited with code {code}"),
         (None, None) => "ended".to_owned(),
-    }
+    };
+    if oom { format!("{how} (out of memory)") } else { how }
 }
 
 fn signal_name(signal: Signal) -> String {
@@ -157,8 +158,9 @@ fn signal_name(signal: Signal) -> String {
 }
 
 /// As `exit` in an error's data.
-pub(crate) fn exit_json(status: ExitStatus) -> Value {
+pub(crate) fn exit_json(status: ExitStatus, oom: bool) -> Value {
     match status.signal() {
+        Some(signal) if oom => json!({ "signal": signal, "oom": true }),
         Some(signal) => json!({ "signal": signal }),
         None => json!({ "code": status.code() }),
     }
@@ -177,9 +179,17 @@ mod tests {
             (3 << 8, "exited with code 3"),
         ];
         for (raw, words) in cases {
-            assert_eq!(describe(ExitStatus::from_raw(raw)), words);
+            assert_eq!(describe(ExitStatus::from_raw(raw), false), words);
         }
-        assert_eq!(exit_json(ExitStatus::from_raw(9)), json!({ "signal": 9 }));
-        assert_eq!(exit_json(ExitStatus::from_raw(3 << 8)), json!({ "code": 3 }));
+        assert_eq!(exit_json(ExitStatus::from_raw(9), false), json!({ "signal": 9 }));
+        assert_eq!(exit_json(ExitStatus::from_raw(3 << 8), false), json!({ "code": 3 }));
+        assert_eq!(
+            describe(ExitStatus::from_raw(9), true),
+            "was killed by SIGKILL (out of memory)"
+        );
+        assert_eq!(
+            exit_json(ExitStatus::from_raw(9), true),
+            json!({ "signal": 9, "oom": true })
+        );
     }
 }

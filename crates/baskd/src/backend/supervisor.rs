@@ -249,7 +249,7 @@ impl Supervisor {
                         deadline.as_mut().reset(tokio::time::Instant::now() + TERM_GRACE);
                     }
                     Event::Died(exit) => {
-                        let reason = told.unwrap_or_else(|| format!("it {} before it was ready", describe(exit.status)));
+                        let reason = told.unwrap_or_else(|| format!("it {} before it was ready", describe(exit.status, exit.oom)));
                         self.note_exit(&exit);
                         return Err(Boot::Failed(Failure { reason, stderr: exit.stderr, was_ready: false }));
                     }
@@ -442,8 +442,8 @@ impl Supervisor {
     fn died(&mut self, exit: Exit) -> Next {
         self.note_exit(&exit);
         self.bury(&exit);
-        let reason = format!("it {}", describe(exit.status));
-        let told = format!("Python{} {}", self.which(), describe(exit.status));
+        let reason = format!("it {}", describe(exit.status, exit.oom));
+        let told = format!("Python{} {}", self.which(), describe(exit.status, exit.oom));
         self.shared.logs.warn(&told);
         self.failed(
             exit.life,
@@ -457,10 +457,10 @@ impl Supervisor {
 
     /// Answers or keeps the calls that a dead process had.
     fn bury(&self, exit: &Exit) {
-        let how = describe(exit.status);
+        let how = describe(exit.status, exit.oom);
         let death = Death {
             how: &how,
-            exit: exit_json(exit.status),
+            exit: exit_json(exit.status, exit.oom),
             stderr: &exit.stderr,
         };
         self.shared.change(|calls| calls.died(self.seat, &death));
@@ -570,7 +570,7 @@ impl Supervisor {
     fn note_exit(&self, exit: &Exit) {
         self.post().status.borrow_mut().process = None;
         *self.shared.last_exit.borrow_mut() = Some(
-            json!({ "exit": exit_json(exit.status), "ran_ms": exit.ran.as_millis() as u64, "stderr": exit.stderr }),
+            json!({ "exit": exit_json(exit.status, exit.oom), "ran_ms": exit.ran.as_millis() as u64, "stderr": exit.stderr }),
         );
     }
 }

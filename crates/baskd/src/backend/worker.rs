@@ -10,9 +10,11 @@
 //! pipe open for long. At that moment the pid is a zombie's, and so is nobody else's: the wire is read until it is
 //! empty, then the process group is killed, and only then is the zombie reaped. No pid is signalled after that.
 
+use std::cell::Cell;
 use std::future::poll_fn;
 use std::io;
 use std::os::fd::AsFd;
+use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, ExitStatus};
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -25,6 +27,7 @@ use tokio::net::unix::pipe;
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
 use super::log_pipe::LogPipe;
+use super::oom;
 use super::restart::Life;
 use super::spawn::{self, Guard, Process};
 use super::wire::{Failed, Line, Ready};
@@ -67,6 +70,8 @@ enum Woken {
 pub(crate) struct Exit {
     pub(crate) life: Life,
     pub(crate) status: ExitStatus,
+    /// Whether the kernel killed it for want of memory.
+    pub(crate) oom: bool,
     pub(crate) ran: Duration,
     /// Its last lines on stderr.
     pub(crate) stderr: Vec<String>,
@@ -99,6 +104,7 @@ pub(crate) struct Worker {
     complained: Option<Instant>,
     tick: Interval,
     started: Instant,
+    kills_before: Cell<Option<oom::Before>>,
     life: Life,
     news: Option<Event>,
 }
@@ -111,6 +117,8 @@ impl Worker {
         let mut tick = interval((shortest / 4).clamp(SOONEST_TICK, LATEST_TICK));
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         shared.calls.borrow_mut().started(seat, Rc::new(process.page));
+        // It was started just now, and imports nothing before it was greeted.
+        let kills_before = Cell::new(shared.kills.before());
         Worker {
             stdout: LogPipe::new(process.stdout, "stdout", shared.logs.clone()),
             stderr: LogPipe::new(process.stderr, "stderr", shared.logs.clone()),
@@ -133,6 +141,7 @@ impl Worker {
             complained: None,
             tick,
             started: Instant::now(),
+            kills_before,
             life: Life::NeverReady,
             news: None,
         }
@@ -145,6 +154,10 @@ impl Worker {
 
     /// Sends a signal, by the pidfd: it reaches this process or nobody.
     pub(crate) fn signal(&self, signal: Signal) {
+        if signal == Signal::KILL {
+            // What the daemon does itself needs no other explanation.
+            self.kills_before.take();
+        }
         // The only failure is that it has ended, which is what its pidfd tells anyway.
         let _ = pidfd_send_signal(&self.pidfd, signal);
     }
@@ -415,9 +428,13 @@ impl Worker {
         self.stdout.drain();
         self.stderr.drain();
         let status = self.child.wait().unwrap_or_default();
+        let was_killed = status.signal() == Some(Signal::KILL.as_raw());
+        let before = self.kills_before.take().filter(|_| was_killed);
+        let oom = before.is_some_and(|before| self.shared.kills.explain(&before));
         Exit {
             life: self.life,
             status,
+            oom,
             ran: self.started.elapsed(),
             stderr: self.stderr.recent(),
         }

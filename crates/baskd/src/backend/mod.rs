@@ -328,6 +328,17 @@ impl Backend {
         posts.all(|(post, asker)| post.orders.restart(asker, most))
     }
 
+    /// Returns once no call waits or runs.
+    pub(crate) async fn idle(&self) {
+        loop {
+            let rest = self.shared.rest.notified();
+            if self.shared.calls.borrow().is_idle() {
+                return;
+            }
+            rest.await;
+        }
+    }
+
     /// Takes no more calls, answers those there are within `grace`, cancels the rest, and ends Python.
     pub async fn stop(&self, grace: Duration) {
         futures_util::future::join_all(self.shared.workers.iter().map(|post| post.orders.stop(grace))).await;

@@ -21,6 +21,7 @@ pub mod python;
 mod queue;
 mod restart;
 mod router_files;
+mod said;
 mod spawn;
 mod status;
 mod supervisor;

@@ -20,28 +20,24 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use baskd_protocol::error::Error;
 use rustix::process::{Pid, Signal, kill_process_group, pidfd_send_signal};
 use tokio::io::unix::AsyncFd;
 use tokio::net::unix::pipe;
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
+use super::Shared;
 use super::log_pipe::LogPipe;
 use super::oom;
 use super::restart::Life;
+use super::said::{KEEP, Said};
 use super::spawn::{self, Guard, Process};
-use super::wire::{Failed, Line, Ready};
-use super::{Outcome, Shared};
+use super::wire::{Failed, Ready};
 use crate::busy_poll::For;
 use crate::clock;
 
 const CHUNK: usize = 64 << 10;
 /// In the middle of a large answer more is read at once: what the pipe holds.
 const BIG_CHUNK: usize = spawn::PIPE_BYTES;
-/// A buffer that grew beyond this for one large message is given back.
-const KEEP: usize = 4 << 20;
-/// What a router tells of its methods may have so many bytes, however little an answer may.
-const LONGEST_GREETING: usize = 64 << 20;
 /// What is read at most from a dead process's wire: more than a pipe holds can only come from a grandchild that still
 /// fills it.
 const MAX_DRAIN: usize = 1 << 20;
@@ -92,21 +88,15 @@ pub(crate) struct Worker {
     is_closing: bool,
     out: Vec<u8>,
     written: usize,
-    inbox: Vec<u8>,
-    /// How much of `inbox` was searched for a newline.
-    searched: usize,
-    /// A line that was too long is being skipped to its end.
-    skipping: bool,
+    said: Said,
     stdout: LogPipe,
     stderr: LogPipe,
-    /// How many lines made no sense, and when that was last said.
-    senseless: u64,
+    /// How many lines that made no sense were complained of, and when.
+    complained_of: u64,
     complained: Option<Instant>,
     tick: Interval,
     started: Instant,
     kills_before: Cell<Option<oom::Before>>,
-    life: Life,
-    news: Option<Event>,
 }
 
 impl Worker {
@@ -119,6 +109,7 @@ impl Worker {
         shared.calls.borrow_mut().started(seat, Rc::new(process.page));
         // It was started just now, and imports nothing before it was greeted.
         let kills_before = Cell::new(shared.kills.before());
+        let said = Said::new(seat, limits.max_response);
         Worker {
             stdout: LogPipe::new(process.stdout, "stdout", shared.logs.clone()),
             stderr: LogPipe::new(process.stderr, "stderr", shared.logs.clone()),
@@ -134,16 +125,12 @@ impl Worker {
             is_closing: false,
             out: hello,
             written: 0,
-            inbox: Vec::new(),
-            searched: 0,
-            skipping: false,
-            senseless: 0,
+            said,
+            complained_of: 0,
             complained: None,
             tick,
             started: Instant::now(),
             kills_before,
-            life: Life::NeverReady,
-            news: None,
         }
     }
 
@@ -165,7 +152,7 @@ impl Worker {
     /// Serves calls until there is something to tell.
     pub(crate) async fn next(&mut self) -> Event {
         loop {
-            if let Some(event) = self.news.take() {
+            if let Some(event) = self.said.news.take() {
                 return event;
             }
             self.send();
@@ -217,7 +204,7 @@ impl Worker {
         let mut has_written = false;
         loop {
             // Nothing but the greeting until that is answered.
-            if self.life != Life::NeverReady && self.out.len() - self.written < CHUNK {
+            if self.said.life != Life::NeverReady && self.out.len() - self.written < CHUNK {
                 calls.fill(self.seat, &mut self.out);
             }
             if self.written == self.out.len() {
@@ -253,9 +240,9 @@ impl Worker {
 
     /// Reads a chunk, and handles the lines it ends. Returns how many bytes came.
     fn receive(&mut self) -> io::Result<usize> {
-        self.inbox
-            .reserve(if self.inbox.len() < CHUNK { CHUNK } else { BIG_CHUNK });
-        match self.wire_out.try_read_buf(&mut self.inbox) {
+        let inbox = &mut self.said.inbox;
+        inbox.reserve(if inbox.len() < CHUNK { CHUNK } else { BIG_CHUNK });
+        match self.wire_out.try_read_buf(inbox) {
             Ok(0) => Err(io::ErrorKind::UnexpectedEof.into()),
             Ok(read) => {
                 clock::tick();
@@ -273,112 +260,26 @@ impl Worker {
     }
 
     fn handle_lines(&mut self) {
-        let inbox = std::mem::take(&mut self.inbox);
-        let mut start = 0;
-        while let Some(found) = memchr::memchr(b'\n', &inbox[self.searched..]) {
-            let end = self.searched + found;
-            if !std::mem::take(&mut self.skipping) {
-                self.handle(&inbox[start..end]);
+        {
+            let mut calls = self.shared.calls.borrow_mut();
+            self.said.handle(&mut calls);
+            self.shared.journal.record(calls.take_held());
+            if calls.is_at_rest() {
+                self.shared.rest.notify_waiters();
             }
-            start = end + 1;
-            self.searched = start;
         }
-        self.inbox = inbox;
-        if start > 0 {
-            self.inbox.drain(..start);
-            self.inbox.shrink_to(KEEP);
-        }
-        if !self.skipping && self.inbox.len() > self.longest_line() {
-            self.skipping = true;
-            self.refuse_too_large(&self.inbox);
-        }
-        if self.skipping {
-            self.inbox.clear();
-            self.inbox.shrink_to(KEEP);
-        }
-        self.searched = self.inbox.len();
-        let mut calls = self.shared.calls.borrow_mut();
-        calls.settle(self.seat);
-        self.shared.journal.record(calls.take_held());
-        if calls.is_at_rest() {
-            self.shared.rest.notify_waiters();
-        }
+        self.complain();
     }
 
-    /// How long an answer may be, with what is around its value; and the greeting, which is not for clients.
-    fn longest_line(&self) -> usize {
-        let answer = self.shared.options.limits.max_response + 64;
-        match self.life {
-            Life::NeverReady => answer.max(LONGEST_GREETING),
-            Life::Ready | Life::Answered => answer,
-        }
-    }
-
-    fn handle(&mut self, line: &[u8]) {
-        if line.len() > self.longest_line() {
-            return self.refuse_too_large(line);
-        }
-        let mut calls = self.shared.calls.borrow_mut();
-        let known = match Line::parse(line) {
-            Line::Result { id, value } => {
-                self.life = Life::Answered;
-                calls.reply(self.seat, id, Outcome::Result(value))
-            }
-            Line::Error { id, value } => {
-                self.life = Life::Answered;
-                calls.reply(self.seat, id, Outcome::Error(value))
-            }
-            Line::Item { data, .. } if data.len() > self.shared.options.limits.max_response => {
-                drop(calls);
-                return self.refuse_too_large(line);
-            }
-            Line::Item { id, data } => calls.item(self.seat, id, data, line.len() as u64 + 1),
-            Line::Begun => true,
-            Line::Ready(ready) if self.life == Life::NeverReady => {
-                self.life = Life::Ready;
-                self.news = Some(Event::Ready(ready));
-                true
-            }
-            Line::Failed(failed) if self.life == Life::NeverReady => {
-                self.news = Some(Event::Failed(failed));
-                true
-            }
-            Line::Ready(_) | Line::Failed(_) | Line::Garbage => false,
-        };
-        if !known {
-            drop(calls);
-            self.complain();
-        }
-    }
-
-    /// A line has made no sense. Not a word of it is logged: it may hold a result.
+    /// Says, now and then, that lines have made no sense. Not a word of them is logged: they may hold a result.
     fn complain(&mut self) {
-        self.senseless += 1;
-        if self.complained.is_none_or(|last| last.elapsed() >= COMPLAIN_EVERY) {
+        let count = self.said.senseless;
+        if count > self.complained_of && self.complained.is_none_or(|last| last.elapsed() >= COMPLAIN_EVERY) {
             self.complained = Some(Instant::now());
-            let count = self.senseless;
+            self.complained_of = count;
             self.shared
                 .logs
                 .warn(&format!("lines on Python's wire that answer nothing: {count} so far"));
-        }
-    }
-
-    /// A line that is longer than any answer may be, or its beginning: its call is answered so.
-    fn refuse_too_large(&self, line: &[u8]) {
-        let limit = self.shared.options.limits.max_response;
-        let error = Error::response_too_large(limit).to_json();
-        // The prefix tells the call; the brace makes it look whole.
-        let mut whole = line[..line.len().min(100)].to_vec();
-        whole.push(b'}');
-        let mut calls = self.shared.calls.borrow_mut();
-        match Line::parse(&whole) {
-            Line::Result { id, .. } | Line::Error { id, .. } => {
-                calls.reply(self.seat, id, Outcome::Error(&error));
-            }
-            Line::Item { id, .. } => {
-                calls.end_with(id, &error);
-            }
-            _ => {}
         }
     }
 
@@ -398,7 +299,7 @@ impl Worker {
             .tend(self.seat, limits.stall_timeout, limits.kill_grace);
         if overdue {
             // It could be started, and runs a method that won't end: that says nothing against starting the next.
-            self.life = Life::Answered;
+            self.said.life = Life::Answered;
             self.shared
                 .logs
                 .warn("a cancelled call still runs and others wait: its Python is killed");
@@ -412,9 +313,10 @@ impl Worker {
     fn bury(&mut self) -> Exit {
         let mut drained = 0;
         while !self.wire_ended && drained < MAX_DRAIN {
-            self.inbox.reserve(CHUNK);
+            let inbox = &mut self.said.inbox;
+            inbox.reserve(CHUNK);
             // Past tokio, which may not have heard yet of what came last.
-            match rustix::io::read(self.wire_out.as_fd(), rustix::buffer::spare_capacity(&mut self.inbox)) {
+            match rustix::io::read(self.wire_out.as_fd(), rustix::buffer::spare_capacity(inbox)) {
                 Ok(0) | Err(_) => break,
                 Ok(read) => {
                     drained += read;
@@ -432,7 +334,7 @@ impl Worker {
         let before = self.kills_before.take().filter(|_| was_killed);
         let oom = before.is_some_and(|before| self.shared.kills.explain(&before));
         Exit {
-            life: self.life,
+            life: self.said.life,
             status,
             oom,
             ran: self.started.elapsed(),

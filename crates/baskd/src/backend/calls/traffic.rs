@@ -191,6 +191,11 @@ impl Calls {
         self.seats[seat].settle(Instant::now());
     }
 
+    /// Whether this worker has this call.
+    pub(crate) fn has(&self, seat: usize, id: CallId) -> bool {
+        self.peek(id).is_some_and(|call| call.is_on(seat))
+    }
+
     /// A worker's answer to a call. False if it has no such call.
     pub(crate) fn reply(&mut self, seat: usize, id: CallId, outcome: Outcome<'_>) -> bool {
         let call = self.slots.get_mut(slot_of(id)).and_then(Option::as_mut);

@@ -10,6 +10,8 @@
 
 mod calls;
 mod deadlines;
+#[cfg(any(test, fuzzing))]
+pub mod hostile;
 mod journal;
 mod log_pipe;
 pub(crate) mod methods;

@@ -21,6 +21,14 @@ impl Calls {
         } else {
             out.append(&mut place.out);
         }
+        if !place.more.is_empty() {
+            let more = std::mem::take(&mut place.more);
+            for (id, (items, bytes)) in more {
+                if self.has(seat, id) {
+                    wire::push_more(out, id, items, bytes);
+                }
+            }
+        }
         self.wakes &= !bit(seat);
     }
 

@@ -135,8 +135,6 @@ struct Child {
     seat: usize,
     page: Rc<Page>,
     said: Said,
-    /// So many bytes of calls may be written to it.
-    owed: usize,
 }
 
 struct Daemon {
@@ -150,6 +148,8 @@ struct Daemon {
     missed: Vec<String>,
     /// Calls of the daemon's own: how many there were at most.
     own: usize,
+    /// Of all calls that there were.
+    params_bytes: usize,
 }
 
 // What follows is all that this file knows of how processes come to the table and go.
@@ -168,6 +168,7 @@ impl Daemon {
             known: VecDeque::new(),
             missed: Vec::new(),
             own: 0,
+            params_bytes: 0,
         };
         for worker in 0..workers {
             let child = daemon.start(worker);
@@ -183,7 +184,6 @@ impl Daemon {
             seat,
             page,
             said: Said::new(seat, MAX_RESPONSE),
-            owed: 0,
         }
     }
 
@@ -191,6 +191,7 @@ impl Daemon {
     fn ready(&mut self, child: usize, methods: Methods) {
         let missed = std::mem::take(&mut self.missed);
         self.own += missed.len();
+        self.params_bytes += missed.iter().map(String::len).sum::<usize>();
         let seat = self.children[child].seat;
         self.calls.ready(seat, Rc::new(methods), missed);
     }
@@ -219,6 +220,13 @@ impl Daemon {
             Life::Ready | Life::Answered => Gate::Open,
         };
         self.calls.set_gate(child, gate);
+    }
+}
+
+impl super::Backend {
+    /// Ends all calls, those of notifications too, which otherwise hold all that there is.
+    pub(crate) fn end_all(&self) {
+        self.shared.change(|calls| calls.end_all(CancelledBy::Shutdown));
     }
 }
 
@@ -305,10 +313,7 @@ impl Daemon {
         if let Some(id) = self.calls.submit(new, property) {
             self.know(id);
         }
-        for child in &mut self.children {
-            // It may be sent to each of them, and again after a death.
-            child.owed += params.as_ref().map_or(0, String::len);
-        }
+        self.params_bytes += params.as_ref().map_or(0, String::len);
     }
 
     /// Writes to the child what there is, which it may read or not.
@@ -316,11 +321,12 @@ impl Daemon {
         let mut out = Vec::new();
         self.calls.fill(self.children[child].seat, &mut out);
         self.calls.take_wakes();
-        let bound = 2 * self.params() + (self.tally.submitted.get() + self.own) * TOLD_OF_A_CALL;
+        let bound = 2 * self.params_bytes + (self.tally.submitted.get() + self.own) * TOLD_OF_A_CALL;
         assert!(
             out.len() <= bound,
-            "{} bytes for a child, {bound} expected at most",
-            out.len()
+            "{} bytes for a child, {bound} expected at most: {}",
+            out.len(),
+            String::from_utf8_lossy(&out)
         );
         for line in out.split_inclusive(|byte| *byte == b'\n') {
             let told: serde_json::Value = serde_json::from_slice(line).unwrap_or_else(|error| {
@@ -330,10 +336,6 @@ impl Daemon {
                 self.know(id);
             }
         }
-    }
-
-    fn params(&self) -> usize {
-        self.children.iter().map(|child| child.owed).max().unwrap_or_default()
     }
 
     fn know(&mut self, id: CallId) {
@@ -519,6 +521,79 @@ mod tests {
     #[test]
     fn the_corpus() {
         replay::corpus("router", child);
+    }
+
+    /// A table with so many children, all ready, and the ids of so many calls that they were sent.
+    fn busy(children: u8, calls: usize) -> (Daemon, Vec<CallId>) {
+        let mut daemon = Daemon::new(children - 1);
+        for child in 0..children.into() {
+            daemon.say(child, &[greeting(0).as_bytes(), b"\n"].concat());
+        }
+        for _ in 0..calls {
+            // The generator, whose client says how many items it may send.
+            daemon.submit(3, &mut Orders { data: &[0x41], at: 0 });
+        }
+        (0..children.into()).for_each(|child| daemon.fill(child));
+        let ids = daemon.known.iter().copied().take(calls).collect();
+        (daemon, ids)
+    }
+
+    #[test]
+    fn a_child_has_only_its_own_calls_to_end() {
+        let (mut daemon, ids) = busy(2, 2);
+        let own = |daemon: &Daemon, child| {
+            let has = |id: &&CallId| daemon.calls.has(child, **id);
+            *ids.iter().find(has).unwrap()
+        };
+        let others = own(&daemon, 1);
+        let (long, before) = ("x".repeat(1000), daemon.children[0].said.senseless);
+        for line in [
+            format!("{{\"id\":{others},\"result\":1}}\n"),
+            format!("{{\"id\":{others},\"error\":\"{long}\"}}\n"),
+            format!("__STREAM__{{\"id\":{others},\"data\":1}}\n"),
+            format!("__STREAM__{{\"id\":{others},\"data\":\"{long}\"}}\n"),
+        ] {
+            daemon.say(0, line.as_bytes());
+        }
+        assert_eq!(daemon.tally.ended.get(), 0);
+        assert_eq!(daemon.children[0].said.senseless, before + 2);
+        assert_eq!(daemon.children[0].said.life, Life::Ready);
+        daemon.say(
+            1,
+            format!("__STREAM__{{\"id\":{others},\"data\":\"{long}\"}}\n").as_bytes(),
+        );
+        assert_eq!(daemon.tally.ended.get(), 1);
+        daemon.end();
+    }
+
+    #[test]
+    fn who_answers_nothing_has_not_answered() {
+        let mut daemon = Daemon::new(0);
+        daemon.say(0, b"{\"id\":32768,\"result\":1}\n{\"id\":1,\"error\":{}}\n");
+        // So its death is one of those that have a back-off; and it can still become ready.
+        assert_eq!(daemon.children[0].said.life, Life::NeverReady);
+        daemon.say(0, &[greeting(0).as_bytes(), b"\n"].concat());
+        assert_eq!(daemon.children[0].said.life, Life::Ready);
+        daemon.end();
+    }
+
+    #[test]
+    fn a_child_that_does_not_read_is_told_once_how_much_more_it_may_send() {
+        let (mut daemon, ids) = busy(1, 1);
+        for _ in 0..1000 {
+            daemon.calls.credit(ids[0], 2, 10);
+        }
+        let mut out = Vec::new();
+        daemon.calls.fill(0, &mut out);
+        let told = format!("{{\"more\":[{},2000,10000]}}\n", ids[0]);
+        assert_eq!(String::from_utf8(out).unwrap(), told);
+        // Nor is it told of calls that it has no more.
+        daemon.calls.credit(ids[0], 1, 0);
+        daemon.say(0, format!("{{\"id\":{},\"result\":1}}\n", ids[0]).as_bytes());
+        let mut out = Vec::new();
+        daemon.calls.fill(0, &mut out);
+        assert!(out.is_empty());
+        daemon.end();
     }
 
     /// Orders as they come, and those of a process that is ready and has calls.

@@ -96,6 +96,7 @@ fn answers(shape: Shape, data: &[u8], cuts: &[usize]) -> (Vec<String>, Vec<u8>) 
         let (on_disconnect, stop) = (OnDisconnect::Cancel, CancellationToken::new());
         let service = Service::new(backend, limits, on_disconnect, logs, about, stop);
         let answers = Fed::new(shape, &service).feed(data, cuts);
+        service.backend.end_all();
         assert_eq!(service.pending.get(), 0, "bytes of half messages are counted on");
         assert_eq!(service.unread.get(), 0, "bytes that nobody reads are counted on");
         assert_eq!(service.connections.get(), 0);

@@ -468,10 +468,23 @@ impl Shared {
             how: &how,
             exit: status::exit_json(exit.status, exit.oom),
             stderr: &exit.stderr,
-            snapshot_age: self.last_snapshot().map(|snapshot| snapshot.age()),
+            snapshot_age: self.state_after(seat).map(|snapshot| snapshot.age()),
         };
         self.change(|calls| calls.died(seat, &death));
         self.rest.notify_waiters();
+    }
+
+    /// The state that the next process gets if the one with this seat dies: of one that is left, another has it already.
+    fn state_after(&self, seat: usize) -> Option<Rc<snapshot::Snapshot>> {
+        let serves = self.calls.borrow().serves(seat);
+        self.last_snapshot()
+            .filter(|_| serves && self.serving_has(supervisor::ON_RESTORE))
+    }
+
+    /// Whether the controller that serves has this hook, and state of its own.
+    fn serving_has(&self, hook: &str) -> bool {
+        let methods = self.calls.borrow().methods.clone();
+        self.workers.len() == 1 && methods.is_some_and(|methods| methods.ready.has_hook(hook))
     }
 
     fn took_snapshot(&self, state: &[u8]) {

@@ -33,12 +33,13 @@ use super::restart::{Decision, History, Life, jitter};
 use super::status::{Role, State, describe};
 use super::worker::{Event, Exit, Worker};
 use super::{Post, ReloadMode, Shared};
-use beside::{Beside, News, Switched, Why};
+use beside::{Beside, News, Switched, Why, WornPause};
 pub(crate) use boot::Boot;
 use boot::{Failure, NoStart};
 use end::{END_GRACE, TERM_GRACE, end, until};
 pub(crate) use end::{all_ended, discard};
-use hook::{NoAnswer, ON_RESTORE, ON_SNAPSHOT, Snapshotting, ask, ask_to_the_end, restore_params};
+pub(crate) use hook::ON_RESTORE;
+use hook::{NoAnswer, ON_SNAPSHOT, Snapshotting, ask, ask_to_the_end, restore_params};
 
 /// How long a start may have been under way before it is given up for another.
 const BETWEEN_STARTS: Duration = Duration::from_secs(1);
@@ -56,6 +57,7 @@ pub(crate) async fn run(shared: Rc<Shared>, post: usize) {
         history: History::default(),
         has_served: false,
         beside: None,
+        worn_pause: WornPause::default(),
         next: None,
         round: None,
     };
@@ -82,6 +84,7 @@ struct Supervisor {
     has_served: bool,
     /// What is to take the place of the one that serves.
     beside: Option<Beside>,
+    worn_pause: WornPause,
     /// What was to take the place of one that has died meanwhile.
     next: Option<Boot>,
     /// The reload that the next process to serve is for.
@@ -316,16 +319,10 @@ impl Supervisor {
         }
     }
 
-    /// Whether the controller that serves has this hook, and state of its own.
-    fn serving_has(&self, hook: &str) -> bool {
-        let methods = self.shared.calls.borrow().methods.clone();
-        methods.is_some_and(|methods| methods.ready.has_hook(hook))
-    }
-
     async fn serve(&mut self, worker: &mut Worker) -> Turn {
         let shared = self.shared.clone();
         let every = Some(shared.options.limits.snapshot_every).filter(|every| !every.is_zero());
-        let every = every.filter(|_| self.serving_has(ON_SNAPSHOT)).unwrap_or(NEVER);
+        let every = every.filter(|_| shared.serving_has(ON_SNAPSHOT)).unwrap_or(NEVER);
         let mut snapshot_due = interval_at(tokio::time::Instant::now() + every, every);
         snapshot_due.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut snapshotting = Snapshotting::new();
@@ -334,11 +331,13 @@ impl Supervisor {
                 event = worker.next() => match event {
                     Event::Died(exit) => return Turn::Died(exit),
                     Event::Worn(why) => {
-                        shared.logs.info(&format!("Python{} {why}: it is replaced", self.which()));
-                        if shared.options.reload_mode == ReloadMode::Replace {
-                            return Turn::Restart;
+                        if self.beside.is_none() && self.worn_pause.is_over() {
+                            shared.logs.info(&format!("Python{} {why}: it is replaced", self.which()));
+                            if shared.options.reload_mode == ReloadMode::Replace {
+                                return Turn::Restart;
+                            }
+                            self.start_beside(Why::Worn);
                         }
-                        self.start_beside(Why::Worn);
                         continue;
                     }
                     Event::Ready(_) | Event::Failed(_) => continue,
@@ -369,7 +368,10 @@ impl Supervisor {
                     self.drop_beside(&reason);
                 }
                 News::Go => match self.switch(worker, beside).await {
-                    Switched::Done => snapshotting = Snapshotting::new(),
+                    Switched::Done => {
+                        snapshotting = Snapshotting::new();
+                        self.worn_pause = WornPause::default();
+                    }
                     Switched::Stayed => {}
                     Switched::OldDied(exit) => return Turn::Died(exit),
                     Switched::Stopping => {}
@@ -422,7 +424,7 @@ impl Supervisor {
 
     /// Takes the last snapshot of a process that has nothing to do any more; how it died, if it did.
     async fn snapshot_at_end(&self, worker: &mut Worker) -> Option<Exit> {
-        let can = self.serving_has(ON_SNAPSHOT) && self.shared.calls.borrow().nothing_sent(worker.seat());
+        let can = self.shared.serving_has(ON_SNAPSHOT) && self.shared.calls.borrow().nothing_sent(worker.seat());
         if !can {
             return None;
         }
@@ -474,8 +476,7 @@ impl Supervisor {
     fn died(&mut self, seat: usize, exit: Exit) -> Next {
         let how = describe(exit.status, exit.oom);
         self.shared.note_exit(&exit, &format!("it {how}"));
-        let snapshot = self.shared.last_snapshot().filter(|_| self.serving_has(ON_RESTORE));
-        let state = match snapshot {
+        let state = match self.shared.state_after(seat) {
             Some(snapshot) => format!("; its state goes back to a snapshot that is {:.1?} old", snapshot.age()),
             None => String::new(),
         };

@@ -577,6 +577,26 @@ mod tests {
     }
 
     #[test]
+    fn a_greeting_that_never_ends_is_a_failed_start() {
+        let mut said = Said::new(0, MAX_RESPONSE);
+        let mut calls = Daemon::new(0).calls;
+        said.inbox.extend_from_slice(b"{\"ready\":{\"doc\":\"");
+        for _ in 0..65 {
+            said.inbox.resize(said.inbox.len() + (1 << 20), b'x');
+            said.handle(&mut calls);
+        }
+        assert!(said.inbox.is_empty(), "it is not kept");
+        let Some(Event::Failed(failed)) = said.news.take() else {
+            panic!("nothing is said of it");
+        };
+        assert!(
+            failed.message.ends_with("it is longer than 64 MiB"),
+            "{}",
+            failed.message
+        );
+    }
+
+    #[test]
     fn a_child_that_does_not_read_is_told_once_how_much_more_it_may_send() {
         let (mut daemon, ids) = busy(1, 1);
         for _ in 0..1000 {
@@ -615,7 +635,7 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(1024) })]
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(512) })]
 
         #[test]
         fn any_child(data in prop::collection::vec(any::<u8>(), 0..600)) {

@@ -1,0 +1,195 @@
+"""The model: what must be true of every history, whatever was broken. A rule is a function that gives what is wrong.
+
+Each has a test with a made-up history that it must refuse (test_rules.py): a rule that can't fail checks nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Callable, Iterable, Iterator
+
+from .history import CONCURRENT, LEDGERED, History, Request
+
+
+@dataclass(frozen=True)
+class Violation:
+    rule: str
+    what: str
+    #: The calls that it is about.
+    tokens: tuple[str, ...] = ()
+
+
+Found = Iterator[tuple[str, tuple[str, ...]]]
+Rule = Callable[[History], Found]
+RULES: list[Rule] = []
+
+
+def rule(function: Rule) -> Rule:
+    RULES.append(function)
+    return function
+
+
+def check(history: History) -> list[Violation]:
+    """Everything that is wrong with a history."""
+    wrong = [Violation("found", what) for what in history.found]
+    for each in RULES:
+        wrong += [Violation(each.__name__, what, tokens) for what, tokens in each(history)]
+    return wrong
+
+
+@rule
+def every_request_has_one_answer(history: History) -> Found:
+    for request in history.requests.values():
+        count = len(request.final)
+        if request.way == "notification":
+            if count:
+                yield f"the notification {request.token} was answered", (request.token,)
+        elif count > 1:
+            yield f"{request.token} was answered {count} times", (request.token,)
+        elif count == 0 and not request.lost:
+            yield f"{request.token} was not answered", (request.token,)
+
+
+@rule
+def nothing_answers_what_was_not_asked(history: History) -> Found:
+    for stray in history.strays:
+        yield f"a message that answers nothing: {stray[:300]}", ()
+
+
+@rule
+def an_answer_is_one_that_may_be(history: History) -> Found:
+    for request in history.requests.values():
+        for answer in request.final:
+            if answer.outcome != "result" and answer.outcome not in request.may:
+                yield f"{request.token} was answered {answer.outcome}: {answer.body}", (request.token,)
+            if answer.outcome == "BackendCrashed" and answer.data.get("ran") not in ("yes", "no"):
+                yield f"{request.token} crashed, and is not told whether it ran: {answer.body}", (request.token,)
+            if answer.outcome == "Cancelled" and request.cancelled is None and answer.data.get("by") == "client":
+                yield f"{request.token} was cancelled by a client that did not ask for it", (request.token,)
+
+
+@rule
+def a_result_is_its_own(history: History) -> Found:
+    for request in _ledgered(history):
+        for answer in request.final:
+            if answer.outcome != "result" or request.method == "items_later":
+                continue
+            value = answer.body.get("result")
+            own = value[0] if isinstance(value, list) and value else value
+            if own != request.token:
+                yield f"{request.token} has another's result: {str(value)[:200]}", (request.token,)
+
+
+@rule
+def what_has_a_result_has_ended(history: History) -> Found:
+    ended = history.ended()
+    for request in _ledgered(history):
+        if request.outcome != "result":
+            continue
+        times = [entry for entry in ended.get(request.token, ()) if entry.at <= request.final[0].at]
+        if not times and not _is_of(history, request, history.liars):
+            yield f"{request.token} has a result, and has not come to its end", (request.token,)
+
+
+@rule
+def nothing_runs_twice_unless_it_may(history: History) -> Found:
+    # Also what nobody waits for: notifications, and calls of clients that are gone.
+    for token, times in history.began().items():
+        request = history.requests.get(token)
+        most = 2 if request is not None and request.is_idempotent else 1
+        if len(times) > most and not {entry.pid for entry in times} & history.liars:
+            yield f"{token} was run {len(times)} times, in {[entry.pid for entry in times]}", (token,)
+
+
+@rule
+def what_ran_again_had_died(history: History) -> Found:
+    """A second run is for a call whose process died, not one that was merely slow."""
+    ended = history.ended()
+    for token, times in history.began().items():
+        done = [entry.at for entry in ended.get(token, ())]
+        # One that came to its end, but whose answer died with its process, may run again: in another process.
+        if len(times) > 1 and len({entry.pid for entry in times}) < len(times):
+            yield f"{token} was run again in the same process", (token,)
+        if len(done) > 1 and token in history.requests and not history.requests[token].is_idempotent:
+            yield f"{token} ended {len(done)} times", (token,)
+
+
+@rule
+def ran_no_has_not_begun(history: History) -> Found:
+    began = history.began()
+    for request in _ledgered(history):
+        for answer in request.final:
+            if answer.outcome == "BackendCrashed" and answer.data.get("ran") == "no" and request.token in began:
+                if not _is_of(history, request, history.liars):
+                    yield f'{request.token} is told `ran: "no"`, and has begun', (request.token,)
+
+
+@rule
+def ran_yes_has_begun(history: History) -> Found:
+    began = history.began()
+    for request in _ledgered(history):
+        for answer in request.final:
+            if answer.outcome == "BackendCrashed" and answer.data.get("ran") == "yes" and request.token not in began:
+                if not _near_a_liar(history, request):
+                    yield f'{request.token} is told `ran: "yes"`, and has not begun', (request.token,)
+
+
+@rule
+def what_was_never_begun_stays_so(history: History) -> Found:
+    """Who is told that a call waited when its time was up, or that Python is not to be had, is told that it has not run."""
+    began = history.began()
+    for request in _ledgered(history):
+        for answer in request.final:
+            waited = answer.outcome in ("BackendUnavailable", "Overloaded") or (
+                answer.outcome == "TimedOut" and answer.data.get("where") in ("starting", "queued")
+            )
+            if waited and request.token in began and not _is_of(history, request, history.liars):
+                where = answer.data.get("where", "")
+                yield f"{request.token} was answered {answer.outcome} {where}, and has begun", (request.token,)
+
+
+@rule
+def calls_of_a_connection_begin_in_order(history: History) -> Found:
+    if not history.ordered:
+        return
+    latest: dict[tuple[str, int], Request] = {}
+    for entry in history.ledger:
+        request = history.requests.get(entry.token) if entry.kind == "b" else None
+        if request is None or request.method in CONCURRENT or entry.pid in history.liars:
+            continue
+        whose = (request.client, request.connection)
+        before = latest.get(whose)
+        # What is run again comes before all that was behind it, none of which has begun.
+        if before is not None and before.place > request.place:
+            yield f"{request.token} began after {before.token}, which was sent later", (request.token, before.token)
+        latest[whose] = request
+
+
+@rule
+def a_stream_is_whole(history: History) -> Found:
+    for request in history.requests.values():
+        if request.way != "stream":
+            continue
+        tokens = (request.token,)
+        items = [item[0] if isinstance(item, list) else item for item in request.items]
+        if items != list(range(len(items))):
+            yield f"the items of {request.token} are {str(items)[:200]}", tokens
+        if request.outcome == "result" and request.ends and len(items) != request.params["n"]:
+            yield f"{request.token} ended well with {len(items)} of {request.params['n']} items", tokens
+        if request.closings > 1 or (request.ends and not request.closings and not request.lost):
+            yield f"{request.token} was closed {request.closings} times", tokens
+
+
+def _ledgered(history: History) -> Iterable[Request]:
+    return (request for request in history.requests.values() if request.method in LEDGERED)
+
+
+def _is_of(history: History, request: Request, pids: set[int]) -> bool:
+    return any(entry.pid in pids for entry in history.ledger if entry.kind == "b" and entry.token == request.token)
+
+
+def _near_a_liar(history: History, request: Request) -> bool:
+    """Whether a process that lies could have had this call: one that lived between its request and its answer."""
+    lied = [entry.at for entry in history.ledger if entry.pid in history.liars]
+    answered = request.final[0].at
+    return bool(lied) and min(lied) <= answered and max(lied) >= request.sent - int(5e9)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import random
 import select
 import socket
 import threading
@@ -25,15 +24,14 @@ Step = Callable[["Client"], None]
 class Client(threading.Thread):
     """`steps` are its plan. One that `survives` connects again when the daemon is gone; for others that is a failure."""
 
-    def __init__(
-        self, history: History, path: Path, name: str, chance: random.Random, steps: Iterable[Step], survives: bool
-    ) -> None:
+    def __init__(self, history: History, path: Path, name: str, steps: Iterable[Step], survives: bool) -> None:
         super().__init__(name=name, daemon=True)
         self.history = history
         self.path = path
-        self.chance = chance
         self.steps = steps
         self.survives = survives
+        #: Whether it is answered errors that name no request, as it deserves.
+        self.sends_garbage = False
         self.connection = 0
         self.place = 0
         self.made = 0
@@ -216,8 +214,8 @@ class Client(threading.Thread):
                 if self.open:
                     return self._abandon()
                 self.half_close()
-                while True:
-                    self._wait(writing=False, seconds=PATIENCE)
+                self.read(PATIENCE)
+                raise TimeoutError(f"the daemon has not closed the connection of {self.name}, which it was asked to")
             except (ConnectionError, EOFError) as gone:
                 if not self.open:
                     return
@@ -249,6 +247,8 @@ class Client(threading.Thread):
             ids = [entry.get("id") for entry in message]
             if ids in self._batches:
                 self._batches.remove(ids)
+            elif self.sends_garbage and not any(ids):
+                return
             else:
                 self.history.strays.append(f"a batch's answers are those of no batch: {ids}")
             for entry in message:
@@ -264,7 +264,7 @@ class Client(threading.Thread):
         token = message.get("id")
         known = self.history.requests.get(token) if isinstance(token, str) else None
         if known is None:
-            if not (isinstance(token, str) and token.endswith(".end")) and not self.expects_errors(message):
+            if not (isinstance(token, str) and token.endswith(".end")) and not self._expects(message):
                 self.history.strays.append(f"to {self.name}: {json.dumps(message)[:300]}")
             return
         known.answers.append(Answer(at, message))
@@ -275,9 +275,8 @@ class Client(threading.Thread):
         else:
             self.open.pop(known.token, None)
 
-    def expects_errors(self, message: dict[str, Any]) -> bool:
-        """Whether it has sent what is answered with an error that names no request."""
-        return message.get("id") is None and "error" in message and getattr(self, "sends_garbage", False)
+    def _expects(self, message: dict[str, Any]) -> bool:
+        return self.sends_garbage and message.get("id") is None and "error" in message
 
     def _take_event(self, message: dict[str, Any], at: int) -> None:
         params = message["params"]

@@ -5,21 +5,22 @@ from __future__ import annotations
 import os
 import random
 import select
-import shutil
 import signal
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any, Callable, Optional
 
 from support.connection import Connection
 from support.daemon import Daemon, Places
-from support.processes import is_alive, open_process, resident_bytes, wait_all_gone, wait_gone
+from support.processes import open_process, resident_bytes, wait_all_gone
 
 from .client import Client, Step
 from .history import Fault, History, read_ledger
 from .rules import Violation, check
+
+Plan = Callable[[random.Random], Iterator[Step]]
 
 #: So long may a process take to be ready here, however busy the machine is.
 READY = 30.0
@@ -39,14 +40,17 @@ class Round:
         self.ledger = self.places.root / "ledger"
         self.boot = self.places.root / "boot"
         self.clients: list[Client] = []
+        self.talking: list[Client] = []
         self.daemon: Optional[Daemon] = None
         self.controller = "chaos.py"
         self.config: Optional[str] = None
         self.env: dict[str, str] = {}
         self.witnesses: list[str] = []
-        #: From a fault to the first answer after it, in milliseconds, by what is measured.
-        self.recoveries: dict[str, list[float]] = {}
+        #: As what the times from a death to the first answer after it count; None: they are not told.
+        self.recovery: Optional[str] = None
         self.logs: list[str] = []
+        #: What is to be done at the end, whatever happens.
+        self.cleanups: list[Callable[[], object]] = []
         self._base: Optional[tuple[int, int]] = None
 
     # The daemon
@@ -109,9 +113,7 @@ class Round:
         try:
             if any(worker["pid"] == pid for worker in self.status()["workers"]):
                 self.fault(f"Python {signal.Signals(number).name}", pid)
-                os.kill(pid, number) if not hasattr(signal, "pidfd_send_signal") else signal.pidfd_send_signal(
-                    held, number
-                )
+                signal.pidfd_send_signal(held, number)
                 if number in (signal.SIGKILL, signal.SIGSEGV, signal.SIGABRT):
                     select.select([held], [], [], READY)
         except ProcessLookupError:
@@ -139,11 +141,16 @@ class Round:
             self.history.found.append(f"10 s after {kind}: {left}")
         self._base = None
 
+    def pids(self) -> set[int]:
+        """Of all Pythons that have been up so far."""
+        return {entry.pid for entry in read_ledger(self.ledger) if entry.kind == "u"}
+
     # Clients
 
-    def client(self, name: str, steps: Iterable[Step], survives: bool = False) -> Client:
+    def client(self, name: str, plan: Plan, survives: bool = False) -> Client:
+        """`plan` makes its steps, from a chance that is this client's alone."""
         chance = random.Random(f"{self.scenario} {self.seed} {name}")
-        client = Client(self.history, self.live.path, name, chance, steps, survives)
+        client = Client(self.history, self.live.path, name, plan(chance), survives)
         self.clients.append(client)
         return client
 
@@ -153,11 +160,18 @@ class Round:
         self.witnesses.append(name)
         may = {"BackendCrashed"}
 
-        def steps() -> Iterator[Step]:
+        def plan(_: random.Random) -> Iterator[Step]:
             for _ in range(most):
                 yield lambda client: _call_once(client, method, may)
 
-        return self.client(name, steps(), survives)
+        return self.client(name, plan, survives)
+
+    def talk(self, name: str) -> Client:
+        """A client without a thread, which the scenario itself drives."""
+        client = Client(self.history, self.live.path, name, (), True)
+        client.connect()
+        self.talking.append(client)
+        return client
 
     def join(self, seconds: float = 60.0) -> None:
         """Waits until all clients have come to the end of their plans; witnesses are told to stop when the others have."""
@@ -188,6 +202,8 @@ class Round:
     def finish(self) -> list[Violation]:
         """Stops the daemon, looks at what is left, and gives all that is wrong."""
         history = self.history
+        for client in self.talking:
+            client.drop()
         try:
             if self.daemon is not None and self.daemon.process.poll() is None:
                 self._check_rest()
@@ -212,7 +228,33 @@ class Round:
                 self.daemon.process.kill()
                 self.daemon.process.wait()
             self.daemon._reader.join(5)
+        for cleanup in reversed(self.cleanups):
+            cleanup()
         self.places.remove()
+
+    def recoveries(self) -> list[float]:
+        """From each death of Python, or of the daemon, to the first answer of another process, in milliseconds."""
+        pids = {entry.token: entry.pid for entry in self.history.ledger if entry.kind == "e"}
+        answered = sorted(
+            (request.final[0].at, pids[request.token])
+            for request in self.history.requests.values()
+            if request.outcome == "result" and request.token in pids
+        )
+        found = []
+        for fault in self.history.faults:
+            if fault.pid is not None and not fault.kind.startswith("Python SIGSTOP"):
+                after = [at for at, pid in answered if at > fault.at and pid != fault.pid]
+                found += [(after[0] - fault.at) / 1e6] if after else []
+        return found
+
+    def longest_stall(self) -> float:
+        """How long a healthy client waited at most, in milliseconds."""
+        waits = [
+            (request.final[0].at - request.sent) / 1e6
+            for request in self.history.requests.values()
+            if request.client in self.witnesses and request.final
+        ]
+        return max(waits, default=0.0)
 
     def _check_rest(self) -> None:
         """That the daemon is healthy, and holds no more than it did before."""
@@ -240,6 +282,8 @@ class Round:
                 found.append(f"its memory was {self._base[1] >> 20} MiB, and is {memory >> 20} MiB")
 
     def _check_files(self) -> None:
+        if self.daemon is None:
+            return
         if self.live.path.exists():
             self.history.found.append("its socket is left, though it was stopped")
         left = [path.name for path in (self.places.state / "baskd" / "default").glob("*")]
@@ -283,6 +327,3 @@ def _descriptors(pid: int) -> list[str]:
         except OSError:
             continue
     return sorted(found)
-
-
-__all__ = ["Round", "is_alive", "shutil", "wait_gone"]

@@ -126,12 +126,21 @@ def ran_no_has_not_begun(history: History) -> Found:
 
 @rule
 def ran_yes_has_begun(history: History) -> Found:
+    """But for what a kill from outside hit between the router's mark and the method's first line: of all that the main
+    thread runs, one a kill; and of threads, each."""
     began = history.began()
+    kills = [fault.at for fault in history.faults if fault.pid is not None]
+    hit: set[int] = set()
     for request in _ledgered(history):
         for answer in request.final:
-            if answer.outcome == "BackendCrashed" and answer.data.get("ran") == "yes" and request.token not in began:
-                if not _near_a_liar(history, request):
-                    yield f'{request.token} is told `ran: "yes"`, and has not begun', (request.token,)
+            says_yes = answer.outcome == "BackendCrashed" and answer.data.get("ran") == "yes"
+            if not says_yes or request.token in began or _near_a_liar(history, request):
+                continue
+            kill = max((at for at in kills if request.sent <= at <= answer.at), default=None)
+            if kill is None or (kill in hit and request.method not in CONCURRENT):
+                yield f'{request.token} is told `ran: "yes"`, and has not begun', (request.token,)
+            elif request.method not in CONCURRENT:
+                hit.add(kill)
 
 
 @rule
@@ -153,13 +162,17 @@ def calls_of_a_connection_begin_in_order(history: History) -> Found:
     if not history.ordered:
         return
     latest: dict[tuple[str, int], Request] = {}
+    again: set[str] = set()
     for entry in history.ledger:
         request = history.requests.get(entry.token) if entry.kind == "b" else None
         if request is None or request.method in CONCURRENT or entry.pid in history.liars:
             continue
+        # What is run again may come late: its answer, and that of what was behind it, died together.
+        if request.token in again:
+            continue
+        again.add(request.token)
         whose = (request.client, request.connection)
         before = latest.get(whose)
-        # What is run again comes before all that was behind it, none of which has begun.
         if before is not None and before.place > request.place:
             yield f"{request.token} began after {before.token}, which was sent later", (request.token, before.token)
         latest[whose] = request

@@ -1,0 +1,1 @@
+"""How long it takes from a death to the next answer, with a standby and without."""

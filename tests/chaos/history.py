@@ -188,7 +188,9 @@ class History:
 def read_ledger(path: Path) -> list[Entry]:
     """All of it, in the order in which it was written."""
     entries = []
-    for line in path.read_text().splitlines() if path.exists() else ():
+    text = path.read_text() if path.exists() else ""
+    # What is being written while this is read may be there in part.
+    for line in text[: text.rfind("\n") + 1].splitlines():
         kind, *words, pid, at = line.split(" ")
         entries.append(Entry(kind, tuple(words), int(pid), int(at)))
     return entries

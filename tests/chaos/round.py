@@ -98,6 +98,15 @@ class Round:
                     return int(self.chance.choice(ready) if len(ready) > 1 else ready[0])
         raise TimeoutError(f"no Python has answered within {READY} s")
 
+    def until_begun(self, client: str, but: set[int]) -> int:
+        """Waits until a call of that client has begun in a process other than those, and gives that."""
+        deadline = time.monotonic() + READY
+        while time.monotonic() < deadline:
+            for entry in read_ledger(self.ledger):
+                if entry.kind == "b" and entry.token.startswith(f"{client}-") and entry.pid not in but:
+                    return entry.pid
+        raise TimeoutError(f"no call of {client} has begun within {READY} s")
+
     # Faults
 
     def fault(self, kind: str, pid: Optional[int] = None) -> int:

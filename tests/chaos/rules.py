@@ -102,16 +102,26 @@ def nothing_runs_twice_unless_it_may(history: History) -> Found:
 
 
 @rule
-def what_ran_again_had_died(history: History) -> Found:
-    """A second run is for a call whose process died, not one that was merely slow."""
-    ended = history.ended()
+def what_runs_again_does_so_elsewhere(history: History) -> Found:
     for token, times in history.began().items():
-        done = [entry.at for entry in ended.get(token, ())]
-        # One that came to its end, but whose answer died with its process, may run again: in another process.
-        if len(times) > 1 and len({entry.pid for entry in times}) < len(times):
+        if len(times) > len({entry.pid for entry in times}):
             yield f"{token} was run again in the same process", (token,)
-        if len(done) > 1 and token in history.requests and not history.requests[token].is_idempotent:
-            yield f"{token} ended {len(done)} times", (token,)
+
+
+@rule
+def an_idempotent_call_gets_its_second_run(history: History) -> Found:
+    """Who dies by himself does so twice before his client is told. (What a kill from outside hit may have been counted
+    against a call that was only next.)"""
+    began = history.began()
+    kills = [fault.at for fault in history.faults if fault.pid is not None or fault.kind.startswith("daemon ")]
+    for request in _ledgered(history):
+        for answer in request.final:
+            if answer.outcome != "BackendCrashed" or not request.is_idempotent or answer.data.get("ran") != "yes":
+                continue
+            times = began.get(request.token, [])
+            hit = any(request.sent <= at <= answer.at for at in kills)
+            if len(times) < 2 and not hit and not _near_a_liar(history, request):
+                yield f"{request.token} is idempotent, and was run {len(times)} times only", (request.token,)
 
 
 @rule
@@ -144,7 +154,7 @@ def ran_yes_has_begun(history: History) -> Found:
 
 
 @rule
-def what_was_never_begun_stays_so(history: History) -> Found:
+def what_is_said_not_to_have_run_has_not(history: History) -> Found:
     """Who is told that a call waited when its time was up, or that Python is not to be had, is told that it has not run."""
     began = history.began()
     for request in _ledgered(history):

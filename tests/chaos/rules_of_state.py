@@ -128,7 +128,7 @@ def counters_go_on_from_a_snapshot(history: History) -> Found:
 
 
 @rule
-def no_process_starts_behind_a_kept_snapshot(history: History) -> Found:
+def no_process_serves_behind_a_kept_snapshot(history: History) -> Found:
     serving: dict[int, Entry] = {}
     restored: dict[int, int] = {}
     for entry in history.ledger:
@@ -142,3 +142,22 @@ def no_process_starts_behind_a_kept_snapshot(history: History) -> Found:
         if kept and restored.get(pid, 0) < kept[-1]:
             told = json.dumps(restored.get(pid))
             yield f"process {pid} serves from {told}, though a snapshot of {kept[-1]} was kept", (first.token,)
+
+
+#: So far may an age be from what the ledger says: the daemon has its snapshot a little later than it was taken.
+SLACK_MS = 500
+
+
+@rule
+def an_age_is_that_of_a_snapshot(history: History) -> Found:
+    """Who is told of a crash is told how old the snapshot is that the next process has: one that was taken, then."""
+    taken = [entry.at / 1e6 for entry in history.ledger if entry.kind == "s"]
+    for request in history.requests.values():
+        for answer in request.final:
+            age = answer.data.get("snapshot_age_ms")
+            if answer.outcome != "BackendCrashed" or not isinstance(age, (int, float)):
+                continue
+            # It is as old as it was when the process died: between the request and its answer.
+            low, high = request.sent / 1e6 - SLACK_MS, answer.at / 1e6 + SLACK_MS
+            if not any(low - at <= age <= high - at for at in taken):
+                yield f"{request.token} is told of a snapshot that is {age} ms old, which none is", (request.token,)

@@ -12,6 +12,8 @@ from . import scenario
 
 #: A call whose answer was spoilt can only be ended by its time limit, or by the end of its process.
 MAY = frozenset(("BackendCrashed", "TimedOut", "BackendUnavailable"))
+#: What writes to a descriptor that it has closed itself before.
+MAY_FAIL = MAY | {"MethodError"}
 LIMIT_MS = 1500
 
 
@@ -20,7 +22,7 @@ def garbage(round: Round) -> None:
     """Garbage and forgeries on the wire, in the shared page, on stdout and stderr; descriptors that are closed or read dry."""
     round.start(config='kill_grace = "200ms"\n')
     round.ready()
-    plan = [_stroke(round) for _ in range(round.chance.randrange(4, 8))]
+    plan = [_stroke(round) for _ in range(round.chance.randrange(6, 12))]
 
     def steps() -> Iterator[Step]:
         for method, params in plan:
@@ -54,7 +56,7 @@ def _spoil(round: Round, client: Client, method: str, params: dict[str, object])
     # A process that has answered is replaced at once.
     client.call(client.new("work", may=MAY), timeout_ms=LIMIT_MS)
     round.fault(f"garbage: {params.get('where', 'close')}")
-    spoiling = client.new(method, params, may=MAY)
+    spoiling = client.new(method, params, may=MAY_FAIL)
     behind = [client.new("work", may=MAY) for _ in range(3)]
     client.send(spoiling, *behind, timeout_ms=LIMIT_MS)
     client.settle()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 from support.daemon import CONTROLLERS
 
@@ -23,25 +24,35 @@ def starts(round: Round) -> None:
     shutil.copy(CONTROLLERS / "chaos.py", controller)
     failures = ["fail", "die kill", "die exit", "die segfault", "hang", "slow 0.2"]
     plan = [round.chance.choice(failures) for _ in range(round.chance.randrange(1, 4))]
-    by_file = round.chance.random() < 0.5
-    round.boot.write_text("\n".join(["ok", *plan, "fail"]))
+    is_cold = round.chance.random() < 0.3
+    round.boot.write_text("\n".join([*([] if is_cold else ["ok"]), *plan, "fail"]))
     round.start(str(controller), config='startup_timeout = "1s"\n')
-    round.ready()
+    if not is_cold:
+        round.ready()
     round.client("client0", Load(calls=60, cancels=0.0, timeouts=0.0, may=MAY).steps)
     round.client("mending", lambda _: _until_it_serves(round))
     with round.running():
         # The first process dies, and those after it do as the plan says; the last of them never starts.
-        round.signal_python(9)
+        if not is_cold:
+            round.signal_python(9)
         for word in plan:
             round.fault(f"start: {word.split()[0]}")
-        time.sleep(round.chance.choice([0.1, 1.0, 2.0]) * round.chance.random())
-        round.boot.write_text("ok")
-        if by_file:
-            text = controller.read_text()
-            controller.write_text(text.replace("version = 1", "version = 2"))
+        if round.chance.random() < 0.5:
+            round.live.wait_for_log("not started again until")
+            round.fault("start: given up")
         else:
-            with round.ask() as connection:
-                connection.call("daemon.restart", may_fail=True)
+            time.sleep(round.chance.choice([0.1, 1.0, 2.0]) * round.chance.random())
+        round.boot.write_text("ok")
+        _mend(round, controller, round.chance.random() < 0.5)
+
+
+def _mend(round: Round, controller: Path, by_file: bool) -> None:
+    if by_file:
+        text = controller.read_text()
+        controller.write_text(text.replace("version = 1", "version = 2"))
+    else:
+        with round.ask() as connection:
+            connection.call("daemon.restart", may_fail=True)
 
 
 def _until_it_serves(round: Round) -> Iterator[Step]:

@@ -40,22 +40,27 @@ def stopped(round: Round) -> None:
 
 @scenario("stopped-for-good")
 def stopped_for_good(round: Round) -> None:
-    """SIGSTOP that nobody takes back: once its call is cancelled, Python is killed after `kill_grace`, and the next serves."""
+    """SIGSTOP that nobody takes back: once its call is out of time, Python is killed after `kill_grace`, and the next serves."""
     round.start(config=CONFIG)
     round.ready()
+    count = round.chance.randrange(2, 4)
     for number in range(2):
         round.client(f"client{number}", Load(calls=60, cancels=0.0, timeouts=0.0).steps)
+    stopped: set[int] = set()
 
-    round.client("limited", lambda _: (_with_limit("work", {"ms": 20}, 100) for _ in range(40)))
+    def limited(_: random.Random) -> Iterator[Step]:
+        # Some are out of time before the next Python is there.
+        while len(stopped) < count:
+            yield _with_limit("spin", {}, 300)
+
+    round.client("limited", limited)
     with round.running():
-        for _ in range(2):
-            pid = round.python()
+        while len(stopped) < count:
+            # Stopped while that call runs: nothing else would end it.
+            pid = round.until_begun("limited", stopped)
             round.fault("Python SIGSTOP, for good", pid)
-            try:
-                os.kill(pid, signal.SIGSTOP)
-            except ProcessLookupError:
-                continue
-            time.sleep(0.02)
+            os.kill(pid, signal.SIGSTOP)
+            stopped.add(pid)
 
 
 @scenario("hangs")

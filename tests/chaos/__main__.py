@@ -43,9 +43,18 @@ def main() -> int:
 
 
 def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python3 -m chaos", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python3 -m chaos", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--seed", type=int, default=SEED, help=f"what the plan comes from [default: {SEED}]")
-    parser.add_argument("--scenario", action="append", default=[], choices=list(SCENARIOS), metavar="NAME", help="only this; more than once for more")
+    parser.add_argument(
+        "--scenario",
+        action="append",
+        default=[],
+        choices=list(SCENARIOS),
+        metavar="NAME",
+        help="only this; more than once for more",
+    )
     parser.add_argument("--rounds", type=int, help="of each scenario")
     parser.add_argument("--seconds", type=float, help="go on with new seeds for so long")
     parser.add_argument("--list", action="store_true", help="list the scenarios")
@@ -88,7 +97,10 @@ def _play(scenario: Scenario, seed: int, tally: Tally) -> None:
         wrong = round.finish()
         tally.add(round, wrong)
         said = f"{len(round.history.requests)} calls, {len(round.history.faults)} faults"
-        print(f"{scenario.name:<20} {'FAILED' if wrong else 'ok':<7}{time.monotonic() - began:5.1f} s  seed {seed}  {said}", flush=True)
+        print(
+            f"{scenario.name:<20} {'FAILED' if wrong else 'ok':<7}{time.monotonic() - began:5.1f} s  seed {seed}  {said}",
+            flush=True,
+        )
         if wrong:
             _explain(round, wrong)
     finally:
@@ -105,7 +117,9 @@ def _explain(round: Round, wrong: list[Violation]) -> None:
         print(f"  … and {len(wrong) - 10} more")
     for line in round.logs[-15:]:
         print(f"      log: {line}")
-    print(f"  to see it again: cd tests && python3 -m chaos --scenario {round.scenario} --seed {round.seed}", flush=True)
+    print(
+        f"  to see it again: cd tests && python3 -m chaos --scenario {round.scenario} --seed {round.seed}", flush=True
+    )
 
 
 if __name__ == "__main__":

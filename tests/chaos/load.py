@@ -49,7 +49,9 @@ class Load:
                 made += 2
                 continue
             if chance.random() < self.dies:
-                yield _death(chance.choice(DEATHS), chance.choice(["die", "die_once", "die_once", "die_always"]), self.may)
+                yield _death(
+                    chance.choice(DEATHS), chance.choice(["die", "die_once", "die_once", "die_always"]), self.may
+                )
                 made += 2
                 continue
             plans = [_plan(chance) for _ in range(chance.choice([1, 1, 2, 5, 12]))]

@@ -30,7 +30,11 @@ class Tally:
         self.failed += bool(wrong)
         for request in round.history.requests.values():
             self.calls += 1
-            self.answers[_named(request.final[0].outcome, request.final[0].data) if request.final else _unanswered(request.lost, request.way)] += 1
+            self.answers[
+                _named(request.final[0].outcome, request.final[0].data)
+                if request.final
+                else _unanswered(request.lost, request.way)
+            ] += 1
         for fault in round.history.faults:
             self.faults[fault.kind] += 1
         for line in round.logs:

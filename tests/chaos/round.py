@@ -62,9 +62,7 @@ class Round:
     def start_again(self, **env: str) -> Daemon:
         """On the same places, with the same settings."""
         places = {"CHAOS_LEDGER": str(self.ledger), "CHAOS_BOOT": str(self.boot)}
-        self.daemon = Daemon(
-            self.controller, places=self.places, config=self.config, env={**places, **self.env, **env}
-        )
+        self.daemon = Daemon(self.controller, places=self.places, config=self.config, env={**places, **self.env, **env})
         return self.daemon
 
     @property

@@ -16,7 +16,7 @@ ABSENT = "absent"
 def properties_are_what_was_set(history: History) -> Found:
     """Each property has one client, which sets and reads it in order. What it reads must be what it set last, or
     something that may have been set since: an attempt whose answer was lost, or says that it did not go well."""
-    for (name, requests) in _by_property(history).items():
+    for name, requests in _by_property(history).items():
         live: list[Any] = [ABSENT]
         durable: list[Any] = [ABSENT]
         deaths = sorted(fault.at for fault in history.faults if fault.kind.startswith("daemon "))

@@ -29,7 +29,19 @@ def library() -> Path:
     if compiler is None:
         raise Missing("there is no `cc`, which building baskd needs as well: install gcc or clang")
     built = Path(tempfile.mkdtemp(prefix="baskd-chaos-")) / "shim.so"
-    command = [compiler, "-shared", "-fPIC", "-O1", "-Wall", "-Wextra", "-Werror", "-o", str(built), str(SOURCE), "-ldl"]
+    command = [
+        compiler,
+        "-shared",
+        "-fPIC",
+        "-O1",
+        "-Wall",
+        "-Wextra",
+        "-Werror",
+        "-o",
+        str(built),
+        str(SOURCE),
+        "-ldl",
+    ]
     made = subprocess.run(command, capture_output=True, text=True, check=False)
     if made.returncode:
         raise RuntimeError(f"{SOURCE.name} can't be compiled:\n{made.stderr}")

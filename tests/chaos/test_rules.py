@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unittest
+from pathlib import Path
 from typing import Any, Optional
 
 from . import rules_of_state
@@ -70,7 +71,7 @@ class Rules(unittest.TestCase):
         self.refused()
 
     def test_every_rule_is_tested_here(self) -> None:
-        source = "".join(open(__file__))
+        source = Path(__file__).read_text()
         untested = [rule.__name__ for rule in RULES if f'refused("{rule.__name__}"' not in source]
         self.assertEqual(untested, [])
         self.assertIn(rules_of_state.properties_are_what_was_set, RULES)
@@ -243,7 +244,9 @@ class State(unittest.TestCase):
 
     refused = Rules.refused
 
-    def set(self, token: str, value: Any, at: int, name: str = "cSeen", code: Optional[int] = None, **data: Any) -> None:
+    def set(
+        self, token: str, value: Any, at: int, name: str = "cSeen", code: Optional[int] = None, **data: Any
+    ) -> None:
         made = self.made.call(token, "setProperty", at=at, params={"name": name, "value": value}, may=NAMED)
         if code is None:
             self.made.result(made, at + 1, value)

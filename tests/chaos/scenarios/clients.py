@@ -48,7 +48,10 @@ def _some(client: Client, chance: random.Random, count: int) -> None:
     client.send(
         *(
             client.new(
-                chance.choice(["work", "again", "later", "beside", "items", "spin"]), {}, chance.choice(["call", "rpc"]), may=CANCELS
+                chance.choice(["work", "again", "later", "beside", "items", "spin"]),
+                {},
+                chance.choice(["call", "rpc"]),
+                may=CANCELS,
             )
             for _ in range(count)
         )
@@ -97,7 +100,14 @@ def _half_close(client: Client, chance: random.Random) -> None:
 
 
 def _garbage(client: Client, chance: random.Random) -> None:
-    kinds = [b"{]\n", b'{"jsonrpc":"2.0"}\n', b"[]\n", b'{"jsonrpc":"2.0","id":{},"method":"x"}\n', b'{"a":"\n', b"[1,2]\n"]
+    kinds = [
+        b"{]\n",
+        b'{"jsonrpc":"2.0"}\n',
+        b"[]\n",
+        b'{"jsonrpc":"2.0","id":{},"method":"x"}\n',
+        b'{"a":"\n',
+        b"[1,2]\n",
+    ]
     for _ in range(chance.randrange(1, 20)):
         client.write(chance.choice(kinds))
     if chance.random() < 0.5:

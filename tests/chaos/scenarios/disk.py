@@ -28,7 +28,9 @@ def disk_full(round: Round) -> None:
     filler = _fill(folder)
     _must_fail(round, _set(client, 2), "a full disk")
     for number in range(2):
-        round.client(f"client{number}", Load(calls=80, dies=0.02, may=frozenset(("BackendCrashed", "BackendUnavailable"))).steps)
+        round.client(
+            f"client{number}", Load(calls=80, dies=0.02, may=frozenset(("BackendCrashed", "BackendUnavailable"))).steps
+        )
     with round.running():
         round.signal_python(9)
     round.clients.clear()
@@ -100,9 +102,12 @@ def _restart(round: Round, client: Client) -> None:
 def _small_disk(round: Round) -> Path:
     folder = round.places.state
     folder.mkdir(mode=0o700, parents=True)
-    mounted = os.geteuid() == 0 and not subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=2m,mode=0700", "none", str(folder)], capture_output=True, check=False
-    ).returncode
+    mounted = (
+        os.geteuid() == 0
+        and not subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", "size=2m,mode=0700", "none", str(folder)], capture_output=True, check=False
+        ).returncode
+    )
     if not mounted:
         raise Skipped("a small tmpfs can't be mounted here: that takes root (disk-errors shows as much without)")
     round.cleanups.append(lambda: subprocess.run(["umount", str(folder)], capture_output=True, check=False))

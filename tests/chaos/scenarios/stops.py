@@ -56,8 +56,10 @@ def stopped_for_good(round: Round) -> None:
     round.client("limited", limited)
     with round.running():
         while len(stopped) < count:
-            # Stopped while that call runs: nothing else would end it.
+            # Stopped while that call runs: nothing else would end it. Some way into it, since a Python that is stopped
+            # with answers still in its buffer looks as if it ran those calls, which nobody has cancelled.
             pid = round.until_begun("limited", stopped)
+            time.sleep(0.02 + 0.1 * round.chance.random())
             round.fault("Python SIGSTOP, for good", pid)
             os.kill(pid, signal.SIGSTOP)
             stopped.add(pid)

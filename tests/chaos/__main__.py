@@ -35,7 +35,7 @@ def main() -> int:
     chosen = [SCENARIOS[name] for name in options.scenario] if options.scenario else list(SCENARIOS.values())
     try:
         for number, scenario in _plan(chosen, options, began):
-            _play(scenario, options.seed + number, tally)
+            _play(scenario, options.seed + number, tally, options.seconds is not None or bool(options.scenario))
     finally:
         shim.remove()
     tally.show(time.monotonic() - began, options.seed)
@@ -81,9 +81,9 @@ def _plan(chosen: list[Scenario], options: argparse.Namespace, began: float):  #
             yield number, scenario
 
 
-def _play(scenario: Scenario, seed: int, tally: Tally) -> None:
+def _play(scenario: Scenario, seed: int, tally: Tally, is_long: bool) -> None:
     """One round of a scenario, and a line about it."""
-    round = Round(scenario.name, seed)
+    round = Round(scenario.name, seed, is_long)
     began = time.monotonic()
     try:
         try:

@@ -35,7 +35,7 @@ NAMES = {
 
 #: Methods that write down in the ledger that they begin.
 LEDGERED = frozenset(
-    "work again beside later items items_later sent count large fail die die_once die_always stubborn spin scribble "
+    "work again beside later items items_later sent count large hoard fail die die_once die_always stubborn spin scribble "
     "close".split()
 )
 IDEMPOTENT = frozenset(("again", "die_once", "die_always"))

@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any, Callable, Optional
 
 from support.connection import Connection
-from support.daemon import Daemon, Places
+from support.daemon import CONTROLLERS, Daemon, Places
 from support.processes import open_process, resident_bytes, wait_all_gone
 
 from .client import Client, Step
-from .history import Fault, History, read_ledger
+from .history import Entry, Fault, History, read_ledger
 from .rules import Violation, check
 
 Plan = Callable[[random.Random], Iterator[Step]]
@@ -31,9 +31,11 @@ GROWN = 24 << 20
 class Round:
     """Everything that a scenario needs. Its plan comes from `chance` alone."""
 
-    def __init__(self, scenario: str, seed: int) -> None:
+    def __init__(self, scenario: str, seed: int, is_long: bool = False) -> None:
         self.scenario = scenario
         self.seed = seed
+        #: Whether there is time for everything, rather than for a sample.
+        self.is_long = is_long
         self.chance = random.Random(f"{scenario} {seed}")
         self.history = History()
         self.places = Places()
@@ -116,18 +118,25 @@ class Round:
     def signal_python(self, number: int, pid: Optional[int] = None) -> int:
         """By a pidfd, so that it reaches the process that is meant, or nobody. Gives its pid."""
         pid = pid or self.python()
-        held = open_process(pid)
+        self.kill_process(pid, f"Python {signal.Signals(number).name}", number)
+        return pid
+
+    def kill_process(self, pid: int, kind: str, number: int = signal.SIGKILL) -> None:
+        """Ends one of the daemon's processes, and waits until it is dead."""
         try:
-            if any(worker["pid"] == pid for worker in self.status()["workers"]):
-                self.fault(f"Python {signal.Signals(number).name}", pid)
-                signal.pidfd_send_signal(held, number)
-                if number in (signal.SIGKILL, signal.SIGSEGV, signal.SIGABRT):
-                    select.select([held], [], [], READY)
+            held = open_process(pid)
         except ProcessLookupError:
-            pass  # It has died of something else meanwhile.
+            return  # It has died of something else meanwhile.
+        try:
+            status = self.status()
+            if any(process["pid"] == pid for process in [*status["workers"], *status["beside"]]):
+                self.fault(kind, pid)
+                signal.pidfd_send_signal(held, number)
+                select.select([held], [], [], READY)
+        except ProcessLookupError:
+            pass
         finally:
             os.close(held)
-        return pid
 
     def kill_daemon(self, kind: str = "daemon SIGKILL") -> None:
         """kill -9. What it had started must be gone soon, and its clients are told by the end of their connections."""
@@ -147,6 +156,27 @@ class Round:
         except TimeoutError as left:
             self.history.found.append(f"10 s after {kind}: {left}")
         self._base = None
+
+    def note_kept(self, why: str) -> None:
+        """The daemon is known to keep the last snapshot that was taken: it has told so, by `why`."""
+        taken = [entry for entry in read_ledger(self.ledger) if entry.kind == "s"]
+        if taken:
+            self.history.kept.append((time.monotonic_ns(), int(taken[-1].words[0])))
+        else:
+            self.history.found.append(f"{why}, and no snapshot was taken")
+
+    def write_controller(self, version: int, spoil: str = "") -> Path:
+        """A controller of the round's own, which can be changed: its `version` tells which it is."""
+        path = self.places.root / "controller.py"
+        text = (CONTROLLERS / "chaos.py").read_text().replace("version = 1\n", f"version = {version}\n")
+        beside = path.with_suffix(".new")
+        beside.write_text(text + spoil)
+        beside.replace(path)
+        return path
+
+    def entries(self) -> list[Entry]:
+        """What has been written down so far."""
+        return read_ledger(self.ledger)
 
     def pids(self) -> set[int]:
         """Of all Pythons that have been up so far."""

@@ -136,9 +136,23 @@ def no_process_serves_behind_a_kept_snapshot(history: History) -> Found:
             restored[entry.pid] = int(entry.words[0])
         elif entry.kind == "b" and entry.pid not in serving:
             serving[entry.pid] = entry
+    # A process gives the next snapshot only once the daemon has the one before.
+    certain = list(history.kept)
+    before: dict[int, Entry] = {}
+    for entry in history.ledger:
+        if entry.kind == "s":
+            if entry.pid in before:
+                certain.append((entry.at, int(before[entry.pid].words[0])))
+            before[entry.pid] = entry
+    # What the daemon has in memory need not be on disk yet; and what is refused is put aside.
+    lost = [fault.at for fault in history.faults if fault.kind.startswith("daemon ")]
+    lost += [entry.at for entry in history.ledger if entry.kind == "x"]
+    certain.sort()
     for pid, first in serving.items():
         up = _up(history, pid)
-        kept = [count for at, count in history.kept if up is not None and at < up.at]
+        since = max((at for at in lost if up is not None and at < up.at), default=0)
+        told = [count for at, count in history.kept if up is not None and at < up.at and not _is_refused(history, at, up)]
+        kept = [count for at, count in certain if up is not None and since < at < up.at] or told[-1:]
         if kept and restored.get(pid, 0) < kept[-1]:
             told = json.dumps(restored.get(pid))
             yield f"process {pid} serves from {told}, though a snapshot of {kept[-1]} was kept", (first.token,)

@@ -76,6 +76,7 @@ class Calls(BaseController):
     def __init__(self):
         self._count = 0
         self._caught = 0
+        self._hoard = []
 
     def __setattr__(self, name, value):
         super().__setattr__(name, value)
@@ -85,7 +86,7 @@ class Calls(BaseController):
     # The life of a process
 
     def on_start(self):
-        how = boot()
+        how = self._how = boot()
         note("u", self.version)
         if how[0] == "slow":
             time.sleep(float(how[1]))
@@ -160,6 +161,13 @@ class Calls(BaseController):
         note("k", token, self._count)
         note("e", token)
         return [token, self._count]
+
+    def hoard(self, token, mib):
+        """Never gives it back."""
+        note("b", token)
+        self._hoard.append(bytearray(mib << 20))
+        note("e", token)
+        return token
 
     def large(self, token, size):
         note("b", token)
@@ -256,7 +264,7 @@ class Controller(Calls):
         return {"count": self._count}
 
     def on_restore(self, state):
-        if boot() == ["refuse"]:
+        if self._how == ["refuse"]:
             note("x", state["count"])
             raise ValueError("the suite wants no restore")
         self._count = state["count"]

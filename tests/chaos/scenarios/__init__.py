@@ -42,4 +42,4 @@ def find(name: str) -> Optional[Scenario]:
     return SCENARIOS.get(name)
 
 
-from . import clients, daemons, deaths, disk, garbage, recovery, reloads, starts, stops  # noqa: E402, F401
+from . import clients, daemons, deaths, disk, garbage, recovery, reload_kills, reloads, snapshots, starts, stops  # noqa: E402, F401

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Iterator
-from pathlib import Path
-
-from support.daemon import CONTROLLERS
 
 from ..client import Client, Step
 from ..load import Load
@@ -20,8 +16,7 @@ MAY = frozenset(("BackendCrashed", "BackendUnavailable"))
 @scenario("starts", rounds=2)
 def starts(round: Round) -> None:
     """Starts that are slow, fail, die or hang, then one that goes well: mended by the file's change or on command."""
-    controller = round.places.root / "controller.py"
-    shutil.copy(CONTROLLERS / "chaos.py", controller)
+    controller = round.write_controller(1)
     failures = ["fail", "die kill", "die exit", "die segfault", "hang", "slow 0.2"]
     plan = [round.chance.choice(failures) for _ in range(round.chance.randrange(1, 4))]
     is_cold = round.chance.random() < 0.3
@@ -43,13 +38,12 @@ def starts(round: Round) -> None:
         else:
             time.sleep(round.chance.choice([0.1, 1.0, 2.0]) * round.chance.random())
         round.boot.write_text("ok")
-        _mend(round, controller, round.chance.random() < 0.5)
+        _mend(round, round.chance.random() < 0.5)
 
 
-def _mend(round: Round, controller: Path, by_file: bool) -> None:
+def _mend(round: Round, by_file: bool) -> None:
     if by_file:
-        text = controller.read_text()
-        controller.write_text(text.replace("version = 1", "version = 2"))
+        round.write_controller(2)
     else:
         with round.ask() as connection:
             connection.call("daemon.restart", may_fail=True)

@@ -7,6 +7,7 @@ import select
 import signal
 import sys
 import threading
+from functools import partial
 from time import sleep
 from typing import Any, Callable, Optional
 
@@ -14,9 +15,11 @@ from . import codec as codecs
 from . import descriptors, errors, loading, page
 from ._version import VERSION
 from .dialects import DaemonDialect, SeedDialect
+from .hooks import hooks
 from .loop_plain import PlainLoop
 from .methods import Method, discover, written
 from .router import Router, needs_asyncio
+from .sources import sources
 from .wire import Outbox, Reader
 
 PROTOCOL = 1
@@ -96,15 +99,17 @@ def _run_for_daemon(
         controller, methods, later = _load(
             loading.from_hello(hello["controller"], example), hello.get("properties") or {}
         )
-        router = Router(methods, shared, codec, dialect, reader, outbox)
+        own = hooks(controller, partial(_restore, methods["setProperty"], complain=True))
+        router = Router({**methods, **own}, shared, codec, dialect, reader, outbox)
         router.window = hello.get("window") or router.window
         loop = _prepare(router, controller, later)
     except StartError as failed:
         _print_failure(failed)
-        outbox.lines.append(b'{"failed":%b}' % codec.encode(errors.failure(failed.stage, failed.cause)))
+        told = {**errors.failure(failed.stage, failed.cause), "files": sources(failed.cause)}
+        outbox.lines.append(b'{"failed":%b}' % codec.encode(told))
         outbox.flush()
         return _ending(1)
-    outbox.lines.append(b'{"ready":%b}' % codec.encode(_described(controller, methods, codec)))
+    outbox.lines.append(b'{"ready":%b}' % codec.encode(_described(controller, methods, list(own), codec)))
     outbox.flush()
 
     loop.serve()
@@ -198,7 +203,7 @@ def _stop(loop: Any, controller: Any) -> None:
         print(errors.traceback_of(problem), file=sys.stderr, end="")
 
 
-def _described(controller: Any, methods: dict[str, Method], codec: codecs.Codec) -> dict[str, Any]:
+def _described(controller: Any, methods: dict[str, Method], own: list[str], codec: codecs.Codec) -> dict[str, Any]:
     cls = type(controller)
     doc = cls.__dict__.get("__doc__")
     return {
@@ -210,6 +215,8 @@ def _described(controller: Any, methods: dict[str, Method], codec: codecs.Codec)
         "controller": cls.__name__,
         "doc": written(doc.strip()) if isinstance(doc, str) else None,
         "stateless": bool(getattr(cls, "stateless", False)),
+        "hooks": own,
+        "files": sources(),
         "methods": [method.described() for method in methods.values()],
     }
 

@@ -18,7 +18,7 @@ from .history import Answer, History, Request
 PATIENCE = 30.0
 CHUNK = 1 << 18
 
-Step = Callable[["Client"], None]
+Step = Callable[["Client"], object]
 
 
 class Client(threading.Thread):

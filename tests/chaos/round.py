@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import select
@@ -24,6 +25,8 @@ Plan = Callable[[random.Random], Iterator[Step]]
 
 #: So long may a process take to be ready here, however busy the machine is.
 READY = 30.0
+#: So long a snapshot may take to be on disk, in nanoseconds.
+WRITTEN = 2_000_000_000
 #: What a daemon's memory may have grown by, once all is done: what the allocator keeps, and counters of methods.
 GROWN = 24 << 20
 
@@ -155,7 +158,24 @@ class Round:
             wait_all_gone(self.places.mark, 10)
         except TimeoutError as left:
             self.history.found.append(f"10 s after {kind}: {left}")
+        self._note_what_is_on_disk()
         self._base = None
+
+    def _note_what_is_on_disk(self) -> None:
+        """The snapshot that the next daemon will find: not one from before those that there was time to write."""
+        try:
+            text = (self.places.state / "baskd" / "default" / "snapshot.json").read_text()
+            count = json.loads(text)["state"]["count"]
+        except (OSError, ValueError, KeyError, TypeError):
+            count = None
+        *before, killed = (fault.at for fault in self.history.faults if fault.kind.startswith("daemon "))
+        # What an earlier daemon was killed with, and what was put aside, is not to be had.
+        since = max([0, *before[-1:], *(entry.at for entry in self.entries() if entry.kind == "x")])
+        old = [entry for entry in self.entries() if entry.kind == "s" and since < entry.at < killed - WRITTEN]
+        if old and (count is None or count < int(old[-1].words[0])):
+            self.history.found.append(f"on disk is a snapshot of {count}, and one of {old[-1].words[0]} is long taken")
+        if count is not None:
+            self.history.kept.append((time.monotonic_ns(), count))
 
     def note_kept(self, why: str) -> None:
         """The daemon is known to keep the last snapshot that was taken: it has told so, by `why`."""
@@ -338,10 +358,12 @@ class Round:
 
 def _call_once(client: Client, method: str, may: Iterable[str]) -> None:
     client.call(client.new(method, may=may))
+    # It is to see how long it waits, and not to be a load of its own.
+    client.read(0.001)
 
 
 def _is_known(name: str) -> bool:
-    return name in ("lock", "properties.json", "snapshot.json", "serve.log") or name.startswith("router-0")
+    return name in ("lock", "properties.json", "snapshot.json", "snapshot.json.refused") or name.startswith("router-0")
 
 
 def _zombies(parent: int) -> list[int]:

@@ -144,15 +144,15 @@ def no_process_serves_behind_a_kept_snapshot(history: History) -> Found:
             if entry.pid in before:
                 certain.append((entry.at, int(before[entry.pid].words[0])))
             before[entry.pid] = entry
-    # What the daemon has in memory need not be on disk yet; and what is refused is put aside.
+    # When a daemon is killed, what counts is what it has left on disk, which the suite then notes; what is refused is put
+    # aside.
     lost = [fault.at for fault in history.faults if fault.kind.startswith("daemon ")]
     lost += [entry.at for entry in history.ledger if entry.kind == "x"]
     certain.sort()
     for pid, first in serving.items():
         up = _up(history, pid)
         since = max((at for at in lost if up is not None and at < up.at), default=0)
-        told = [count for at, count in history.kept if up is not None and at < up.at and not _is_refused(history, at, up)]
-        kept = [count for at, count in certain if up is not None and since < at < up.at] or told[-1:]
+        kept = [count for at, count in certain if up is not None and since < at < up.at]
         if kept and restored.get(pid, 0) < kept[-1]:
             told = json.dumps(restored.get(pid))
             yield f"process {pid} serves from {told}, though a snapshot of {kept[-1]} was kept", (first.token,)

@@ -165,7 +165,7 @@ class Calls(BaseController):
     def hoard(self, token, mib):
         """Never gives it back."""
         note("b", token)
-        self._hoard.append(bytearray(mib << 20))
+        self._hoard.append(bytearray(b"x") * (mib << 20))
         note("e", token)
         return token
 

@@ -8,7 +8,7 @@ import time
 from ..client import Client
 from ..load import Load
 from ..round import Round
-from ..shim import AFTER, BEFORE, FAIL, HALF, HOWS
+from ..shim import AFTER, BEFORE, FAIL, HALF, HOWS, Shim
 from . import scenario
 from .daemons import is_whole, shimmed
 
@@ -39,12 +39,11 @@ def snapshot_steps(round: Round) -> None:
     client = round.talk("client0")
     _count(client)
     _reload(round)
+    _written(shim, 0)
     before = shim.count
     _count(client)
     _reload(round)
-    steps = shim.steps(before)
-    if len(steps) < 4:
-        raise AssertionError(f"the shim has seen {steps}: writing a snapshot takes more")
+    steps = _written(shim, before)
     for number, step in enumerate(steps, 1):
         for how in (BEFORE, AFTER, *([HALF] if step.startswith("write") else [])):
             _count(client)
@@ -69,9 +68,12 @@ def snapshot_steps(round: Round) -> None:
         round.fault(f"disk: ENOSPC {HOWS[FAIL]} {step}")
         _count(client)
         _reload(round)
+        # The last step of a failure is to remove what it has left, which fails as well.
         shim.disarm()
+        before = shim.count
         _count(client)
         _reload(round)
+        _written(shim, before)
     round.ready()
 
 
@@ -86,8 +88,6 @@ def refused_state(round: Round) -> None:
         _reload(round)
         round.boot.write_text("refuse\nok")
         round.fault("on_restore refuses")
-        # From here on the state that was kept is not to be had any more.
-        round.history.kept.clear()
         if round.chance.random() < 0.5:
             round.signal_python(9)
         else:
@@ -104,6 +104,16 @@ def refused_state(round: Round) -> None:
 
 def _count(client: Client) -> None:
     client.call(client.new("count", may={"BackendCrashed"}))
+
+
+def _written(shim: Shim, before: int) -> list[str]:
+    """Waits until a snapshot is on disk, which a reload does not, and gives the steps that it took."""
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        steps = shim.steps(before)
+        if len(steps) > 1 and steps[-2].startswith("rename") and steps[-1].startswith("fsync"):
+            return steps
+    raise TimeoutError(f"10 s after a reload, writing its snapshot has taken these steps: {shim.steps(before)}")
 
 
 def _reload(round: Round) -> None:

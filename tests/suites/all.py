@@ -23,6 +23,7 @@ def build(shell: Shell) -> None:
 def rust_lint(shell: Shell) -> None:
     shell.check("cargo", "fmt", "--all", "--check")
     shell.check("cargo", "fmt", "--check", "--manifest-path", TESTS / "bench" / "driver" / "Cargo.toml")
+    shell.check("cargo", "fmt", "--check", "--manifest-path", TESTS / "fuzz" / "Cargo.toml")
     shell.check("cargo", "clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings")
 
 

@@ -217,8 +217,8 @@ impl Error {
         )
     }
 
-    /// `ran`: whether the call had begun. `exit` is `{"code":N}` or `{"signal":N}`. `snapshot_age`: how old the state is
-    /// that Python goes back to, where the controller gives snapshots of it.
+    /// `ran`: whether the call had begun. `exit` is `{"code":N}`, or `{"signal":N}`, with `"oom":true` where that is known.
+    /// `snapshot_age`: how old the state is that Python goes back to, where the controller gives snapshots of it.
     pub fn backend_crashed(
         ran: bool,
         how: &str,

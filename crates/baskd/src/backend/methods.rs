@@ -153,6 +153,7 @@ pub fn nearest<'a>(name: &str, names: impl Iterator<Item = &'a str>) -> Vec<Stri
     }
     let wanted = name.to_lowercase();
     let mut near: Vec<_> = names
+        .filter(|candidate| candidate.len() <= LONGEST_SLIP)
         .map(|candidate| (strsim::jaro_winkler(&wanted, &candidate.to_lowercase()), candidate))
         .filter(|(likeness, _)| *likeness > 0.75)
         .collect();
@@ -195,5 +196,6 @@ mod tests {
         assert_eq!(near("get_property")[0], "getProperty");
         assert!(near("xyzzy").is_empty());
         assert!(near(&"increment".repeat(1000)).is_empty());
+        assert!(nearest("increment", ["increment".repeat(1000).as_str()].into_iter()).is_empty());
     }
 }

@@ -12,10 +12,13 @@ mod calls;
 mod deadlines;
 mod disk;
 mod files;
+#[cfg(any(test, fuzzing))]
+pub mod hostile;
 mod journal;
 mod log_pipe;
 pub(crate) mod methods;
 pub(crate) mod metrics;
+mod oom;
 mod orders;
 mod page;
 pub mod python;
@@ -23,6 +26,7 @@ mod queue;
 mod reload;
 mod restart;
 mod router_files;
+mod said;
 mod snapshot;
 mod spawn;
 mod standby;
@@ -34,7 +38,7 @@ mod worker;
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -220,6 +224,7 @@ struct Shared {
     reloads_done: Cell<u64>,
     recycled: Cell<u64>,
     last_exit: RefCell<Option<Value>>,
+    kills: oom::Kills,
 }
 
 /// Where one worker's supervisor is reached.
@@ -256,6 +261,7 @@ impl Backend {
             reloads_done: Cell::new(0),
             recycled: Cell::new(0),
             last_exit: RefCell::default(),
+            kills: oom::Kills::told_by(Path::new("/proc/self")),
         });
         for post in 0..workers {
             essential(supervisor::run(shared.clone(), post));
@@ -381,6 +387,17 @@ impl Backend {
                 true
             }
             Err(()) => false,
+        }
+    }
+
+    /// Returns once no call waits or runs.
+    pub(crate) async fn idle(&self) {
+        loop {
+            let rest = self.shared.rest.notified();
+            if self.shared.calls.borrow().is_idle() {
+                return;
+            }
+            rest.await;
         }
     }
 

@@ -211,7 +211,7 @@ pub(crate) fn resident_bytes(pid: i32) -> Option<u64> {
     Some(pages * rustix::param::page_size() as u64)
 }
 
-/// As in "Python was killed by SIGKILL".
+/// As in "Python was killed by SIGKILL". `oom`: by the kernel, for want of memory.
 pub(crate) fn describe(status: ExitStatus, oom: bool) -> String {
     let how = match (status.signal(), status.code()) {
         (Some(signal), _) => match Signal::from_named_raw(signal) {
@@ -257,5 +257,13 @@ mod tests {
         }
         assert_eq!(exit_json(ExitStatus::from_raw(9), false), json!({ "signal": 9 }));
         assert_eq!(exit_json(ExitStatus::from_raw(3 << 8), false), json!({ "code": 3 }));
+        assert_eq!(
+            describe(ExitStatus::from_raw(9), true),
+            "was killed by SIGKILL (out of memory)"
+        );
+        assert_eq!(
+            exit_json(ExitStatus::from_raw(9), true),
+            json!({ "signal": 9, "oom": true })
+        );
     }
 }

@@ -10,37 +10,35 @@
 //! pipe open for long. At that moment the pid is a zombie's, and so is nobody else's: the wire is read until it is
 //! empty, then the process group is killed, and only then is the zombie reaped. No pid is signalled after that.
 
+use std::cell::Cell;
 use std::future::poll_fn;
 use std::io;
 use std::os::fd::AsFd;
+use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, ExitStatus};
 use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use baskd_protocol::error::Error;
 use rustix::process::{Pid, Signal, kill_process_group, pidfd_send_signal};
 use tokio::io::unix::AsyncFd;
 use tokio::net::unix::pipe;
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
-use super::calls::Reply;
+use super::Shared;
 use super::log_pipe::LogPipe;
+use super::oom;
 use super::restart::Life;
+use super::said::{KEEP, Said};
 use super::spawn::{self, Guard, Process};
 use super::status::resident_bytes;
-use super::wire::{Failed, Line, Ready};
-use super::{Outcome, Shared};
+use super::wire::{Failed, Ready};
 use crate::busy_poll::For;
 use crate::clock;
 
 const CHUNK: usize = 64 << 10;
 /// In the middle of a large answer more is read at once: what the pipe holds.
 const BIG_CHUNK: usize = spawn::PIPE_BYTES;
-/// A buffer that grew beyond this for one large message is given back.
-const KEEP: usize = 4 << 20;
-/// What a router tells of its methods may have so many bytes, however little an answer may.
-const LONGEST_GREETING: usize = 64 << 20;
 /// What is read at most from a dead process's wire: more than a pipe holds can only come from a grandchild that still
 /// fills it.
 const MAX_DRAIN: usize = 1 << 20;
@@ -98,20 +96,15 @@ pub(crate) struct Worker {
     is_closing: bool,
     out: Vec<u8>,
     written: usize,
-    inbox: Vec<u8>,
-    /// How much of `inbox` was searched for a newline.
-    searched: usize,
-    /// A line that was too long is being skipped to its end.
-    skipping: bool,
+    said: Said,
     stdout: LogPipe,
     stderr: LogPipe,
-    /// How many lines made no sense, and when that was last said.
-    senseless: u64,
+    /// How many lines that made no sense were complained of, and when.
+    complained_of: u64,
     complained: Option<Instant>,
     tick: Interval,
     started: Instant,
-    life: Life,
-    news: Option<Event>,
+    kills_before: Cell<Option<oom::Before>>,
     /// When it was said last that it is worn.
     worn_told: Option<Instant>,
     /// When its memory was measured last.
@@ -133,6 +126,9 @@ impl Worker {
             process.guard.reap();
             return None;
         };
+        // It was started just now, and imports nothing before it was greeted.
+        let kills_before = Cell::new(shared.kills.before());
+        let said = Said::new(seat, limits.max_response);
         Some(Worker {
             stdout: LogPipe::new(process.stdout, "stdout", shared.logs.clone()),
             stderr: LogPipe::new(process.stderr, "stderr", shared.logs.clone()),
@@ -149,15 +145,12 @@ impl Worker {
             is_closing: false,
             out: hello,
             written: 0,
-            inbox: Vec::new(),
-            searched: 0,
-            skipping: false,
-            senseless: 0,
+            said,
+            complained_of: 0,
             complained: None,
             tick,
             started: Instant::now(),
-            life: Life::NeverReady,
-            news: None,
+            kills_before,
             worn_told: None,
             measured: Instant::now(),
         })
@@ -184,6 +177,10 @@ impl Worker {
 
     /// Sends a signal, by the pidfd: it reaches this process or nobody.
     pub(crate) fn signal(&self, signal: Signal) {
+        if signal == Signal::KILL {
+            // What the daemon does itself needs no other explanation.
+            self.kills_before.take();
+        }
         // The only failure is that it has ended, which is what its pidfd tells anyway.
         let _ = pidfd_send_signal(&self.pidfd, signal);
     }
@@ -191,7 +188,7 @@ impl Worker {
     /// Serves calls until there is something to tell.
     pub(crate) async fn next(&mut self) -> Event {
         loop {
-            if let Some(event) = self.news.take() {
+            if let Some(event) = self.said.news.take() {
                 return event;
             }
             self.send();
@@ -243,7 +240,7 @@ impl Worker {
         let mut has_written = false;
         loop {
             // Nothing but the greeting until that is answered.
-            if self.life != Life::NeverReady && self.out.len() - self.written < CHUNK {
+            if self.said.life != Life::NeverReady && self.out.len() - self.written < CHUNK {
                 calls.fill(self.seat, &mut self.out);
             }
             if self.written == self.out.len() {
@@ -279,9 +276,9 @@ impl Worker {
 
     /// Reads a chunk, and handles the lines it ends. Returns how many bytes came.
     fn receive(&mut self) -> io::Result<usize> {
-        self.inbox
-            .reserve(if self.inbox.len() < CHUNK { CHUNK } else { BIG_CHUNK });
-        match self.wire_out.try_read_buf(&mut self.inbox) {
+        let inbox = &mut self.said.inbox;
+        inbox.reserve(if inbox.len() < CHUNK { CHUNK } else { BIG_CHUNK });
+        match self.wire_out.try_read_buf(inbox) {
             Ok(0) => Err(io::ErrorKind::UnexpectedEof.into()),
             Ok(read) => {
                 clock::tick();
@@ -299,38 +296,16 @@ impl Worker {
     }
 
     fn handle_lines(&mut self) {
-        let inbox = std::mem::take(&mut self.inbox);
-        let mut start = 0;
-        while let Some(found) = memchr::memchr(b'\n', &inbox[self.searched..]) {
-            let end = self.searched + found;
-            if !std::mem::take(&mut self.skipping) {
-                self.handle(&inbox[start..end]);
+        let answered = {
+            let mut calls = self.shared.calls.borrow_mut();
+            self.said.handle(&mut calls);
+            self.shared.journal.record(calls.take_held());
+            if calls.is_at_rest() {
+                self.shared.rest.notify_waiters();
             }
-            start = end + 1;
-            self.searched = start;
-        }
-        self.inbox = inbox;
-        if start > 0 {
-            self.inbox.drain(..start);
-            self.inbox.shrink_to(KEEP);
-        }
-        if !self.skipping && self.inbox.len() > self.longest_line() {
-            self.skipping = true;
-            self.refuse_too_large(&self.inbox);
-        }
-        if self.skipping {
-            self.inbox.clear();
-            self.inbox.shrink_to(KEEP);
-        }
-        self.searched = self.inbox.len();
-        let mut calls = self.shared.calls.borrow_mut();
-        calls.settle(self.seat);
-        self.shared.journal.record(calls.take_held());
-        if calls.is_at_rest() {
-            self.shared.rest.notify_waiters();
-        }
-        let answered = calls.answered(self.seat);
-        drop(calls);
+            calls.answered(self.seat)
+        };
+        self.complain();
         self.look_for_wear(answered);
     }
 
@@ -338,7 +313,7 @@ impl Worker {
     fn look_for_wear(&mut self, answered: u64) {
         let limits = &self.shared.options.limits;
         let is_old = limits.max_calls > 0 && answered >= limits.max_calls as u64;
-        if (!is_old && limits.max_rss == 0) || self.life != Life::Answered || self.news.is_some() {
+        if (!is_old && limits.max_rss == 0) || self.said.life != Life::Answered || self.said.news.is_some() {
             return;
         }
         let now = clock::now();
@@ -359,83 +334,18 @@ impl Worker {
             format!("has become {} MiB large (`max_rss`)", rss >> 20)
         };
         self.worn_told = Some(now);
-        self.news = Some(Event::Worn(why));
+        self.said.news = Some(Event::Worn(why));
     }
 
-    /// How long an answer may be, with what is around its value; and the greeting, which is not for clients.
-    fn longest_line(&self) -> usize {
-        let answer = self.shared.options.limits.max_response + 64;
-        match self.life {
-            Life::NeverReady => answer.max(LONGEST_GREETING),
-            Life::Ready | Life::Answered => answer,
-        }
-    }
-
-    fn handle(&mut self, line: &[u8]) {
-        if line.len() > self.longest_line() {
-            return self.refuse_too_large(line);
-        }
-        let mut calls = self.shared.calls.borrow_mut();
-        let known = match Line::parse(line) {
-            Line::Result { id, value } => {
-                let reply = calls.reply(self.seat, id, Outcome::Result(value));
-                makes_sense(reply, &mut self.life)
-            }
-            Line::Error { id, value } => {
-                let reply = calls.reply(self.seat, id, Outcome::Error(value));
-                makes_sense(reply, &mut self.life)
-            }
-            Line::Item { data, .. } if data.len() > self.shared.options.limits.max_response => {
-                drop(calls);
-                return self.refuse_too_large(line);
-            }
-            Line::Item { id, data } => calls.item(self.seat, id, data, line.len() as u64 + 1),
-            Line::Begun => true,
-            Line::Ready(ready) if self.life == Life::NeverReady => {
-                self.life = Life::Ready;
-                self.news = Some(Event::Ready(ready));
-                true
-            }
-            Line::Failed(failed) if self.life == Life::NeverReady => {
-                self.news = Some(Event::Failed(failed));
-                true
-            }
-            Line::Ready(_) | Line::Failed(_) | Line::Garbage => false,
-        };
-        if !known {
-            drop(calls);
-            self.complain();
-        }
-    }
-
-    /// A line has made no sense. Not a word of it is logged: it may hold a result.
+    /// Says, now and then, that lines have made no sense. Not a word of them is logged: they may hold a result.
     fn complain(&mut self) {
-        self.senseless += 1;
-        if self.complained.is_none_or(|last| last.elapsed() >= COMPLAIN_EVERY) {
+        let count = self.said.senseless;
+        if count > self.complained_of && self.complained.is_none_or(|last| last.elapsed() >= COMPLAIN_EVERY) {
             self.complained = Some(Instant::now());
-            let count = self.senseless;
+            self.complained_of = count;
             self.shared
                 .logs
                 .warn(&format!("lines on Python's wire that answer nothing: {count} so far"));
-        }
-    }
-
-    /// A line that is longer than any answer may be, or its beginning: its call is answered so.
-    fn refuse_too_large(&self, line: &[u8]) {
-        let limit = self.shared.options.limits.max_response;
-        let error = Error::response_too_large(limit).to_json();
-        // The prefix tells the call; the brace makes it look whole.
-        let mut whole = line[..line.len().min(100)].to_vec();
-        whole.push(b'}');
-        let mut calls = self.shared.calls.borrow_mut();
-        match Line::parse(&whole) {
-            Line::Result { id, .. } | Line::Error { id, .. } => {
-                calls.reply(self.seat, id, Outcome::Error(&error));
-            }
-            Line::Item { id, .. } => {
-                calls.end_with(id, &error);
-            }
-            _ => {}
         }
     }
 
@@ -455,7 +365,7 @@ impl Worker {
             .tend(self.seat, limits.stall_timeout, limits.kill_grace);
         if overdue {
             // It could be started, and runs a method that won't end: that says nothing against starting the next.
-            self.life = Life::Answered;
+            self.said.life = Life::Answered;
             self.shared
                 .logs
                 .warn("a cancelled call still runs and others wait: its Python is killed");
@@ -469,9 +379,10 @@ impl Worker {
     fn bury(&mut self) -> Exit {
         let mut drained = 0;
         while !self.wire_ended && drained < MAX_DRAIN {
-            self.inbox.reserve(CHUNK);
+            let inbox = &mut self.said.inbox;
+            inbox.reserve(CHUNK);
             // Past tokio, which may not have heard yet of what came last.
-            match rustix::io::read(self.wire_out.as_fd(), rustix::buffer::spare_capacity(&mut self.inbox)) {
+            match rustix::io::read(self.wire_out.as_fd(), rustix::buffer::spare_capacity(inbox)) {
                 Ok(0) | Err(_) => break,
                 Ok(read) => {
                     drained += read;
@@ -486,20 +397,15 @@ impl Worker {
         self.stderr.drain();
         let status = self.child.wait().unwrap_or_default();
         self.is_dead = true;
+        let was_killed = status.signal() == Some(Signal::KILL.as_raw());
+        let before = self.kills_before.take().filter(|_| was_killed);
+        let oom = before.is_some_and(|before| self.shared.kills.explain(&before));
         Exit {
-            life: self.life,
+            life: self.said.life,
             status,
-            oom: false,
+            oom,
             ran: self.started.elapsed(),
             stderr: self.stderr.recent(),
         }
     }
-}
-
-/// What a reply says of the life of its process.
-fn makes_sense(reply: Reply, life: &mut Life) -> bool {
-    if reply == Reply::ToClient {
-        *life = Life::Answered;
-    }
-    reply != Reply::Senseless
 }

@@ -14,7 +14,7 @@ use super::Instance;
 use super::exit::Failure;
 use super::log::{Flush, Log};
 
-/// Run the daemon in the foreground, until Ctrl-C, a TERM, or `baskd stop`
+/// Run the daemon in the foreground, until Ctrl-C, a TERM, `baskd stop`, or nobody has needed it for `--idle-exit`
 #[derive(Debug, Args)]
 #[command(after_help = "\
 What the controller prints, and what the daemon has to say, goes to stderr.
@@ -47,6 +47,9 @@ pub(crate) struct Serve {
     /// How long calls under way may take to end when it is stopped [default: 10s]
     #[arg(long, value_name = "DURATION")]
     grace: Option<String>,
+    /// How long it stays without a connection and a call, before it ends by itself [default: 0, for ever]
+    #[arg(long, value_name = "DURATION")]
+    idle_exit: Option<String>,
     /// Say more: what it does; twice, every detail
     #[arg(short, long, action = clap::ArgAction::Count)]
     verbose: u8,
@@ -100,6 +103,7 @@ impl Serve {
         let flags = [
             ("--workers", self.workers.as_deref()),
             ("--grace", self.grace.as_deref()),
+            ("--idle-exit", self.idle_exit.as_deref()),
             ("--log", log),
         ];
         for (flag, text) in flags {

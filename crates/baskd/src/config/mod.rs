@@ -41,6 +41,8 @@ pub struct Settings {
     pub on_disconnect: OnDisconnect,
     /// How long running calls may take to end when the daemon is asked to stop.
     pub grace: Duration,
+    /// How long the daemon stays without connections and calls; zero: for ever.
+    pub idle_exit: Duration,
     /// What is logged: a level, or a filter.
     pub log: String,
     pub limits: Limits,
@@ -59,6 +61,7 @@ impl Default for Settings {
             volatile: ["key", "token", "secret", "password"].map(str::to_owned).into(),
             on_disconnect: OnDisconnect::default(),
             grace: Duration::from_secs(10),
+            idle_exit: Duration::ZERO,
             log: "info".to_owned(),
             limits: Limits::default(),
         }
@@ -124,7 +127,7 @@ impl Settings {
         Ok(settings)
     }
 
-    /// Sets what a flag says. `flag` is the setting's name after two hyphens.
+    /// Sets what a flag says. `flag` is the setting's name after two hyphens, with hyphens between its words.
     ///
     /// # Errors
     /// Says why it can't be set so.
@@ -132,7 +135,7 @@ impl Settings {
         let place = Place::Flag(flag);
         match SETTINGS
             .iter()
-            .find(|setting| flag.strip_prefix("--") == Some(setting.name))
+            .find(|setting| flag.strip_prefix("--").map(|flag| flag.replace('-', "_")).as_deref() == Some(setting.name))
         {
             Some(setting) => setting.set(self, &Value::Typed(text), place),
             None => Err(Error {

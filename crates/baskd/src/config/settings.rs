@@ -196,6 +196,7 @@ pub(crate) const SETTINGS: &[Setting] = &[
         },
     },
     time("grace", Duration::ZERO, |settings| &mut settings.grace),
+    time("idle_exit", Duration::ZERO, |settings| &mut settings.idle_exit),
     time("startup_timeout", MOMENT, |settings| {
         &mut settings.limits.startup_timeout
     }),

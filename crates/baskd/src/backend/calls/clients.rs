@@ -218,7 +218,8 @@ impl Calls {
             call.flow.full_since = None;
             let on = call.on;
             for seat in bits(on) {
-                wire::push_more(&mut self.seats[seat].out, id, items, bytes);
+                let more = self.seats[seat].more.entry(id).or_default();
+                *more = (more.0.saturating_add(items), more.1 + bytes);
                 self.wakes |= bit(seat);
             }
         }

@@ -1,6 +1,6 @@
 //! One process's seat at the table: what it was sent, and what it is to be told.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -37,6 +37,9 @@ pub(crate) struct Seat {
     pace: Pace,
     /// Lines that the worker has not taken yet.
     pub(super) out: Vec<u8>,
+    /// How many items and bytes more its calls may send. One line for each call, however often its client allows more: a
+    /// worker may read late.
+    pub(super) more: HashMap<CallId, (u64, u64)>,
     /// Whether a cancelled call may be running: Python is to be signalled.
     pub(super) interrupt: bool,
     /// How many calls of clients its process has answered.
@@ -62,6 +65,7 @@ impl Seat {
             ahead_bytes: 0,
             pace: Pace::default(),
             out: Vec::new(),
+            more: HashMap::new(),
             interrupt: false,
             answered: 0,
         }

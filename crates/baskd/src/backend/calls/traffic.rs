@@ -30,6 +30,14 @@ impl Calls {
         } else {
             out.append(&mut place.out);
         }
+        if !place.more.is_empty() {
+            let more = std::mem::take(&mut place.more);
+            for (id, (items, bytes)) in more {
+                if self.has(seat, id) {
+                    wire::push_more(out, id, items, bytes);
+                }
+            }
+        }
         self.wakes &= !bit(seat);
     }
 
@@ -206,6 +214,11 @@ impl Calls {
     /// All lines of a chunk from this process were handled.
     pub(crate) fn settle(&mut self, seat: usize) {
         self.seats[seat].settle(Instant::now());
+    }
+
+    /// Whether this process has this call.
+    pub(crate) fn has(&self, seat: usize, id: CallId) -> bool {
+        self.peek(id).is_some_and(|call| call.is_on(seat))
     }
 
     /// A process's answer to a call.

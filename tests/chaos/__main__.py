@@ -1,7 +1,7 @@
 """Breaks baskd in every way the scenarios know, and checks what clients were told: `python3 -m chaos`, in tests/.
 
-Without a flag it makes the short run that tests/run makes. `--seconds N` goes through all scenarios again and again, with
-new seeds, for so long. `--seed N --scenario NAME` replays one round, as a failure says.
+Without a flag it makes the short run that tests/run makes. `--seconds N` goes through all scenarios again and again,
+with new seeds, for so long. `--seed N --scenario NAME` replays one round, as a failure says.
 
 A seed decides the whole plan: which calls each client makes, in which order and when it waits; what is broken, how, and
 after which pause. What it can't decide is how the kernel runs the processes meanwhile, and so at which instruction a
@@ -15,6 +15,7 @@ import random
 import sys
 import time
 import traceback
+from collections.abc import Iterator
 
 from . import rules_of_state, shim  # noqa: F401 - its rules are part of the model
 from .report import Tally
@@ -66,7 +67,7 @@ def _options() -> argparse.Namespace:
     return options
 
 
-def _plan(chosen: list[Scenario], options: argparse.Namespace, began: float):  # type: ignore[no-untyped-def]
+def _plan(chosen: list[Scenario], options: argparse.Namespace, began: float) -> Iterator[tuple[int, Scenario]]:
     """Which scenario is played with which seed, as the difference to the run's."""
     number = 0
     if options.seconds is not None:
@@ -96,9 +97,9 @@ def _play(scenario: Scenario, seed: int, tally: Tally, is_long: bool) -> None:
             round.history.found.append("the scenario failed:\n" + traceback.format_exc())
         wrong = round.finish()
         tally.add(round, wrong)
-        said = f"{len(round.history.requests)} calls, {len(round.history.faults)} faults"
+        said = f"seed {seed}  {len(round.history.requests)} calls, {len(round.history.faults)} faults"
         print(
-            f"{scenario.name:<20} {'FAILED' if wrong else 'ok':<7}{time.monotonic() - began:5.1f} s  seed {seed}  {said}",
+            f"{scenario.name:<20} {'FAILED' if wrong else 'ok':<7}{time.monotonic() - began:5.1f} s  {said}",
             flush=True,
         )
         if wrong:

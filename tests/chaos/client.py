@@ -7,8 +7,9 @@ import select
 import socket
 import threading
 import time
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Callable, Iterable, Optional
+from typing import Any, Callable, Optional
 
 from support.connection import connect_to, request
 
@@ -22,7 +23,7 @@ Step = Callable[["Client"], object]
 
 
 class Client(threading.Thread):
-    """`steps` are its plan. One that `survives` connects again when the daemon is gone; for others that is a failure."""
+    """`steps` are its plan. One that `survives` connects again when the daemon is gone; others fail then."""
 
     def __init__(self, history: History, path: Path, name: str, steps: Iterable[Step], survives: bool) -> None:
         super().__init__(name=name, daemon=True)

@@ -6,9 +6,10 @@ Times are CLOCK_MONOTONIC in nanoseconds, which all processes of a machine share
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Iterable, Optional
+from typing import Any, Optional
 
 NAMES = {
     -32700: "ParseError",
@@ -34,11 +35,11 @@ NAMES = {
 }
 
 #: Methods that write down in the ledger that they begin.
-LEDGERED = frozenset(
-    "work again beside later items items_later sent count large hoard fail die die_once die_always stubborn spin scribble "
-    "close".split()
-)
 IDEMPOTENT = frozenset(("again", "die_once", "die_always"))
+LEDGERED = IDEMPOTENT | {
+    *("work", "beside", "later", "items", "items_later", "sent", "count", "large", "hoard", "fail"),
+    *("die", "stubborn", "spin", "scribble", "close"),
+}
 #: Those that run in threads, beside all others and in no order.
 CONCURRENT = frozenset(("beside",))
 

@@ -218,7 +218,7 @@ class Round:
         may = {"BackendCrashed"}
 
         def plan(_: random.Random) -> Iterator[Step]:
-            for _ in range(most):
+            for _call in range(most):
                 yield lambda client: _call_once(client, method, may)
 
         return self.client(name, plan, survives)
@@ -231,7 +231,7 @@ class Round:
         return client
 
     def join(self, seconds: float = 60.0) -> None:
-        """Waits until all clients have come to the end of their plans; witnesses are told to stop when the others have."""
+        """Waits until all clients have come to the end of their plans; then witnesses are told to stop."""
         deadline = time.monotonic() + seconds
         for client in sorted(self.clients, key=lambda client: client.name in self.witnesses):
             if client.name in self.witnesses:

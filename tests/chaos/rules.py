@@ -5,8 +5,9 @@ Each has a test with a made-up history that it must refuse (test_rules.py): a ru
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Callable, Iterable, Iterator
+from typing import Callable
 
 from .history import CONCURRENT, LEDGERED, History, Request
 
@@ -129,9 +130,9 @@ def ran_no_has_not_begun(history: History) -> Found:
     began = history.began()
     for request in _ledgered(history):
         for answer in request.final:
-            if answer.outcome == "BackendCrashed" and answer.data.get("ran") == "no" and request.token in began:
-                if not _is_of(history, request, history.liars):
-                    yield f'{request.token} is told `ran: "no"`, and has begun', (request.token,)
+            says_no = answer.outcome == "BackendCrashed" and answer.data.get("ran") == "no"
+            if says_no and request.token in began and not _is_of(history, request, history.liars):
+                yield f'{request.token} is told `ran: "no"`, and has begun', (request.token,)
 
 
 @rule
@@ -155,7 +156,7 @@ def ran_yes_has_begun(history: History) -> Found:
 
 @rule
 def what_is_said_not_to_have_run_has_not(history: History) -> Found:
-    """Who is told that a call waited when its time was up, or that Python is not to be had, is told that it has not run."""
+    """Who is told that a call waited when its time was up, or that there is no Python, is told that it has not run."""
     began = history.began()
     for request in _ledgered(history):
         for answer in request.final:

@@ -144,8 +144,8 @@ def no_process_serves_behind_a_kept_snapshot(history: History) -> Found:
             if entry.pid in before:
                 certain.append((entry.at, int(before[entry.pid].words[0])))
             before[entry.pid] = entry
-    # When a daemon is killed, what counts is what it has left on disk, which the suite then notes; what is refused is put
-    # aside.
+    # When a daemon is killed, what counts is what it has left on disk, which the suite then notes; what is refused is
+    # put aside.
     lost = [fault.at for fault in history.faults if fault.kind.startswith("daemon ")]
     lost += [entry.at for entry in history.ledger if entry.kind == "x"]
     certain.sort()

@@ -48,7 +48,7 @@ class Made:
         self.history.faults.append(Fault(kind, at * MS, pid))
 
 
-class Rules(unittest.TestCase):
+class Refusals(unittest.TestCase):
     def setUp(self) -> None:
         self.made = Made()
 
@@ -56,6 +56,8 @@ class Rules(unittest.TestCase):
         """That exactly these rules refuse the history."""
         self.assertEqual({violation.rule for violation in check(self.made.history)}, set(names))
 
+
+class Rules(Refusals):
     def test_a_good_history_is_accepted(self) -> None:
         made = self.made
         made.ledger("u", "1", at=1)
@@ -238,12 +240,7 @@ class Rules(unittest.TestCase):
         self.refused("a_stream_is_whole")
 
 
-class State(unittest.TestCase):
-    def setUp(self) -> None:
-        self.made = Made()
-
-    refused = Rules.refused
-
+class State(Refusals):
     def set(
         self, token: str, value: Any, at: int, name: str = "cSeen", code: Optional[int] = None, **data: Any
     ) -> None:

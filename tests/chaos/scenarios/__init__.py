@@ -1,7 +1,4 @@
-"""The scenarios: each breaks one kind of thing. A scenario is a function of a round; its plan comes from the round's seed.
-
-Those that are `quick` are in the short run, which tests/run makes; a long run goes through all of them again and again.
-"""
+"""The scenarios: each breaks one kind of thing. A scenario is a function of a round, from whose seed its plan comes."""
 
 from __future__ import annotations
 

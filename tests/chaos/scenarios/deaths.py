@@ -7,7 +7,6 @@ import time
 
 from support.daemon import CONTROLLERS
 
-from ..features import has
 from ..load import Load
 from ..round import Round
 from . import scenario
@@ -32,7 +31,7 @@ def deaths(round: Round) -> None:
 @scenario("kills", rounds=2)
 def kills(round: Round) -> None:
     """Python is killed from outside at random moments, under the load of four clients."""
-    standby = round.chance.random() < 0.5 and has("standby")
+    standby = round.chance.random() < 0.5
     round.start(config="standby = true\n" if standby else "")
     round.ready()
     for number in range(3):

@@ -19,7 +19,7 @@ MAY_FAIL = frozenset(("InternalError",))
 
 @scenario("disk-full")
 def disk_full(round: Round) -> None:
-    """The state is on a small tmpfs that fills up: calls are served, Python is replaced, and a property says that it will not last."""
+    """The state is on a small tmpfs that fills up: calls are served, and a property says that it will not last."""
     folder = _small_disk(round)
     round.start()
     round.ready()
@@ -46,7 +46,7 @@ def disk_full(round: Round) -> None:
 
 @scenario("disk-errors")
 def disk_errors(round: Round) -> None:
-    """Every step of writing the properties fails, for lack of room or by an I/O error, and all after it; then it is mended."""
+    """Writing the properties fails from each of its steps on, for lack of room or by an I/O error, and is mended."""
     shim = shimmed(round, "properties")
     round.start(env=shim.env)
     client = round.talk("setter")

@@ -6,7 +6,6 @@ import random
 from collections.abc import Iterator
 
 from ..client import Client, Step
-from ..load import Load
 from ..round import Round
 from . import scenario
 
@@ -19,7 +18,7 @@ LIMIT_MS = 1500
 
 @scenario("garbage", rounds=2)
 def garbage(round: Round) -> None:
-    """Garbage and forgeries on the wire, in the shared page, on stdout and stderr; descriptors that are closed or read dry."""
+    """Garbage on the wire, in the shared page, on stdout and stderr; descriptors that are closed or read dry."""
     round.start(config='kill_grace = "200ms"\n')
     round.ready()
     plan = [_stroke(round) for _ in range(round.chance.randrange(6, 12))]
@@ -69,6 +68,6 @@ def _spoil(round: Round, client: Client, method: str, params: dict[str, object])
 
 
 def _bounded(_: random.Random) -> Iterator[Step]:
-    for _ in range(30):
+    for _call in range(30):
         yield lambda client: client.call(client.new("work", may=MAY), timeout_ms=LIMIT_MS) and None
         yield lambda client: client.read(0.01)

@@ -42,6 +42,7 @@ def _until_warm(round: Round) -> None:
     deadline = time.monotonic() + READY
     with round.ask() as connection:
         while time.monotonic() < deadline:
-            if any(process["state"] == "standby" for process in connection.call("daemon.status")["beside"]):
+            beside = connection.call("daemon.status")["beside"]
+            if any(process["state"] == "standby" and process["ready_ms"] is not None for process in beside):
                 return
     raise TimeoutError(f"there is no standby after {READY} s")

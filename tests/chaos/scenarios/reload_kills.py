@@ -10,7 +10,7 @@ from support.daemon import Daemon
 from ..client import Client
 from ..load import Load
 from ..round import Round
-from ..shim import AFTER, BEFORE, HOWS
+from ..shim import AFTER, BEFORE, HOWS, Shim
 from . import scenario
 from .daemons import is_whole, shimmed
 
@@ -19,7 +19,7 @@ CONFIG = 'snapshot_every = "100ms"\n'
 
 @scenario("reload-kills")
 def reload_kills(round: Round) -> None:
-    """Python is killed during reloads under load, the old one or the new one: one of them serves on, and no call is lost."""
+    """Python is killed during reloads under load, the old one or the new one: one of them serves on."""
     standby = round.chance.random() < 0.5
     round.start(config=CONFIG + f"standby = {str(standby).lower()}\n")
     round.ready()
@@ -73,10 +73,10 @@ def reload_steps(round: Round) -> None:
     round.ready()
 
 
-def _die_in_reload(round: Round, shim: object, number: int, how: int) -> None:
+def _die_in_reload(round: Round, shim: Shim, number: int, how: int) -> None:
     daemon = round.live
     if how:
-        shim.arm(number, how)  # type: ignore[attr-defined]
+        shim.arm(number, how)
     else:
         threading.Thread(target=_kill_at_line, args=(daemon, len(daemon.log) + number), daemon=True).start()
     try:

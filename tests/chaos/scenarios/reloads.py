@@ -45,7 +45,8 @@ def reloads(round: Round) -> None:
     controller = round.write_controller(1)
     round.start(
         str(controller),
-        config=f'reload_mode = "{mode}"\nstandby = {str(standby).lower()}\nstartup_timeout = "2s"\nsnapshot_every = "100ms"\n',
+        config=f'reload_mode = "{mode}"\nstandby = {str(standby).lower()}\n'
+        'startup_timeout = "2s"\nsnapshot_every = "100ms"\n',
     )
     round.ready()
     round.witness()

@@ -15,7 +15,7 @@ from .daemons import is_whole, shimmed
 
 @scenario("snapshots", rounds=2)
 def snapshots(round: Round) -> None:
-    """Snapshots every 50 ms under load, Python and the daemon killed at random moments: counters go on from the last one."""
+    """Snapshots every 50 ms, Python and the daemon killed at random moments: counters go on from the last one."""
     round.start(config='snapshot_every = "50ms"\n')
     round.ready()
     for number in range(3):
@@ -33,7 +33,7 @@ def snapshots(round: Round) -> None:
 
 @scenario("snapshot-steps")
 def snapshot_steps(round: Round) -> None:
-    """The daemon is killed before, after and half way through every step of writing a snapshot; and each of them fails."""
+    """The daemon is killed before, after and half way through each step of writing a snapshot; and each fails."""
     shim = shimmed(round, "snapshot")
     round.start(config="snapshot_every = 0\n", env=shim.env)
     client = round.talk("client0")
@@ -79,7 +79,7 @@ def snapshot_steps(round: Round) -> None:
 
 @scenario("refused-state")
 def refused_state(round: Round) -> None:
-    """An on_restore that raises, after a crash and in the next daemon: the state is put aside, once, and calls are served."""
+    """An on_restore that raises, after a crash and in the next daemon: the state is put aside, and calls are served."""
     round.start(config='snapshot_every = "30ms"\n')
     round.ready()
     client = round.talk("client0")

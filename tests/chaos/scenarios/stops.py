@@ -40,7 +40,7 @@ def stopped(round: Round) -> None:
 
 @scenario("stopped-for-good")
 def stopped_for_good(round: Round) -> None:
-    """SIGSTOP that nobody takes back: once its call is out of time, Python is killed after `kill_grace`, and the next serves."""
+    """SIGSTOP that nobody takes back: once its call is out of time, Python is killed after `kill_grace`."""
     round.start(config=CONFIG)
     round.ready()
     count = round.chance.randrange(2, 4)

@@ -18,7 +18,6 @@ from typing import Any, Callable, Optional
 from . import errors
 from ._controller import Cancelled
 from .calls import CURRENT, Call
-from .page import MASK
 from .router import Router
 
 
@@ -175,9 +174,9 @@ class AsyncLoop:
             return
         CURRENT.set(call)
         call.begun = True
-        router.begun[ident & MASK] = ident
         assert call.begin is not None
         try:
+            router.begin(ident)
             result = call.begin()
             if inspect.isasyncgen(result):
                 await self._drain(call, result)

@@ -63,6 +63,7 @@ class Pump:
             reader.blocks,
         )
         self._look_around()
+        marks, settled = router.marks, self._settled
         left = _GROUP
         before = perf_counter()
         while True:
@@ -104,10 +105,10 @@ class Pump:
             try:
                 try:
                     router.running = ident
-                    # The signal may have come since it was looked at.
-                    if self.careful and router.is_cancelled(ident):  # type: ignore[unreachable]
-                        raise router.cancelled_type("the call was cancelled")
+                    # As `Router.begin` does; that no mark was made since tells that this call has none.
                     begun[ident & MASK] = ident
+                    if marks[0] != settled and router.is_cancelled(ident):
+                        raise router.cancelled_type("the call was cancelled")
                     result = method.function(params) if method.takes_whole else method.function(*arguments, **named)
                 finally:
                     router.running = 0
@@ -181,9 +182,7 @@ class Pump:
         try:
             try:
                 router.running = ident
-                if router.is_cancelled(ident):
-                    raise router.cancelled_type("the call was cancelled")
-                router.begun[ident & MASK] = ident
+                router.begin(ident)
                 result = method.function(*arguments, **named)
             finally:
                 router.running = 0

@@ -56,6 +56,10 @@ impl Reloads {
         Some(round)
     }
 
+    pub(crate) fn is_under_way(&self) -> bool {
+        self.current.borrow().as_ref().is_some_and(|round| !round.has_ended())
+    }
+
     /// Nobody will reload any more.
     pub(crate) fn stop(&self, reason: &str) {
         self.another.set(false);

@@ -8,7 +8,7 @@ use baskd_protocol::error::Error;
 use super::Outcome;
 use super::calls::{Calls, Reply};
 use super::restart::Life;
-use super::wire::Line;
+use super::wire::{Failed, Line};
 use super::worker::Event;
 
 /// A buffer that grew beyond this for one large message is given back.
@@ -65,7 +65,8 @@ impl Said {
         }
         if !self.skipping && self.inbox.len() > self.longest_line() {
             self.skipping = true;
-            self.refuse_too_large(calls, &self.inbox);
+            let begun = std::mem::take(&mut self.inbox);
+            self.refuse_too_large(calls, &begun);
         }
         if self.skipping {
             self.inbox.clear();
@@ -121,7 +122,7 @@ impl Said {
     }
 
     /// A line that is longer than any answer may be, or its beginning: its call is answered so.
-    fn refuse_too_large(&self, calls: &mut Calls, line: &[u8]) {
+    fn refuse_too_large(&mut self, calls: &mut Calls, line: &[u8]) {
         let error = Error::response_too_large(self.max_response).to_json();
         // The prefix tells the call; the brace makes it look whole.
         let mut whole = line[..line.len().min(100)].to_vec();
@@ -133,6 +134,11 @@ impl Said {
             // Only a call that this process has: others' are not its to end.
             Line::Item { id, .. } if calls.has(self.seat, id) => {
                 calls.end_with(id, &error);
+            }
+            // Rather than wait for one that will never be ready.
+            _ if self.life == Life::NeverReady && self.news.is_none() && line.starts_with(b"{\"ready\":") => {
+                let told = format!("it is longer than {} MiB", LONGEST_GREETING >> 20);
+                self.news = Some(Event::Failed(Failed::too_much(&told)));
             }
             _ => {}
         }

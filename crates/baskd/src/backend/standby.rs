@@ -22,6 +22,8 @@ pub(crate) struct Standby {
     /// It was taken, or is to be another.
     changed: Notify,
     is_ended: Cell<bool>,
+    /// Whether there is one that is not ready yet.
+    is_booting: Cell<bool>,
 }
 
 impl Standby {
@@ -50,6 +52,13 @@ impl Standby {
     pub(crate) async fn end(&self, shared: &Rc<Shared>) {
         self.is_ended.set(true);
         self.renew(shared);
+        loop {
+            let rest = shared.rest.notified();
+            if !self.is_booting.get() {
+                break;
+            }
+            rest.await;
+        }
         all_ended(shared).await;
     }
 }
@@ -59,6 +68,10 @@ pub(crate) async fn run(shared: Rc<Shared>) {
     let standby = &shared.standby;
     let mut history = History::default();
     loop {
+        if let Some(warm) = standby.warm.take() {
+            // It became ready in the very moment in which it was to be another.
+            discard(&shared, warm.worker);
+        }
         until_served(&shared).await;
         if standby.is_ended.get() {
             return;
@@ -72,13 +85,18 @@ pub(crate) async fn run(shared: Rc<Shared>) {
             }
         };
         shared.set_role(boot.worker.seat(), Role::Standby);
-        let failure = tokio::select! {
-            outcome = boot.next() => outcome.err(),
-            () = standby.changed.notified() => {
-                discard(&shared, boot.worker);
-                continue;
-            }
+        standby.is_booting.set(true);
+        let outcome = tokio::select! {
+            outcome = boot.next() => Some(outcome),
+            () = standby.changed.notified() => None,
         };
+        standby.is_booting.set(false);
+        shared.rest.notify_waiters();
+        let Some(outcome) = outcome else {
+            discard(&shared, boot.worker);
+            continue;
+        };
+        let failure = outcome.err();
         let failure = match failure {
             Some(failure) => Some(failure),
             None => {
@@ -123,7 +141,8 @@ async fn until_served(shared: &Shared) {
             .workers
             .iter()
             .any(|post| post.status.borrow().state == State::Ready);
-        if serves {
+        // And during a reload, it would be of who knows which version.
+        if serves && !shared.reloads.is_under_way() {
             return;
         }
         started.await;

@@ -160,6 +160,10 @@ impl Worker {
         self.seat
     }
 
+    pub(crate) fn was_ready(&self) -> bool {
+        self.said.life != Life::NeverReady
+    }
+
     /// Whether its death was told.
     pub(crate) fn is_dead(&self) -> bool {
         self.is_dead

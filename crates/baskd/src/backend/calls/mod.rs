@@ -269,6 +269,11 @@ impl Calls {
         self.seats[seat].is_settled()
     }
 
+    /// Whether this process serves a worker's place.
+    pub(crate) fn serves(&self, seat: usize) -> bool {
+        self.places[self.seats[seat].worker].seat == Some(seat)
+    }
+
     /// How many calls of clients this process has answered.
     pub(crate) fn answered(&self, seat: usize) -> u64 {
         self.seats[seat].answered

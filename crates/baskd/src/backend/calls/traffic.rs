@@ -330,7 +330,7 @@ impl Calls {
         let worker = self.seats[seat].worker;
         let line = if self.homes.is_some() { worker } else { 0 };
         let next = self.lines[line].main.peek().and_then(|id| self.peek(id));
-        let is_serving = self.places[worker].seat == Some(seat);
+        let is_serving = self.serves(seat);
         waits |= is_serving && self.places.len() > 1 && next.is_some_and(|call| now - call.since >= HELD_UP);
         let mut overdue = false;
         for call in self

@@ -2,6 +2,7 @@
 
 use std::future::pending;
 use std::rc::Rc;
+use std::time::Duration;
 
 use tokio::time::{Instant, timeout, timeout_at};
 
@@ -33,6 +34,27 @@ pub(super) enum News {
     Failed(Failure),
     /// It is ready, but another worker's is not.
     Abort(String),
+}
+
+/// When a worn process may be replaced again, after that has failed: each try costs a start.
+#[derive(Default)]
+pub(super) struct WornPause {
+    pause: Duration,
+    until: Option<Instant>,
+}
+
+impl WornPause {
+    const FIRST: Duration = Duration::from_secs(10);
+    const LONGEST: Duration = Duration::from_secs(600);
+
+    fn failed(&mut self) {
+        self.pause = (2 * self.pause).clamp(WornPause::FIRST, WornPause::LONGEST);
+        self.until = Some(Instant::now() + self.pause);
+    }
+
+    pub(super) fn is_over(&self) -> bool {
+        self.until.is_none_or(|until| Instant::now() >= until)
+    }
 }
 
 /// What became of a switch.
@@ -110,10 +132,13 @@ impl Supervisor {
                 round.report(Err(failure.reason.clone()));
                 self.end_round(round, Err(failure.reason.clone()));
             }
-            Why::Worn => self.shared.logs.warn(&format!(
-                "a worn Python can't be replaced now, and serves on: {}",
-                failure.reason
-            )),
+            Why::Worn => {
+                self.worn_pause.failed();
+                self.shared.logs.warn(&format!(
+                    "a worn Python can't be replaced now, and serves on: {}",
+                    failure.reason
+                ));
+            }
         }
     }
 
@@ -134,6 +159,7 @@ impl Supervisor {
     pub(super) fn end_round(&self, round: &Round, outcome: Result<(), String>) {
         round.done(outcome);
         self.shared.next_reload();
+        self.shared.started.notify_waiters();
     }
 
     /// Has the process beside serve, and the old one end what it has. If the controller carries its state over, calls wait
@@ -170,8 +196,9 @@ impl Supervisor {
                 self.shared.logs.warn(&format!(
                     "the new Python can't take over, and the old one serves on: {reason}"
                 ));
-                if let Some(round) = round {
-                    self.end_round(&round, Err(reason));
+                match round {
+                    Some(round) => self.end_round(&round, Err(reason)),
+                    None => self.worn_pause.failed(),
                 }
                 Switched::Stayed
             }
@@ -195,7 +222,7 @@ impl Supervisor {
         let shared = self.shared.clone();
         let orders = &shared.workers[self.post].orders;
         let seat = old.seat();
-        let carries = self.serving_has(ON_SNAPSHOT) && boot.has_hook(ON_RESTORE);
+        let carries = shared.serving_has(ON_SNAPSHOT) && boot.has_hook(ON_RESTORE);
         self.set_gate(Gate::Hold { starting: false });
         shared.change(|calls| calls.leave(seat));
         let settled = tokio::select! {
@@ -237,7 +264,11 @@ impl Supervisor {
         match state {
             Ok(state) => shared.took_snapshot(&state),
             Err(NoAnswer::Died(exit)) => return Err(NoSwitch::OldDied(exit)),
-            Err(NoAnswer::Failed(reason)) => return Err(NoSwitch::Stay(format!("on_snapshot failed: {reason}"))),
+            Err(NoAnswer::Failed(reason)) => {
+                return Err(NoSwitch::Stay(format!(
+                    "on_snapshot failed (`baskd restart` does without it): {reason}"
+                )));
+            }
             Err(NoAnswer::Stopping) => return Err(NoSwitch::Stopping),
         }
         let Some(snapshot) = shared.last_snapshot() else {

@@ -153,6 +153,10 @@ impl Boot {
                     }
                     Event::Worn(_) => {}
                     Event::Died(exit) => {
+                        if self.ready.is_none() && self.why_not.is_none() {
+                            // It could not tell what it is made of.
+                            self.files.learn(&[], true);
+                        }
                         let how = describe(exit.status, exit.oom);
                         let when = if self.ready.is_some() { "before it was needed" } else { "before it was ready" };
                         let reason = self.why_not.take().unwrap_or_else(|| format!("it {how} {when}"));

@@ -88,14 +88,15 @@ pub(super) fn retire(shared: &Rc<Shared>, mut worker: Worker, deadline: Instant)
     });
 }
 
-/// Ends a process that has served nobody, if it has not ended.
+/// Ends a process that has served nobody, if it has not ended. One that was ready has its `on_stop` called.
 pub(crate) fn discard(shared: &Rc<Shared>, mut worker: Worker) {
     if worker.is_dead() {
         return;
     }
+    let patience = if worker.was_ready() { END_GRACE } else { Duration::ZERO };
     shared.set_role(worker.seat(), Role::Leaving);
     aside(shared, async move |shared| {
-        let exit = end(&shared, &mut worker, Duration::ZERO).await;
+        let exit = end(&shared, &mut worker, patience).await;
         shared.bury(worker.seat(), &exit);
     });
 }

@@ -34,6 +34,9 @@ GROWN = 24 << 20
 class Round:
     """Everything that a scenario needs. Its plan comes from `chance` alone."""
 
+    #: So long what has to go may take to be gone, in seconds.
+    patience = 10.0
+
     def __init__(self, scenario: str, seed: int, is_long: bool = False) -> None:
         self.scenario = scenario
         self.seed = seed
@@ -155,9 +158,9 @@ class Round:
         daemon._reader.join(10)
         self.logs += daemon.log
         try:
-            wait_all_gone(self.places.mark, 10)
+            wait_all_gone(self.places.mark, self.patience)
         except TimeoutError as left:
-            self.history.found.append(f"10 s after {kind}: {left}")
+            self.history.found.append(f"after {kind}: {left}")
         self._note_what_is_on_disk()
         self._base = None
 
@@ -267,7 +270,7 @@ class Round:
                 self.daemon.close()
             elif self.daemon is not None:
                 history.found.append("the daemon is dead:\n" + "\n".join(self.daemon.log[-20:]))
-            wait_all_gone(self.places.mark)
+            wait_all_gone(self.places.mark, self.patience)
             self._check_files()
         except (AssertionError, TimeoutError, OSError) as problem:
             history.found.append(f"at the end: {problem}")
@@ -285,6 +288,8 @@ class Round:
                 self.daemon.process.kill()
                 self.daemon.process.wait()
             self.daemon._reader.join(5)
+            if self.daemon.process.stderr is not None:
+                self.daemon.process.stderr.close()
         for cleanup in reversed(self.cleanups):
             cleanup()
         self.places.remove()
@@ -317,7 +322,7 @@ class Round:
         """That the daemon is healthy, and holds no more than it did before."""
         found = self.history.found
         pid = self.live.pid
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + self.patience
         rest: dict[str, Any] = {}
         wanted = {"queued": 0, "in_flight": 0, "connections": 1}
         # The last connections' ends may be under way, and so may a start of Python.

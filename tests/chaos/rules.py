@@ -156,14 +156,21 @@ def ran_yes_has_begun(history: History) -> Found:
 
 @rule
 def what_is_said_not_to_have_run_has_not(history: History) -> Found:
-    """Who is told that a call waited when its time was up, or that there is no Python, is told that it has not run."""
+    """Who is told that a call waited when its time was up, or that there is no Python, is told that it has not run.
+
+    An idempotent one that waits for its second run, when there is no Python for that, is told so as any other is: it
+    has run once, in a process that died of itself or by a kill, and never again.
+    """
     began = history.began()
     for request in _ledgered(history):
         for answer in request.final:
             waited = answer.outcome in ("BackendUnavailable", "Overloaded") or (
                 answer.outcome == "TimedOut" and answer.data.get("where") in ("starting", "queued")
             )
-            if waited and request.token in began and not _is_of(history, request, history.liars):
+            times = began.get(request.token, [])
+            if request.is_idempotent and len(times) == 1 and times[0].at < answer.at and _died(history, times[0].pid):
+                continue
+            if waited and times and not _is_of(history, request, history.liars):
                 where = answer.data.get("where", "")
                 yield f"{request.token} was answered {answer.outcome} {where}, and has begun", (request.token,)
 
@@ -202,6 +209,12 @@ def a_stream_is_whole(history: History) -> Found:
             yield f"{request.token} ended well with {len(items)} of {request.params['n']} items", tokens
         if request.closings > 1 or (request.ends and not request.closings and not request.lost):
             yield f"{request.token} was closed {request.closings} times", tokens
+
+
+def _died(history: History, pid: int) -> bool:
+    """Whether that process was followed by another."""
+    at = next((entry.at for entry in history.ledger if entry.pid == pid), 0)
+    return any(entry.kind == "u" and entry.pid != pid and entry.at > at for entry in history.ledger)
 
 
 def _ledgered(history: History) -> Iterable[Request]:

@@ -208,6 +208,15 @@ class Rules(Refusals):
         made.ledger("b", "a", at=30)
         self.refused("what_is_said_not_to_have_run_has_not")
 
+    def test_an_idempotent_call_for_whose_second_run_there_was_no_python(self) -> None:
+        made = self.made
+        made.error(made.call("a", "again", may=("BackendUnavailable",)), -32022)
+        made.ledger("b", "a", at=11)
+        made.ledger("u", "1", pid=2, at=12)
+        self.refused()
+        made.ledger("b", "a", pid=2, at=30)
+        self.refused("what_is_said_not_to_have_run_has_not")
+
     def test_calls_out_of_order(self) -> None:
         made = self.made
         for token in ("a", "b"):

@@ -124,7 +124,7 @@ def crash(shell: Shell) -> None:
 def chaos(shell: Shell) -> None:
     tools.binary(shell)
     python = tools.python(shell).path
-    shell.run(python, "-m", "unittest", "chaos.test_rules", cwd=TESTS)
+    shell.run(python, "-m", "unittest", "chaos.test_rules", "chaos.test_round", cwd=TESTS)
     output = shell.run(python, "-m", "chaos", cwd=TESTS)
     shell.note("scenarios: " + output.strip().splitlines()[-1])
 

@@ -31,7 +31,7 @@ def rude_clients(round: Round) -> None:
 
 def _steps(round: Round, chance: random.Random) -> Iterator[Step]:
     for _ in range(10):
-        what = chance.choice([_vanish_in_calls, _vanish_in_a_message, _flood, _stall, _half_close, _garbage])
+        what = chance.choice([_vanish_in_calls, _vanish_in_a_message, _flood, _stall, _listen, _half_close, _garbage])
         yield _in_order(round, what, random.Random(chance.getrandbits(32)))
 
 
@@ -88,6 +88,19 @@ def _stall(client: Client, chance: random.Random) -> None:
     client.send(*(client.new("large", {"size": 200_000}, may=CANCELS) for _ in range(12)))
     client.stop.wait(0.3 * chance.random())
     client.settle()
+    client.drop()
+
+
+def _listen(client: Client, chance: random.Random) -> None:
+    """Subscribes to everything there is to hear, and does not read a word of it."""
+    subscriptions = [("messages.subscribe", ["all"]), ("messages.subscribe", ["own"]), ("logs.subscribe", [])]
+    messages = [
+        {"jsonrpc": "2.0", "id": f"{number}.end", "method": method, "params": params}
+        for number, (method, params) in enumerate(subscriptions)
+    ]
+    client.write_blindly("".join(json.dumps(message) + "\n" for message in messages).encode(), 0.2)
+    client.send(*(client.new("sent", {"n": 20, "size": 3000}, may=CANCELS) for _ in range(chance.randrange(1, 10))))
+    client.stop.wait(0.2 * chance.random())
     client.drop()
 
 

@@ -56,5 +56,10 @@ def workers(round: Round) -> None:
     round.witness()
     with round.running():
         for _ in range(round.chance.randrange(5, 9)):
+            if round.chance.random() < 0.3:
+                # Whether a kill lets it succeed or not: it is answered.
+                round.fault("reload of both workers")
+                with round.ask() as connection:
+                    connection.call("daemon.reload", may_fail=True)
             round.signal_python(signal.SIGKILL)
             time.sleep(round.chance.choice([0.0, 0.01, 0.05]) * round.chance.random())

@@ -223,7 +223,7 @@ class Pump:
             elif message.line.strip():
                 router.complain("can't be read", message.line)
         elif isinstance(message, dict) and "method" in message:
-            error = errors.method_not_found(message["method"], list(router.methods))
+            error = errors.method_not_found(message["method"], router.names())
             lines.append(router.error_line(message["id"], error))
         elif not router.control(message):
             router.complain("is not understood", message)

@@ -103,6 +103,10 @@ class Router:
         self.threads = Threads(self)
         self.start_async: Optional[Starter] = None
 
+    def names(self) -> list[str]:
+        """Of the methods that anybody may call."""
+        return [method.name for method in self.methods.values() if not method.hidden]
+
     def install(self) -> None:
         """Ties the router to the process: its signal, what a fork leaves to a child, `baskd.cancelled()`."""
         signal.signal(signal.SIGURG, self.strike)

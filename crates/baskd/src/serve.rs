@@ -17,7 +17,7 @@ use tokio::task::{JoinSet, LocalSet};
 use tokio_util::sync::CancellationToken;
 
 use crate::backend::python::{self, FindError};
-use crate::backend::{self, Backend, Controller, Journal};
+use crate::backend::{self, Backend, Controller, Journal, Snapshots};
 use crate::config::Settings;
 use crate::logs::Logs;
 use crate::net::connection;
@@ -235,10 +235,12 @@ impl Daemon {
         let state_dir = states.join(&options.name);
         let logs = Rc::new(Logs::default());
         let state_lock = private_folder(&state_dir, &options.name, &about)?;
-        let journal = Journal::open(&state_dir, &logs).map_err(|source| Error::State {
+        let unusable = |source| Error::State {
             path: state_dir.clone(),
             source,
-        })?;
+        };
+        let journal = Journal::open(&state_dir, settings.volatile, &logs).map_err(unusable)?;
+        let snapshots = Snapshots::open(&state_dir, &journal, &logs).map_err(unusable)?;
         logs.info(&format!(
             "listening on {} for {described}, with {} ({})",
             options.socket.display(),
@@ -252,9 +254,13 @@ impl Daemon {
                 state_dir,
                 workers: settings.workers,
                 affinity: settings.affinity,
+                standby: settings.standby,
+                reload_mode: settings.reload_mode,
+                watch: settings.watch,
                 limits: settings.limits.clone(),
             },
             journal,
+            snapshots,
             logs.clone(),
         );
         let about = About {

@@ -181,11 +181,11 @@ impl Daemon {
 
     fn start(&mut self, worker: usize) -> Child {
         let page = page();
-        self.calls.started(worker, page.clone());
+        let seat = self.calls.take_seat(worker, page.clone()).expect("there is a seat");
         Child {
-            seat: worker,
+            seat,
             page,
-            said: Said::new(worker, MAX_RESPONSE),
+            said: Said::new(seat, MAX_RESPONSE),
         }
     }
 
@@ -205,6 +205,7 @@ impl Daemon {
             how: "died",
             exit: json!({ "code": 1 }),
             stderr: &[],
+            snapshot_age: None,
         };
         self.calls.died(seat, &death);
         self.children[child] = self.start(child);

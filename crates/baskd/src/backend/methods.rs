@@ -63,6 +63,23 @@ impl Methods {
 }
 
 impl Methods {
+    /// For the log: how its methods differ from those of the version before.
+    pub(crate) fn news_since(&self, before: &Methods) -> String {
+        let missing = |from: &Methods, in_this: &Methods| -> Vec<String> {
+            let names = from.ready.methods.iter().map(|method| &method.name);
+            names
+                .filter(|name| !in_this.index.contains_key(*name))
+                .cloned()
+                .collect()
+        };
+        let (new, gone) = (missing(self, before), missing(before, self));
+        let told = |what: &str, names: &[String]| match names {
+            [] => String::new(),
+            names => format!("; {what}: {}", names.join(", ")),
+        };
+        format!("{}{}", told("new", &new), told("gone", &gone))
+    }
+
     /// What to say of the methods that the config names, and that are not there.
     pub(crate) fn unknown<'a>(&self, configured: impl Iterator<Item = &'a String>) -> Vec<String> {
         let mut missing: Vec<_> = configured.filter(|name| !self.index.contains_key(*name)).collect();

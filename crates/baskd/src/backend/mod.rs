@@ -10,6 +10,8 @@
 
 mod calls;
 mod deadlines;
+mod disk;
+mod files;
 #[cfg(any(test, fuzzing))]
 pub mod hostile;
 mod journal;
@@ -21,16 +23,21 @@ mod orders;
 mod page;
 pub mod python;
 mod queue;
+mod reload;
 mod restart;
 mod router_files;
 mod said;
+mod snapshot;
 mod spawn;
+mod standby;
 mod status;
 mod supervisor;
+mod watch;
 pub(crate) mod wire;
 mod worker;
 
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -44,8 +51,9 @@ use crate::busy_poll::{BusyPoll, For};
 use crate::clock;
 use crate::limits::Limits;
 use crate::logs::Logs;
-use calls::{Calls, Property, bits};
+use calls::{Calls, Property, Seats, bits, seats_for};
 use methods::Methods;
+use status::ProcessStatus;
 
 pub use calls::MAX_WORKERS;
 pub(crate) use calls::WINDOW_ITEMS;
@@ -53,6 +61,7 @@ pub use journal::Journal;
 pub use methods::nearest;
 pub use metrics::MethodMetrics;
 pub use orders::Asker;
+pub use snapshot::Snapshots;
 pub use spawn::allow_many_descriptors;
 pub use status::State;
 pub(crate) use status::resident_bytes;
@@ -154,7 +163,22 @@ pub struct Options {
     /// How many processes serve calls; more than one only for a controller that says `stateless = True`.
     pub workers: usize,
     pub affinity: Affinity,
+    /// Whether one more process is kept warm, for when one dies.
+    pub standby: bool,
+    pub reload_mode: ReloadMode,
+    /// Whether it is reloaded when its files change.
+    pub watch: bool,
     pub limits: Limits,
+}
+
+/// What a reload does first.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum ReloadMode {
+    /// It starts the new process beside the old.
+    #[default]
+    Beside,
+    /// It ends the old one, where there is no room for both.
+    Replace,
 }
 
 /// Which worker gets a call, where there are several.
@@ -179,56 +203,74 @@ struct Shared {
     calls: RefCell<Calls>,
     deadlines: deadlines::Deadlines,
     busy_poll: BusyPoll,
-    /// By seat.
     workers: Vec<Post>,
+    /// By seat: something is there to be written to its process.
+    bells: Vec<Bell>,
+    /// By seat.
+    processes: RefCell<BTreeMap<usize, ProcessStatus>>,
     /// A gate of the table has changed.
     started: Notify,
-    /// The last waiting call was answered, or a Python has nothing to do.
+    /// The last waiting call was answered, or a process that is left may have ended what it had.
     rest: Notify,
     journal: Journal,
+    snapshots: Snapshots,
+    standby: standby::Standby,
+    reloads: reload::Reloads,
+    /// What the controller that was started last is made of.
+    files: RefCell<files::Files>,
+    /// How many processes are being ended beside all else.
+    ending: Cell<usize>,
     restarts: Cell<u64>,
+    reloads_done: Cell<u64>,
+    recycled: Cell<u64>,
     last_exit: RefCell<Option<Value>>,
     kills: oom::Kills,
 }
 
-/// Where one worker and its supervisor are reached.
+/// Where one worker's supervisor is reached.
 #[derive(Default)]
 struct Post {
-    /// Something is there to be written to Python.
-    work: Bell,
     status: RefCell<status::Status>,
     orders: orders::Orders,
 }
 
 impl Backend {
     /// Starts the supervisors, and by them Python, on the current [`tokio::task::LocalSet`].
-    pub fn start(options: Options, journal: Journal, logs: Rc<Logs>) -> Backend {
+    pub fn start(options: Options, journal: Journal, snapshots: Snapshots, logs: Rc<Logs>) -> Backend {
         let workers = options.workers.clamp(1, MAX_WORKERS);
         let limits = &options.limits;
-        let calls = Calls::new(workers, options.affinity, limits.max_calls, limits.max_pending);
+        let calls = Calls::new(workers, options.affinity, limits.max_queue, limits.max_pending);
         let shared = Rc::new(Shared {
             busy_poll: BusyPoll::new(limits.busy_poll),
             calls: RefCell::new(calls),
+            files: RefCell::new(files::Files::new(&options.controller, options.watch)),
             options,
             logs,
             deadlines: deadlines::Deadlines::default(),
             workers: (0..workers).map(|_| Post::default()).collect(),
+            bells: (0..seats_for(workers)).map(|_| Bell::default()).collect(),
+            processes: RefCell::default(),
             started: Notify::new(),
             rest: Notify::new(),
             journal,
+            snapshots,
+            standby: standby::Standby::default(),
+            reloads: reload::Reloads::default(),
+            ending: Cell::new(0),
             restarts: Cell::new(0),
+            reloads_done: Cell::new(0),
+            recycled: Cell::new(0),
             last_exit: RefCell::default(),
             kills: oom::Kills::told_by(Path::new("/proc/self")),
         });
-        for seat in 0..workers {
-            let supervisor = tokio::task::spawn_local(supervisor::run(shared.clone(), seat));
-            tokio::task::spawn_local(async move {
-                if supervisor.await.is_err_and(|error| error.is_panic()) {
-                    // Without it no call would ever be answered: better to end, and be started anew.
-                    tracing::error!(target: "baskd", "the supervisor has failed: this is a defect of baskd");
-                    std::process::exit(101);
-                }
-            });
+        for post in 0..workers {
+            essential(supervisor::run(shared.clone(), post));
+        }
+        if shared.options.standby {
+            essential(standby::run(shared.clone()));
+        }
+        if shared.options.watch {
+            essential(watch::run(Backend { shared: shared.clone() }));
         }
         tokio::task::spawn_local(deadlines::run(shared.clone()));
         let polling = shared.clone();
@@ -325,10 +367,27 @@ impl Backend {
     /// False if too many wait for that already.
     pub fn restart(&self, done: Option<Asker>) -> bool {
         let askers = orders::for_each(self.shared.workers.len(), done);
-        let most = self.shared.options.limits.max_calls;
+        let most = self.shared.options.limits.max_queue;
         let mut posts = self.shared.workers.iter().zip(askers);
         // All have been asked by the same, so that they refuse alike.
         posts.all(|(post, asker)| post.orders.restart(asker, most))
+    }
+
+    /// Starts new processes beside those that serve, and has them take their places once all are ready; `done` is told
+    /// when they have, or why the old ones go on. False if too many wait for that already.
+    pub fn reload(&self, done: Option<Asker>) -> bool {
+        if self.shared.options.reload_mode == ReloadMode::Replace {
+            return self.restart(done);
+        }
+        let workers = self.shared.workers.len();
+        let most = self.shared.options.limits.max_queue;
+        match self.shared.reloads.ask(workers, done, most) {
+            Ok(round) => {
+                self.shared.begin_reload(round);
+                true
+            }
+            Err(()) => false,
+        }
     }
 
     /// Returns once no call waits or runs.
@@ -342,9 +401,13 @@ impl Backend {
         }
     }
 
-    /// Takes no more calls, answers those there are within `grace`, cancels the rest, and ends Python.
+    /// Takes no more calls, answers those there are within `grace`, cancels the rest, takes a last snapshot, and ends
+    /// Python. Returns when all that is to be kept is on disk.
     pub async fn stop(&self, grace: Duration) {
+        self.shared.reloads.stop("the daemon is stopping");
         futures_util::future::join_all(self.shared.workers.iter().map(|post| post.orders.stop(grace))).await;
+        self.shared.standby.end(&self.shared).await;
+        self.shared.snapshots.saved().await;
     }
 
     /// The backend's part of `daemon.status`.
@@ -378,10 +441,81 @@ impl Shared {
         result
     }
 
-    /// Wakes the workers of these seats.
-    fn wake(&self, seats: u64) {
+    /// Wakes the processes' tasks of these seats.
+    fn wake(&self, seats: Seats) {
         for seat in bits(seats) {
-            self.workers[seat].work.ring();
+            self.bells[seat].ring();
+        }
+    }
+
+    fn begin_reload(&self, round: Option<Rc<reload::Round>>) {
+        let Some(round) = round else { return };
+        for post in &self.workers {
+            post.orders.reload(round.clone());
+        }
+    }
+
+    /// The reload under way may have ended: begins the next, if one was asked for meanwhile.
+    fn next_reload(&self) {
+        self.begin_reload(self.reloads.next(self.workers.len()));
+    }
+
+    /// Answers or keeps the calls that a dead process had, and frees its seat.
+    fn bury(&self, seat: usize, exit: &worker::Exit) {
+        self.processes.borrow_mut().remove(&seat);
+        let how = status::describe(exit.status, exit.oom);
+        let death = calls::Death {
+            how: &how,
+            exit: status::exit_json(exit.status, exit.oom),
+            stderr: &exit.stderr,
+            snapshot_age: self.state_after(seat).map(|snapshot| snapshot.age()),
+        };
+        self.change(|calls| calls.died(seat, &death));
+        self.rest.notify_waiters();
+    }
+
+    /// The state that the next process gets if the one with this seat dies: of one that is left, another has it already.
+    fn state_after(&self, seat: usize) -> Option<Rc<snapshot::Snapshot>> {
+        let serves = self.calls.borrow().serves(seat);
+        self.last_snapshot()
+            .filter(|_| serves && self.serving_has(supervisor::ON_RESTORE))
+    }
+
+    /// Whether the controller that serves has this hook, and state of its own.
+    fn serving_has(&self, hook: &str) -> bool {
+        let methods = self.calls.borrow().methods.clone();
+        self.workers.len() == 1 && methods.is_some_and(|methods| methods.ready.has_hook(hook))
+    }
+
+    fn took_snapshot(&self, state: &[u8]) {
+        self.snapshots.took(&self.options.controller.spec(), state);
+    }
+
+    /// The state that the next process gets.
+    fn last_snapshot(&self) -> Option<Rc<snapshot::Snapshot>> {
+        // Several have no state of their own.
+        (self.workers.len() == 1).then(|| self.snapshots.last(&self.options.controller.spec()))?
+    }
+}
+
+/// Runs what no call would be answered without: if it fails, better to end, and be started anew.
+fn essential(work: impl Future<Output = ()> + 'static) {
+    let task = tokio::task::spawn_local(work);
+    tokio::task::spawn_local(async move {
+        if task.await.is_err_and(|error| error.is_panic()) {
+            tracing::error!(target: "baskd", "a supervisor has failed: this is a defect of baskd");
+            std::process::exit(101);
+        }
+    });
+}
+
+impl Controller {
+    /// As it is written on a command line.
+    pub(crate) fn spec(&self) -> String {
+        match self {
+            Controller::Embedded => "embedded".to_owned(),
+            Controller::File { path, class } => format!("{}:{class}", path.display()),
+            Controller::Module { module, class } => format!("{module}:{class}"),
         }
     }
 }

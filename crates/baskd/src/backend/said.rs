@@ -6,7 +6,7 @@
 use baskd_protocol::error::Error;
 
 use super::Outcome;
-use super::calls::Calls;
+use super::calls::{Calls, Reply};
 use super::restart::Life;
 use super::wire::{Failed, Line};
 use super::worker::Event;
@@ -114,11 +114,11 @@ impl Said {
     }
 
     fn reply(&mut self, calls: &mut Calls, id: u64, outcome: Outcome<'_>) -> bool {
-        let is_its = calls.reply(self.seat, id, outcome);
-        if is_its {
+        let reply = calls.reply(self.seat, id, outcome);
+        if reply == Reply::ToClient {
             self.life = Life::Answered;
         }
-        is_its
+        reply != Reply::Senseless
     }
 
     /// A line that is longer than any answer may be, or its beginning: its call is answered so.

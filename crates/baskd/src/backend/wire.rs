@@ -35,6 +35,12 @@ pub(crate) struct Ready {
     pub(crate) doc: Option<String>,
     #[serde(default)]
     pub(crate) stateless: bool,
+    /// Of `on_snapshot` and `on_restore`, those that the controller has.
+    #[serde(default)]
+    pub(crate) hooks: Vec<String>,
+    /// The files that the controller is made of.
+    #[serde(default)]
+    pub(crate) files: Vec<String>,
     pub(crate) methods: Vec<Method>,
 }
 
@@ -76,6 +82,14 @@ pub(crate) struct Failed {
     pub(crate) message: String,
     #[serde(default)]
     pub(crate) traceback: String,
+    #[serde(default)]
+    pub(crate) files: Vec<String>,
+}
+
+impl Ready {
+    pub(crate) fn has_hook(&self, hook: &str) -> bool {
+        self.hooks.iter().any(|has| has == hook)
+    }
 }
 
 impl Failed {
@@ -90,6 +104,7 @@ impl Failed {
             kind: "ProtocolError".to_owned(),
             message: format!("what the router tells of it can't be read: {error}"),
             traceback: String::new(),
+            files: Vec::new(),
         }
     }
 }

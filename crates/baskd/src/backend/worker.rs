@@ -31,6 +31,7 @@ use super::oom;
 use super::restart::Life;
 use super::said::{KEEP, Said};
 use super::spawn::{self, Guard, Process};
+use super::status::resident_bytes;
 use super::wire::{Failed, Ready};
 use crate::busy_poll::For;
 use crate::clock;
@@ -44,6 +45,10 @@ const MAX_DRAIN: usize = 1 << 20;
 /// How often what may have waited too long is looked at: a quarter of the shortest time it may wait, within these.
 const SOONEST_TICK: Duration = Duration::from_millis(10);
 const LATEST_TICK: Duration = Duration::from_secs(1);
+/// When a worn process is said to be worn again, if it still serves.
+const WORN_AGAIN: Duration = Duration::from_secs(10);
+/// How often the memory of a process is measured, at most.
+const MEASURE_EVERY: Duration = Duration::from_millis(200);
 /// How often it is said, at most, that something on the wire makes no sense.
 const COMPLAIN_EVERY: Duration = Duration::from_secs(1);
 
@@ -51,6 +56,8 @@ const COMPLAIN_EVERY: Duration = Duration::from_secs(1);
 pub(crate) enum Event {
     Ready(Box<Ready>),
     Failed(Failed),
+    /// It has answered as many calls as it is to, or has become as large as it may be, and why.
+    Worn(String),
     Died(Exit),
 }
 
@@ -77,6 +84,7 @@ pub(crate) struct Worker {
     shared: Rc<Shared>,
     seat: usize,
     child: Child,
+    is_dead: bool,
     guard: Guard,
     pid: Pid,
     pidfd: AsyncFd<std::os::fd::OwnedFd>,
@@ -97,25 +105,37 @@ pub(crate) struct Worker {
     tick: Interval,
     started: Instant,
     kills_before: Cell<Option<oom::Before>>,
+    /// When it was said last that it is worn.
+    worn_told: Option<Instant>,
+    /// When its memory was measured last.
+    measured: Instant,
 }
 
 impl Worker {
-    /// Takes over a process that was just spawned, and greets it: `hello` is the first line it is sent.
-    pub(crate) fn new(shared: Rc<Shared>, seat: usize, process: Process, hello: Vec<u8>) -> Worker {
+    /// Takes over a process that was just spawned for this post, and greets it: `hello` is the first line it is sent.
+    /// None if it can't have a seat; then it is killed.
+    pub(crate) fn new(shared: Rc<Shared>, post: usize, mut process: Process, hello: Vec<u8>) -> Option<Worker> {
         let limits = &shared.options.limits;
         let shortest = limits.stall_timeout.min(limits.kill_grace);
         let mut tick = interval((shortest / 4).clamp(SOONEST_TICK, LATEST_TICK));
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        shared.calls.borrow_mut().started(seat, Rc::new(process.page));
+        let page = Rc::new(process.page);
+        let Some(seat) = shared.calls.borrow_mut().take_seat(post, page) else {
+            let _ = process.child.kill();
+            let _ = process.child.wait();
+            process.guard.reap();
+            return None;
+        };
         // It was started just now, and imports nothing before it was greeted.
         let kills_before = Cell::new(shared.kills.before());
         let said = Said::new(seat, limits.max_response);
-        Worker {
+        Some(Worker {
             stdout: LogPipe::new(process.stdout, "stdout", shared.logs.clone()),
             stderr: LogPipe::new(process.stderr, "stderr", shared.logs.clone()),
             shared,
             seat,
             child: process.child,
+            is_dead: false,
             guard: process.guard,
             pid: process.pid,
             pidfd: process.pidfd,
@@ -131,7 +151,27 @@ impl Worker {
             tick,
             started: Instant::now(),
             kills_before,
-        }
+            worn_told: None,
+            measured: Instant::now(),
+        })
+    }
+
+    pub(crate) fn seat(&self) -> usize {
+        self.seat
+    }
+
+    pub(crate) fn was_ready(&self) -> bool {
+        self.said.life != Life::NeverReady
+    }
+
+    /// Whether its death was told.
+    pub(crate) fn is_dead(&self) -> bool {
+        self.is_dead
+    }
+
+    /// Ready once it is dead, which [`Worker::next`] then tells.
+    pub(crate) fn poll_dead(&self, cx: &mut Context<'_>) -> Poll<()> {
+        self.pidfd.poll_read_ready(cx).map(drop)
     }
 
     /// Ends its input once all that is to be said was said: the router finishes what it has read and exits.
@@ -181,7 +221,7 @@ impl Worker {
         {
             return Poll::Ready(Woken::Again);
         }
-        if self.shared.workers[self.seat].work.poll_heard(cx).is_ready() {
+        if self.shared.bells[self.seat].poll_heard(cx).is_ready() {
             return Poll::Ready(Woken::Again);
         }
         if self.pidfd.poll_read_ready(cx).is_ready() {
@@ -260,15 +300,45 @@ impl Worker {
     }
 
     fn handle_lines(&mut self) {
-        {
+        let answered = {
             let mut calls = self.shared.calls.borrow_mut();
             self.said.handle(&mut calls);
             self.shared.journal.record(calls.take_held());
             if calls.is_at_rest() {
                 self.shared.rest.notify_waiters();
             }
-        }
+            calls.answered(self.seat)
+        };
         self.complain();
+        self.look_for_wear(answered);
+    }
+
+    /// Whether it is to be replaced, as far as the config says so.
+    fn look_for_wear(&mut self, answered: u64) {
+        let limits = &self.shared.options.limits;
+        let is_old = limits.max_calls > 0 && answered >= limits.max_calls as u64;
+        if (!is_old && limits.max_rss == 0) || self.said.life != Life::Answered || self.said.news.is_some() {
+            return;
+        }
+        let now = clock::now();
+        if self.worn_told.is_some_and(|told| now - told < WORN_AGAIN) {
+            return;
+        }
+        let why = if is_old {
+            format!("has answered {answered} calls (`max_calls`)")
+        } else {
+            if now.saturating_duration_since(self.measured) < MEASURE_EVERY {
+                return;
+            }
+            self.measured = now;
+            let rss = resident_bytes(self.pid.as_raw_nonzero().get()).unwrap_or_default();
+            if rss < limits.max_rss as u64 {
+                return;
+            }
+            format!("has become {} MiB large (`max_rss`)", rss >> 20)
+        };
+        self.worn_told = Some(now);
+        self.said.news = Some(Event::Worn(why));
     }
 
     /// Says, now and then, that lines have made no sense. Not a word of them is logged: they may hold a result.
@@ -330,6 +400,7 @@ impl Worker {
         self.stdout.drain();
         self.stderr.drain();
         let status = self.child.wait().unwrap_or_default();
+        self.is_dead = true;
         let was_killed = status.signal() == Some(Signal::KILL.as_raw());
         let before = self.kills_before.take().filter(|_| was_killed);
         let oom = before.is_some_and(|before| self.shared.kills.explain(&before));

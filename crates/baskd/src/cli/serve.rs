@@ -26,8 +26,8 @@ Examples:
   baskd serve mypackage.models:Llama --python .venv
   baskd serve --config ./baskd.toml             all of that, and more, in a file
 
-What can be set is set by a flag, else by a variable (BASKD_WORKERS, BASKD_MAX_CALLS, …), else in the
-config file: TOML, with the same names in lower case (workers, max_calls, …).")]
+What can be set is set by a flag, else by a variable (BASKD_WORKERS, BASKD_MAX_QUEUE, …), else in the
+config file: TOML, with the same names in lower case (workers, max_queue, …).")]
 pub(crate) struct Serve {
     /// path/to/controller.py, path.py:Class or package.module:Class [default: the embedded example]
     controller: Option<ControllerSpec>,
@@ -38,6 +38,9 @@ pub(crate) struct Serve {
     /// How many Pythons serve calls; more than one only for a controller that says `stateless = True` [default: 1]
     #[arg(long, value_name = "N")]
     workers: Option<String>,
+    /// Reload the controller when one of its files changes
+    #[arg(long)]
+    watch: bool,
     /// The config file, which then must be there [default: baskd/NAME.toml in $XDG_CONFIG_HOME, or ~/.config]
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -91,6 +94,7 @@ impl Serve {
         if let Some(python) = &self.python {
             settings.python = Some(python.clone());
         }
+        settings.watch |= self.watch;
         let log = match self.verbose {
             0 => self.log.as_deref(),
             1 => Some("debug"),

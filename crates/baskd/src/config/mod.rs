@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use directories::BaseDirs;
 
-use crate::backend::Affinity;
+use crate::backend::{Affinity, ReloadMode};
 use crate::limits::Limits;
 use crate::rpc::OnDisconnect;
 use crate::serve::ControllerSpec;
@@ -31,6 +31,13 @@ pub struct Settings {
     pub python: Option<PathBuf>,
     pub workers: usize,
     pub affinity: Affinity,
+    /// Whether one more Python is kept warm, for when one dies.
+    pub standby: bool,
+    pub reload_mode: ReloadMode,
+    /// Whether the controller is reloaded when its files change.
+    pub watch: bool,
+    /// Properties whose name has one of these words are never written to disk.
+    pub volatile: Vec<String>,
     pub on_disconnect: OnDisconnect,
     /// How long running calls may take to end when the daemon is asked to stop.
     pub grace: Duration,
@@ -48,6 +55,10 @@ impl Default for Settings {
             python: None,
             workers: 1,
             affinity: Affinity::default(),
+            standby: false,
+            reload_mode: ReloadMode::default(),
+            watch: false,
+            volatile: ["key", "token", "secret", "password"].map(str::to_owned).into(),
             on_disconnect: OnDisconnect::default(),
             grace: Duration::from_secs(10),
             idle_exit: Duration::ZERO,

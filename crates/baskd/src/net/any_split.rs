@@ -15,7 +15,7 @@ use super::framing::{Framing, Then};
 use super::json_values::JsonValues;
 use super::websocket::WebSocket;
 use crate::backend::python::Interpreter;
-use crate::backend::{self, Affinity, Backend, Controller, Journal};
+use crate::backend::{self, Affinity, Backend, Controller, Journal, ReloadMode, Snapshots};
 use crate::limits::Limits;
 use crate::logs::Logs;
 use crate::rpc::metrics::Kind;
@@ -80,10 +80,14 @@ fn answers(shape: Shape, data: &[u8], cuts: &[usize]) -> (Vec<String>, Vec<u8>) 
             state_dir: folder.path().to_owned(),
             workers: 1,
             affinity: Affinity::None,
+            standby: false,
+            reload_mode: ReloadMode::Beside,
+            watch: false,
             limits: limits.clone(),
         };
-        let journal = Journal::open(folder.path(), &logs).expect("there is a folder");
-        let backend = Backend::start(options, journal, logs.clone());
+        let journal = Journal::open(folder.path(), Vec::new(), &logs).expect("there is a folder");
+        let snapshots = Snapshots::open(folder.path(), &journal, &logs).expect("there is a folder");
+        let backend = Backend::start(options, journal, snapshots, logs.clone());
         let about = About {
             name: "fuzzed".to_owned(),
             socket: String::new(),

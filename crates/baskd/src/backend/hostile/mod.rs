@@ -5,28 +5,32 @@
 //! each, and at the end, it is checked that every call was ended exactly once or is still owed its end, that the table
 //! counts right, and that nothing grows but with what was asked.
 
-use std::cell::{Cell, RefCell};
+mod clients;
+mod processes;
+
 use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use baskd_protocol::error::{CancelledBy, Error};
+use baskd_protocol::error::CancelledBy;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::calls::{Calls, Death, Gate, Held, Property};
+use super::calls::{Calls, Held, Property};
 use super::methods::Methods;
 use super::page::{Page, SLOT_BITS, SLOTS, slot_of};
 use super::restart::Life;
 use super::said::Said;
 use super::worker::Event;
-use super::{Affinity, CallId, Item, MethodMetrics, NewCall, Outcome, Sink, Taken};
+use super::{CallId, NewCall};
+use clients::{Client, Tally};
 
 const MOST_ORDERS: usize = 400;
 const MAX_CALLS: usize = 12;
 const MAX_PARAMS: usize = 2048;
 const MAX_RESPONSE: usize = 64;
+const MOST_CHILDREN: usize = 4;
 /// Beyond its own calls' lines, what a child may be owed for each call: that it is cancelled, and may send more.
 const TOLD_OF_A_CALL: usize = 200;
 const METHODS: [&str; 6] = ["f", "safe", "beside", "g", "setProperty", "unknown"];
@@ -66,74 +70,9 @@ impl Orders<'_> {
     }
 }
 
-/// What became of all calls together.
-#[derive(Default)]
-struct Tally {
-    submitted: Cell<usize>,
-    ended: Cell<usize>,
-    /// Sinks that were dropped without an end.
-    lost: Cell<usize>,
-    events: RefCell<Vec<CallId>>,
-}
-
-struct Client {
-    tally: Rc<Tally>,
-    tag: String,
-    is_accepted: bool,
-    has_ended: bool,
-    takes: u8,
-    ends_with_its_owner: bool,
-}
-
-impl Sink for Client {
-    fn accepted(&mut self, _: &Rc<MethodMetrics>) {
-        assert!(!self.is_accepted, "accepted twice");
-        self.is_accepted = true;
-    }
-
-    fn item(&mut self, item: Item<'_>) -> Taken {
-        assert!(self.is_accepted, "an item of a call that was never accepted");
-        assert!(item.data.len() <= MAX_RESPONSE, "a partial result that is too long");
-        self.tally.events.borrow_mut().push(item.call);
-        match self.takes {
-            0 => Taken::Now,
-            1 => Taken::Later,
-            _ => Taken::No(Error::overloaded_unread(1)),
-        }
-    }
-
-    fn end(mut self: Box<Self>, outcome: Outcome<'_>) {
-        match outcome {
-            Outcome::Result(_) => assert!(self.is_accepted, "a result of a call that was never accepted"),
-            Outcome::Error(_) => {}
-        }
-        self.has_ended = true;
-        self.tally.ended.set(self.tally.ended.get() + 1);
-    }
-
-    fn tag(&self) -> Option<&str> {
-        Some(&self.tag)
-    }
-
-    fn is_of_few(&self) -> bool {
-        self.takes == 1
-    }
-
-    fn ends_with_its_owner(&self) -> bool {
-        self.ends_with_its_owner
-    }
-}
-
-impl Drop for Client {
-    fn drop(&mut self) {
-        if !self.has_ended {
-            self.tally.lost.set(self.tally.lost.get() + 1);
-        }
-    }
-}
-
 /// One process, as the worker has it.
 struct Child {
+    worker: usize,
     seat: usize,
     page: Rc<Page>,
     said: Said,
@@ -141,6 +80,7 @@ struct Child {
 
 struct Daemon {
     calls: Calls,
+    workers: usize,
     children: Vec<Child>,
     tally: Rc<Tally>,
     held: Vec<Held>,
@@ -154,77 +94,6 @@ struct Daemon {
     params_bytes: usize,
 }
 
-// What follows is all that this file knows of how processes come to the table and go.
-impl Daemon {
-    fn new(shape: u8) -> Daemon {
-        let workers = 1 + usize::from(shape & 1);
-        let affinity = match shape & 2 {
-            0 => Affinity::None,
-            _ => Affinity::Connection,
-        };
-        let mut daemon = Daemon {
-            calls: Calls::new(workers, affinity, MAX_CALLS, MAX_PARAMS),
-            children: Vec::new(),
-            tally: Rc::default(),
-            held: Vec::new(),
-            known: VecDeque::new(),
-            missed: Vec::new(),
-            own: 0,
-            params_bytes: 0,
-        };
-        for worker in 0..workers {
-            let child = daemon.start(worker);
-            daemon.children.push(child);
-        }
-        daemon
-    }
-
-    fn start(&mut self, worker: usize) -> Child {
-        let page = page();
-        let seat = self.calls.take_seat(worker, page.clone()).expect("there is a seat");
-        Child {
-            seat,
-            page,
-            said: Said::new(seat, MAX_RESPONSE),
-        }
-    }
-
-    /// As the supervisor does when a process has said that it is ready.
-    fn ready(&mut self, child: usize, methods: Methods) {
-        let missed = std::mem::take(&mut self.missed);
-        self.own += missed.len();
-        self.params_bytes += missed.iter().map(String::len).sum::<usize>();
-        let seat = self.children[child].seat;
-        self.calls.ready(seat, Rc::new(methods), missed);
-    }
-
-    fn die(&mut self, child: usize) {
-        let seat = self.children[child].seat;
-        self.calls.set_gate(child, Gate::Hold { starting: true });
-        let death = Death {
-            how: "died",
-            exit: json!({ "code": 1 }),
-            stderr: &[],
-            snapshot_age: None,
-        };
-        self.calls.died(seat, &death);
-        self.children[child] = self.start(child);
-    }
-
-    fn close(&mut self, child: usize) {
-        let closed = Error::backend_unavailable("it is closed", &[], None);
-        self.calls.set_gate(child, Gate::Closed(closed));
-    }
-
-    fn reopen(&mut self, child: usize) {
-        let gate = match self.children[child].said.life {
-            Life::NeverReady => Gate::Hold { starting: true },
-            Life::Ready | Life::Answered => Gate::Open,
-        };
-        self.calls.set_gate(child, gate);
-    }
-}
-
 impl super::Backend {
     /// Ends all calls, those of notifications too, which otherwise hold all that there is.
     pub(crate) fn end_all(&self) {
@@ -235,9 +104,9 @@ impl super::Backend {
 impl Daemon {
     fn obey(&mut self, orders: &mut Orders<'_>) {
         let (order, which) = (orders.byte(), orders.byte());
-        let child = usize::from(which & 1) % self.children.len();
-        let seat = self.children[child].seat;
-        match order % 20 {
+        let child = usize::from(which & 7) % self.children.len();
+        let Child { seat, worker, .. } = self.children[child];
+        match order % 25 {
             0..=2 => self.submit(which, orders),
             3 => self.fill(child),
             4..=7 => {
@@ -273,8 +142,14 @@ impl Daemon {
                 self.calls.take_interrupt(seat);
             }
             17 => self.die(child),
-            18 => self.close(child),
-            _ => self.reopen(child),
+            18 => self.close(worker),
+            19 => self.reopen(worker),
+            20 => self.start_beside(worker),
+            21 => self.ask(child),
+            22 if which & 1 == 0 => self.calls.leave(seat),
+            22 => self.calls.stay(seat),
+            23 => self.move_to(child, usize::from(which >> 4) % self.workers),
+            _ => self.calls.cancel_begun(seat, CancelledBy::Shutdown),
         }
         // Now and then the disk is slow.
         if order & 0x80 == 0 {
@@ -449,32 +324,6 @@ impl Daemon {
             assert_eq!(open, held);
         }
     }
-
-    /// Every process is gone, and no other comes.
-    fn end(mut self) {
-        for child in 0..self.children.len() {
-            self.die(child);
-            self.check();
-        }
-        for child in 0..self.children.len() {
-            self.close(child);
-        }
-        self.written();
-        self.check();
-        assert_eq!(
-            self.tally.ended.get(),
-            self.tally.submitted.get(),
-            "not all calls were answered"
-        );
-        assert_eq!(
-            (self.calls.live(), self.calls.queued(), self.calls.in_flight()),
-            (0, 0, 0)
-        );
-        assert_eq!(self.calls.properties(), (0, 0));
-        (0..4).for_each(|owner| self.calls.owner_gone(owner));
-        drop(self.calls);
-        assert_eq!(self.tally.lost.get(), 0);
-    }
 }
 
 /// A line for a child, of which only the call matters.
@@ -502,164 +351,5 @@ fn new_greeting(which: u8) -> String {
     .to_string()
 }
 
-/// A page for a new process. To make one takes a few system calls, so that those that nobody has any more are used again.
-fn page() -> Rc<Page> {
-    thread_local!(static PAGES: RefCell<Vec<Rc<Page>>> = const { RefCell::new(Vec::new()) });
-    PAGES.with_borrow_mut(|pages| {
-        let free = pages.iter().find(|page| Rc::strong_count(page) == 1).cloned();
-        match free {
-            Some(page) => {
-                // The first slots and the last are all that is ever marked here, as begun or as cancelled.
-                let zeros = [0; 8192];
-                let (begun, cancelled) = (0, SLOTS as u64 * 8);
-                for (at, length) in [(begun, 4096), (cancelled - 4096, 8192)] {
-                    rustix::io::pwrite(page.fd(), &zeros[..length], at).expect("the page can be written");
-                }
-                page
-            }
-            None => {
-                let page = Rc::new(Page::new().expect("there is memory for a page"));
-                pages.push(page.clone());
-                page
-            }
-        }
-    })
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::replay;
-    use proptest::prelude::*;
-
-    #[test]
-    fn the_corpus() {
-        replay::corpus("router", child);
-    }
-
-    /// A table with so many children, all ready, and the ids of so many calls that they were sent.
-    fn busy(children: u8, calls: usize) -> (Daemon, Vec<CallId>) {
-        let mut daemon = Daemon::new(children - 1);
-        for child in 0..children.into() {
-            daemon.say(child, &[greeting(0).as_bytes(), b"\n"].concat());
-        }
-        for _ in 0..calls {
-            // The generator, whose client says how many items it may send.
-            daemon.submit(3, &mut Orders { data: &[0x41], at: 0 });
-        }
-        (0..children.into()).for_each(|child| daemon.fill(child));
-        let ids = daemon.known.iter().copied().take(calls).collect();
-        (daemon, ids)
-    }
-
-    #[test]
-    fn a_child_has_only_its_own_calls_to_end() {
-        let (mut daemon, ids) = busy(2, 2);
-        let own = |daemon: &Daemon, child| {
-            let has = |id: &&CallId| daemon.calls.has(child, **id);
-            *ids.iter().find(has).unwrap()
-        };
-        let others = own(&daemon, 1);
-        let (long, before) = ("x".repeat(1000), daemon.children[0].said.senseless);
-        for line in [
-            format!("{{\"id\":{others},\"result\":1}}\n"),
-            format!("{{\"id\":{others},\"error\":\"{long}\"}}\n"),
-            format!("__STREAM__{{\"id\":{others},\"data\":1}}\n"),
-            format!("__STREAM__{{\"id\":{others},\"data\":\"{long}\"}}\n"),
-        ] {
-            daemon.say(0, line.as_bytes());
-        }
-        assert_eq!(daemon.tally.ended.get(), 0);
-        assert_eq!(daemon.children[0].said.senseless, before + 2);
-        assert_eq!(daemon.children[0].said.life, Life::Ready);
-        daemon.say(
-            1,
-            format!("__STREAM__{{\"id\":{others},\"data\":\"{long}\"}}\n").as_bytes(),
-        );
-        assert_eq!(daemon.tally.ended.get(), 1);
-        daemon.end();
-    }
-
-    #[test]
-    fn who_answers_nothing_has_not_answered() {
-        let mut daemon = Daemon::new(0);
-        daemon.say(0, b"{\"id\":32768,\"result\":1}\n{\"id\":1,\"error\":{}}\n");
-        // So its death is one of those that have a back-off; and it can still become ready.
-        assert_eq!(daemon.children[0].said.life, Life::NeverReady);
-        daemon.say(0, &[greeting(0).as_bytes(), b"\n"].concat());
-        assert_eq!(daemon.children[0].said.life, Life::Ready);
-        daemon.end();
-    }
-
-    #[test]
-    fn a_greeting_that_never_ends_is_a_failed_start() {
-        let mut said = Said::new(0, MAX_RESPONSE);
-        let mut calls = Daemon::new(0).calls;
-        said.inbox.extend_from_slice(b"{\"ready\":{\"doc\":\"");
-        for _ in 0..65 {
-            said.inbox.resize(said.inbox.len() + (1 << 20), b'x');
-            said.handle(&mut calls);
-        }
-        assert!(said.inbox.is_empty(), "it is not kept");
-        let Some(Event::Failed(failed)) = said.news.take() else {
-            panic!("nothing is said of it");
-        };
-        assert!(
-            failed.message.ends_with("it is longer than 64 MiB"),
-            "{}",
-            failed.message
-        );
-    }
-
-    #[test]
-    fn a_child_that_does_not_read_is_told_once_how_much_more_it_may_send() {
-        let (mut daemon, ids) = busy(1, 1);
-        for _ in 0..1000 {
-            daemon.calls.credit(ids[0], 2, 10);
-        }
-        let mut out = Vec::new();
-        daemon.calls.fill(0, &mut out);
-        let told = format!("{{\"more\":[{},2000,10000]}}\n", ids[0]);
-        assert_eq!(String::from_utf8(out).unwrap(), told);
-        // Nor is it told of calls that it has no more.
-        daemon.calls.credit(ids[0], 1, 0);
-        daemon.say(0, format!("{{\"id\":{},\"result\":1}}\n", ids[0]).as_bytes());
-        let mut out = Vec::new();
-        daemon.calls.fill(0, &mut out);
-        assert!(out.is_empty());
-        daemon.end();
-    }
-
-    /// Orders as they come, and those of a process that is ready and has calls.
-    fn orders() -> impl Strategy<Value = Vec<u8>> {
-        let ready = || Just(vec![4, 0, 6, 0]);
-        let call = (0..3u8, 0..6u8, any::<u8>()).prop_map(|(order, method, how)| vec![order, method, how]);
-        let reply = (4..8u8, any::<u8>(), any::<u8>(), any::<u8>()).prop_map(|(a, b, c, d)| vec![a, b & 0xcd, c, d]);
-        let any_order = prop::collection::vec(any::<u8>(), 1..5);
-        let order = prop_oneof![
-            1 => ready(),
-            4 => call,
-            2 => Just(vec![3, 0]),
-            1 => Just(vec![3, 1]),
-            4 => reply,
-            4 => (9..20u8, any::<u8>(), any::<u8>()).prop_map(|(a, b, c)| vec![a, b, c]),
-            2 => any_order,
-        ];
-        let first = any::<u8>().prop_map(|shape| vec![shape, 4, 0, 6, 0, 4, 1, 6, 0]);
-        (first, prop::collection::vec(order, 0..80)).prop_map(|(first, orders)| [first, orders.concat()].concat())
-    }
-
-    proptest! {
-        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(512) })]
-
-        #[test]
-        fn any_child(data in prop::collection::vec(any::<u8>(), 0..600)) {
-            child(&data);
-        }
-
-        #[test]
-        fn a_child_that_is_ready(data in orders()) {
-            child(&data);
-        }
-    }
-}
+mod tests;

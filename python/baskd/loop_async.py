@@ -100,6 +100,8 @@ class AsyncLoop:
         except Exception as problem:
             self._fail(problem)
             return
+        if router.forked:
+            router.leave_child(None)
         if router.pump.messages or router.reader.blocks or router.reader.controls:
             self._pump_soon()
         elif router.reader.ended:
@@ -154,6 +156,16 @@ class AsyncLoop:
     def _start(self, call: Call) -> None:
         self._router.starting += 1
         call.task = self._loop.create_task(self._run(call))
+        call.task.add_done_callback(partial(self._over, call))
+
+    def _over(self, call: Call, _: Any) -> None:
+        """User code may cancel any task, even one that has not begun, of which then nothing runs at all."""
+        router = self._router
+        if router.live.get(call.ident) is call:
+            router.starting -= 1
+            problem = asyncio.CancelledError("its task was cancelled, by other code here, before it began")
+            router.finish(call, router.error_line(call.ident, router.error_of(problem, call.ident, call.method)))
+            self._pump_soon()  # What came after it may begin now.
 
     async def _run(self, call: Call) -> None:
         router, ident = self._router, call.ident
@@ -172,6 +184,8 @@ class AsyncLoop:
                 result = None
             elif inspect.isawaitable(result):
                 result = await _Steps(router, call, result)
+            if router.forked:
+                router.leave_child(None)
             line = router.result_line(ident, result)
         except BaseException as problem:
             line = router.error_line(ident, router.error_of(problem, ident, call.method))
@@ -191,6 +205,8 @@ class AsyncLoop:
                 item = await _Steps(router, call, generator.__anext__())
             except StopAsyncIteration:
                 return
+            if router.forked:
+                router.leave_child(None)
             try:
                 await self._offer(call, router.item_line(call.ident, router.encode(item)))
                 if perf_counter() > until:
@@ -268,9 +284,12 @@ class _Steps:
         try:
             try:
                 router.running = self._call.ident
-                return resume(value)
+                awaited = resume(value)
             finally:
                 router.running = 0
+            if router.forked:
+                router.leave_child(None)  # Its parent's loop, with all that waits there, is none of its own.
+            return awaited
         except CancelledInLoop as cancelled:
             if getattr(cancelled, "struck_in", None) is not _STEP or cancelled.__context__ is not None:
                 raise  # Struck in the user's code, or when that had just ended, by raising something.

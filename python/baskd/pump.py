@@ -99,7 +99,6 @@ class Pump:
                 except BadParams as bad:
                     out.append(router.error_line(ident, bad.error))
                     continue
-            begun[ident & MASK] = ident
             router.current = message
             result = None
             try:
@@ -108,6 +107,7 @@ class Pump:
                     # The signal may have come since it was looked at.
                     if self.careful and router.is_cancelled(ident):  # type: ignore[unreachable]
                         raise router.cancelled_type("the call was cancelled")
+                    begun[ident & MASK] = ident
                     result = method.function(params) if method.takes_whole else method.function(*arguments, **named)
                 finally:
                     router.running = 0
@@ -175,7 +175,6 @@ class Pump:
             return router.error_line(ident, bad.error)
         if router.is_cancelled(ident):
             return router.error_line(ident, errors.cancelled())
-        router.begun[ident & MASK] = ident
         router.current = message
         result = None
         line: Optional[bytes]
@@ -184,6 +183,7 @@ class Pump:
                 router.running = ident
                 if router.is_cancelled(ident):
                     raise router.cancelled_type("the call was cancelled")
+                router.begun[ident & MASK] = ident
                 result = method.function(*arguments, **named)
             finally:
                 router.running = 0

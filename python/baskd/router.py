@@ -342,6 +342,7 @@ class Router:
         """In a child that user code forked: the wire, the page and the calls are the parent's alone."""
         self.forked = True
         self.running = 0
+        self.pump.messages.clear()
         self.generators.runnable.clear()
         self.live.clear()
         self.reader.abandon()

@@ -101,7 +101,10 @@ def _archive_of(path: str) -> str:
 
 def _places_of(spec: Spec, name: str) -> list[str]:
     """Where a module of that name would stand beside the controller."""
-    folder = os.path.dirname(spec.file) if spec.file else os.getcwd()
+    try:
+        folder = os.path.dirname(spec.file) if spec.file else os.getcwd()
+    except OSError:
+        return []  # The working folder is gone.
     base = os.path.join(folder, *name.split("."))
     return [f"{base}.py", os.path.join(base, "__init__.py")]
 

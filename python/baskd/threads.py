@@ -55,10 +55,10 @@ class Threads:
         assert call.begin is not None
         try:
             result = call.begin()
-            if router.forked:
-                router.leave_child(None)
             if isinstance(result, GeneratorType):
                 result = self._drain(call, result)
+            if router.forked:
+                router.leave_child(None)
             return router.result_line(ident, result)
         except BaseException as problem:
             return router.error_line(ident, router.error_of(problem, ident, call.method))
@@ -73,6 +73,8 @@ class Threads:
                 item = next(generator)
             except StopIteration as end:
                 return end.value
+            if router.forked:
+                router.leave_child(None)
             try:
                 router.sending.send_from_thread(call, router.encode(item))
             except BaseException as problem:

@@ -2,7 +2,10 @@
 
 import asyncio
 import functools
+import threading
 import time
+
+import baskd
 
 
 class Controller:
@@ -10,6 +13,7 @@ class Controller:
 
     def __init__(self):
         self.words = []
+        self.released = threading.Event()
 
     @property
     def read_only(self):
@@ -20,6 +24,21 @@ class Controller:
 
     def all(self):
         return [self.words, self.limit, getattr(self, "extra", None)]
+
+    def sleep(self):
+        time.sleep(60)
+
+    def count(self, n: int):
+        yield from range(n)
+        return n
+
+    @baskd.concurrent
+    def hold(self, n: int):
+        self.released.wait(60)
+        return "released"
+
+    def release(self):
+        self.released.set()
 
     def on_snapshot(self):
         return {"words": self.words, "limit": self.limit}
@@ -34,6 +53,11 @@ class Controller:
 
 
 class Async(Controller):
+    async def hold_async(self):
+        while not self.released.is_set():
+            await asyncio.sleep(0.01)
+        return "released"
+
     async def on_snapshot(self):
         await asyncio.sleep(0)
         return super().on_snapshot()

@@ -121,6 +121,14 @@ def crash(shell: Shell) -> None:
     shell.note(output.strip().splitlines()[-1])
 
 
+def chaos(shell: Shell) -> None:
+    tools.binary(shell)
+    python = tools.python(shell).path
+    shell.run(python, "-m", "unittest", "chaos.test_rules", cwd=TESTS)
+    output = shell.run(python, "-m", "chaos", cwd=TESTS)
+    shell.note("scenarios: " + output.strip().splitlines()[-1])
+
+
 def interop(shell: Shell) -> None:
     tools.binary(shell)
     tools.node_modules(shell, TESTS / "interop")
@@ -179,6 +187,7 @@ SUITES = (
         interop,
     ),
     Suite("crash", "100 kills of Python under the load of four clients", crash),
+    Suite("chaos", "everything breaks, from a seed; a model checks what each client was told", chaos),
     Suite("example", "the semantic_search example by itself", example),
     Suite("semantic", "this repository searched by meaning, from Node, the command line and socat at once", semantic),
     Suite("demo", "README's first command", demo),

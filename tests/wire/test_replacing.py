@@ -26,9 +26,7 @@ class Replacing(DaemonTest):
         shutil.copy(CONTROLLERS / "keeps.py", self.file)
         return self.again(places, *flags, config=config, env=env)
 
-    def again(
-        self, places: Places, *flags: str, config: str = "", env: Optional[dict[str, str]] = None
-    ) -> Daemon:
+    def again(self, places: Places, *flags: str, config: str = "", env: Optional[dict[str, str]] = None) -> Daemon:
         daemon = Daemon(self.file, *flags, places=places, config=config, env=env)
         self.addCleanup(daemon.close)
         return daemon
@@ -301,7 +299,9 @@ class Standby(Replacing):
             waiting = status["beside"][0]
             self.assertEqual(waiting["state"], "standby")
             connection.call("increment")
-            self.wait_until(connection, "snapshot", lambda taken: taken and taken["bytes"] > 0 and self.kept(daemon) == round)
+            self.wait_until(
+                connection, "snapshot", lambda taken: taken and taken["bytes"] > 0 and self.kept(daemon) == round
+            )
             connection.call("setProperty", {"name": "label", "value": round})
             self.assertError(connection.error("die"), -32021, ran="yes")
             self.assertEqual(connection.call("pid"), waiting["pid"])
@@ -324,9 +324,13 @@ class Standby(Replacing):
         self.assertEqual(connection.call("version"), 2)
         self.wait_gone(old)
         # And a reload brings a new one.
-        old = self.wait_until(connection, "beside", lambda b: ready(b) and b[0]["state"] == "standby")["beside"][0]["pid"]
+        old = self.wait_until(connection, "beside", lambda b: ready(b) and b[0]["state"] == "standby")["beside"][0][
+            "pid"
+        ]
         self.assertIs(connection.call("daemon.reload"), True)
-        new = self.wait_until(connection, "beside", lambda b: ready(b) and b[0]["state"] == "standby")["beside"][0]["pid"]
+        new = self.wait_until(connection, "beside", lambda b: ready(b) and b[0]["state"] == "standby")["beside"][0][
+            "pid"
+        ]
         self.assertNotEqual(new, old)
         self.wait_gone(old)
 

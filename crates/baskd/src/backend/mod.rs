@@ -27,6 +27,7 @@ mod reload;
 mod restart;
 mod router_files;
 mod said;
+mod shared;
 mod snapshot;
 mod spawn;
 mod standby;
@@ -37,7 +38,6 @@ pub(crate) mod wire;
 mod worker;
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -51,9 +51,9 @@ use crate::busy_poll::{BusyPoll, For};
 use crate::clock;
 use crate::limits::Limits;
 use crate::logs::Logs;
-use calls::{Calls, Property, Seats, bits, seats_for};
+use calls::{Calls, seats_for};
 use methods::Methods;
-use status::ProcessStatus;
+use shared::{Post, Shared};
 
 pub use calls::MAX_WORKERS;
 pub(crate) use calls::WINDOW_ITEMS;
@@ -195,43 +195,6 @@ pub enum Affinity {
 #[derive(Clone)]
 pub struct Backend {
     shared: Rc<Shared>,
-}
-
-struct Shared {
-    options: Options,
-    logs: Rc<Logs>,
-    calls: RefCell<Calls>,
-    deadlines: deadlines::Deadlines,
-    busy_poll: BusyPoll,
-    workers: Vec<Post>,
-    /// By seat: something is there to be written to its process.
-    bells: Vec<Bell>,
-    /// By seat.
-    processes: RefCell<BTreeMap<usize, ProcessStatus>>,
-    /// A gate of the table has changed.
-    started: Notify,
-    /// The last waiting call was answered, or a process that is left may have ended what it had.
-    rest: Notify,
-    journal: Journal,
-    snapshots: Snapshots,
-    standby: standby::Standby,
-    reloads: reload::Reloads,
-    /// What the controller that was started last is made of.
-    files: RefCell<files::Files>,
-    /// How many processes are being ended beside all else.
-    ending: Cell<usize>,
-    restarts: Cell<u64>,
-    reloads_done: Cell<u64>,
-    recycled: Cell<u64>,
-    last_exit: RefCell<Option<Value>>,
-    kills: oom::Kills,
-}
-
-/// Where one worker's supervisor is reached.
-#[derive(Default)]
-struct Post {
-    status: RefCell<status::Status>,
-    orders: orders::Orders,
 }
 
 impl Backend {
@@ -413,88 +376,6 @@ impl Backend {
     /// The backend's part of `daemon.status`.
     pub fn status(&self) -> serde_json::Map<String, Value> {
         self.shared.describe()
-    }
-}
-
-impl Shared {
-    /// The property that a `setProperty` with these params sets, if the journal has room for it.
-    fn property(&self, params: &str) -> Result<Option<Property>, Error> {
-        let property = Property::read(params)?;
-        let limits = &self.options.limits;
-        if let Some(property) = &property {
-            let being_set = self.calls.borrow().properties();
-            self.journal
-                .has_room(property, being_set, limits.max_properties, limits.max_properties_bytes)?;
-        }
-        Ok(property)
-    }
-
-    /// Changes the table of calls, then has the workers look at what there is to write.
-    fn change<T>(&self, change: impl FnOnce(&mut Calls) -> T) -> T {
-        let mut calls = self.calls.borrow_mut();
-        let result = change(&mut calls);
-        self.journal.record(calls.take_held());
-        if calls.is_at_rest() {
-            self.rest.notify_waiters();
-        }
-        self.wake(calls.take_wakes());
-        result
-    }
-
-    /// Wakes the processes' tasks of these seats.
-    fn wake(&self, seats: Seats) {
-        for seat in bits(seats) {
-            self.bells[seat].ring();
-        }
-    }
-
-    fn begin_reload(&self, round: Option<Rc<reload::Round>>) {
-        let Some(round) = round else { return };
-        for post in &self.workers {
-            post.orders.reload(round.clone());
-        }
-    }
-
-    /// The reload under way may have ended: begins the next, if one was asked for meanwhile.
-    fn next_reload(&self) {
-        self.begin_reload(self.reloads.next(self.workers.len()));
-    }
-
-    /// Answers or keeps the calls that a dead process had, and frees its seat.
-    fn bury(&self, seat: usize, exit: &worker::Exit) {
-        self.processes.borrow_mut().remove(&seat);
-        let how = status::describe(exit.status, exit.oom);
-        let death = calls::Death {
-            how: &how,
-            exit: status::exit_json(exit.status, exit.oom),
-            stderr: &exit.stderr,
-            snapshot_age: self.state_after(seat).map(|snapshot| snapshot.age()),
-        };
-        self.change(|calls| calls.died(seat, &death));
-        self.rest.notify_waiters();
-    }
-
-    /// The state that the next process gets if the one with this seat dies: of one that is left, another has it already.
-    fn state_after(&self, seat: usize) -> Option<Rc<snapshot::Snapshot>> {
-        let serves = self.calls.borrow().serves(seat);
-        self.last_snapshot()
-            .filter(|_| serves && self.serving_has(supervisor::ON_RESTORE))
-    }
-
-    /// Whether the controller that serves has this hook, and state of its own.
-    fn serving_has(&self, hook: &str) -> bool {
-        let methods = self.calls.borrow().methods.clone();
-        self.workers.len() == 1 && methods.is_some_and(|methods| methods.ready.has_hook(hook))
-    }
-
-    fn took_snapshot(&self, state: &[u8]) {
-        self.snapshots.took(&self.options.controller.spec(), state);
-    }
-
-    /// The state that the next process gets.
-    fn last_snapshot(&self) -> Option<Rc<snapshot::Snapshot>> {
-        // Several have no state of their own.
-        (self.workers.len() == 1).then(|| self.snapshots.last(&self.options.controller.spec()))?
     }
 }
 

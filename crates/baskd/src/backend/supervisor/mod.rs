@@ -11,35 +11,36 @@
 //! A process that could not start is told apart from one that crashed: the calls that wait are answered at once, with
 //! what Python said, since the next attempt would most likely end alike.
 //!
-//! [`boot`] starts a process and stays with it until it is ready; [`end`] ends one; [`hook`] asks one for its state, or
+//! [`start`] comes from nothing to a process that serves, [`stop`] from there to its end. [`boot`] starts a process and
+//! stays with it until it is ready; [`end`] ends one; [`hook`] asks one for its state, or
 //! gives it back.
 
 mod beside;
 mod boot;
 mod end;
 mod hook;
+mod start;
+mod stop;
 
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use baskd_protocol::error::{CancelledBy, Error};
-use tokio::time::{MissedTickBehavior, interval_at, sleep, sleep_until, timeout};
+use baskd_protocol::error::Error;
+use tokio::time::{MissedTickBehavior, interval_at, sleep};
 
 use super::calls::Gate;
-use super::methods::Methods;
 use super::orders::{Order, Orders};
 use super::reload::Round;
 use super::restart::{Decision, History, Life, jitter};
-use super::status::{Role, State, describe};
+use super::status::{State, describe};
 use super::worker::{Event, Exit, Worker};
 use super::{Post, ReloadMode, Shared};
 use beside::{Beside, News, Switched, Why, WornPause};
 pub(crate) use boot::Boot;
-use boot::{Failure, NoStart};
-use end::{END_GRACE, TERM_GRACE, end, until};
+use boot::Failure;
 pub(crate) use end::{all_ended, discard};
 pub(crate) use hook::ON_RESTORE;
-use hook::{NoAnswer, ON_SNAPSHOT, Snapshotting, ask, ask_to_the_end, restore_params};
+use hook::{ON_SNAPSHOT, Snapshotting};
 
 /// How long a start may have been under way before it is given up for another.
 const BETWEEN_STARTS: Duration = Duration::from_secs(1);
@@ -165,152 +166,6 @@ impl Supervisor {
         }
     }
 
-    /// The process that is there already, or a new one.
-    fn get(&mut self) -> Result<Boot, NoStart> {
-        if let Some(Beside { boot, why }) = self.beside.take() {
-            if let Why::Reload(round) = why {
-                let reported = if boot.ready.is_some() {
-                    Reported::Yes
-                } else {
-                    Reported::NotYet
-                };
-                self.round = Some((round, reported));
-            }
-            return Ok(boot);
-        }
-        if let Some(boot) = self.next.take() {
-            return Ok(boot);
-        }
-        match self.take_standby() {
-            Some(boot) => Ok(boot),
-            None => Boot::start(&self.shared, self.post),
-        }
-    }
-
-    /// The warm process, if there is one.
-    fn take_standby(&self) -> Option<Boot> {
-        let warm = self.shared.standby.take(&self.shared)?;
-        let seat = warm.worker.seat();
-        self.shared.change(|calls| calls.move_to(seat, self.post));
-        if let Some(process) = self.shared.processes.borrow_mut().get_mut(&seat) {
-            process.worker = self.post;
-        }
-        Some(warm)
-    }
-
-    /// Waits until a process is ready.
-    async fn boot(&mut self, boot: &mut Boot) -> Result<(), Next> {
-        let since = tokio::time::Instant::now();
-        if boot.ready.is_some() {
-            return Ok(());
-        }
-        self.shared.set_role(boot.worker.seat(), Role::Starting);
-        tokio::select! {
-            outcome = boot.next() => outcome.map_err(|failure| {
-                // The next start looks at what this one was made of.
-                *self.shared.files.borrow_mut() = boot.files.clone();
-                let is_final = failure.is_final;
-                let told = failure.clone();
-                match self.failed(Life::NeverReady, failure) {
-                    _ if is_final => Next::Wait(told),
-                    next => next,
-                }
-            }),
-            // A process that never served has nothing to bring to an end.
-            order = order_after(&self.shared.workers[self.post].orders, since + BETWEEN_STARTS) => Err(self.after(order)),
-        }
-    }
-
-    /// Gives a process that is to serve the last snapshot, if the controller takes that.
-    async fn restore(&mut self, boot: &mut Boot) -> Result<(), Next> {
-        let Some(snapshot) = self.shared.last_snapshot().filter(|_| boot.has_hook(ON_RESTORE)) else {
-            return Ok(());
-        };
-        let age = snapshot.age();
-        let params = restore_params(&self.shared, &snapshot);
-        let limit = self.shared.options.limits.startup_timeout;
-        let reason = match ask(
-            &self.shared,
-            self.orders(),
-            &mut boot.worker,
-            ON_RESTORE,
-            Some(params),
-            limit,
-        )
-        .await
-        {
-            Ok(_) => {
-                self.shared
-                    .logs
-                    .info(&format!("the state was restored from a snapshot that is {age:.1?} old"));
-                return Ok(());
-            }
-            Err(NoAnswer::Stopping) => return Err(Next::Stop),
-            Err(NoAnswer::Failed(reason)) => reason,
-            Err(NoAnswer::Died(exit)) => {
-                let reason = format!("it {} in on_restore", describe(exit.status, exit.oom));
-                self.shared.note_exit(&exit, &reason);
-                self.shared.bury(boot.worker.seat(), &exit);
-                reason
-            }
-        };
-        // Half of a state may be worse than none. And it is not tried again, or it would never end.
-        self.shared.logs.warn(&format!(
-            "on_restore failed with a snapshot that is {age:.1?} old; Python is started anew without it: {reason}"
-        ));
-        self.shared.snapshots.refuse();
-        Err(Next::Start)
-    }
-
-    /// Has a process that is ready serve.
-    fn open(&mut self, boot: Boot) -> Worker {
-        let Boot {
-            worker,
-            told_until,
-            files,
-            ready,
-            took,
-            ..
-        } = boot;
-        self.shared.set_role(worker.seat(), Role::Serving);
-        self.set(State::Ready, None);
-        *self.shared.files.borrow_mut() = files;
-        let missed = self.shared.journal.since(told_until);
-        if let Some(ready) = ready {
-            let known = self.shared.calls.borrow().methods.clone();
-            let same = known.clone().filter(|methods| methods.ready == *ready);
-            let methods = same.unwrap_or_else(|| {
-                let methods = Rc::new(Methods::new(*ready, known.as_deref()));
-                for warning in methods.unknown(self.shared.options.limits.timeouts.keys()) {
-                    self.shared.logs.warn(&warning);
-                }
-                methods
-            });
-            self.shared
-                .change(|calls| calls.ready(worker.seat(), methods.clone(), missed));
-            let ready = &methods.ready;
-            self.shared.logs.info(&format!(
-                "{}{} is ready after {took:.0?}: {} methods, Python {}, {}{}",
-                ready.controller,
-                self.which(),
-                ready.methods.len(),
-                ready.python,
-                ready.codec,
-                known.map_or_else(String::new, |known| methods.news_since(&known)),
-            ));
-        }
-        self.shared.started.notify_waiters();
-        self.has_served = true;
-        self.orders().answer(Ok(()));
-        if let Some((round, reported)) = self.round.take() {
-            if reported == Reported::NotYet {
-                round.report(Ok(()));
-            }
-            self.end_round(&round, Ok(()));
-        }
-        worker
-    }
-
     /// Of several workers, this one, for the log.
     fn which(&self) -> String {
         match self.shared.workers.len() {
@@ -378,98 +233,6 @@ impl Supervisor {
                 },
             }
         }
-    }
-
-    /// Lets what Python was sent end, within the drain's limit, and then Python. What is queued waits for the next one.
-    async fn restart(&mut self, worker: &mut Worker) -> Next {
-        self.drop_beside("Python is restarted");
-        self.shared.standby.renew(&self.shared);
-        self.set(State::Starting, None);
-        self.shared.logs.info("restart: running calls are ended first");
-        self.set_gate(Gate::Hold { starting: false });
-        let shared = self.shared.clone();
-        let limit = shared.options.limits.drain_timeout;
-        let seat = worker.seat();
-        shared.change(|calls| calls.leave(seat));
-        let drained = tokio::select! {
-            drained = timeout(limit, until(&shared, worker, |calls| calls.nothing_sent(seat))) => drained,
-            () = self.orders().until_stop() => {
-                let grace = self.orders().stop_asked().unwrap_or_default();
-                self.finish(worker, grace).await;
-                return Next::Stop;
-            }
-        };
-        match drained {
-            Ok(Some(exit)) => return self.died(seat, exit),
-            Ok(None) => {}
-            Err(_) => {
-                shared
-                    .logs
-                    .warn(&format!("restart: calls that still run after {limit:?} are cancelled"));
-                shared.change(|calls| calls.cancel_begun(seat, CancelledBy::Shutdown));
-                if let Ok(Some(exit)) =
-                    timeout(END_GRACE, until(&shared, worker, |calls| calls.nothing_sent(seat))).await
-                {
-                    return self.died(seat, exit);
-                }
-            }
-        }
-        if let Some(exit) = self.snapshot_at_end(worker).await {
-            return self.died(seat, exit);
-        }
-        let exit = end(&shared, worker, END_GRACE).await;
-        shared.bury(seat, &exit);
-        Next::Start
-    }
-
-    /// Takes the last snapshot of a process that has nothing to do any more; how it died, if it did.
-    async fn snapshot_at_end(&self, worker: &mut Worker) -> Option<Exit> {
-        let can = self.shared.serving_has(ON_SNAPSHOT) && self.shared.calls.borrow().nothing_sent(worker.seat());
-        if !can {
-            return None;
-        }
-        let limit = self.shared.options.limits.drain_timeout;
-        match ask_to_the_end(&self.shared, worker, ON_SNAPSHOT, None, limit).await {
-            Ok(state) => self.shared.took_snapshot(&state),
-            Err(NoAnswer::Died(exit)) => return Some(exit),
-            Err(NoAnswer::Failed(reason)) => self
-                .shared
-                .logs
-                .warn(&format!("on_snapshot failed, and the last snapshot stays: {reason}")),
-            Err(NoAnswer::Stopping) => {}
-        }
-        None
-    }
-
-    /// Answers what there is within `grace`, cancels the rest, and ends Python.
-    async fn finish(&mut self, worker: &mut Worker, grace: Duration) {
-        self.drop_beside("the daemon is stopping");
-        self.set(State::Stopping, None);
-        self.set_gate(Gate::Finishing(Error::cancelled(CancelledBy::Shutdown)));
-        let shared = self.shared.clone();
-        let seat = worker.seat();
-        let answered = timeout(grace, until(&shared, worker, |calls| calls.is_idle())).await;
-        if let Ok(Some(exit)) = &answered {
-            // Before the rest is cancelled: what had begun is told what became of it.
-            shared.bury(seat, exit);
-        }
-        shared.change(|calls| calls.end_all(CancelledBy::Shutdown));
-        if matches!(answered, Ok(Some(_))) {
-            return;
-        }
-        // What was cancelled just now may still be about to leave.
-        shared.change(|calls| calls.leave(seat));
-        let mut ended = timeout(TERM_GRACE, until(&shared, worker, |calls| calls.nothing_sent(seat))).await;
-        if let Ok(None) = ended {
-            ended = Ok(self.snapshot_at_end(worker).await);
-        }
-        let exit = match ended {
-            Ok(Some(exit)) => exit,
-            Ok(None) => end(&shared, worker, END_GRACE).await,
-            // What has not come to an end within its grace does not get as much again.
-            Err(_) => end(&shared, worker, Duration::ZERO).await,
-        };
-        shared.bury(seat, &exit);
     }
 
     /// Python died while it served.
@@ -576,26 +339,6 @@ impl Supervisor {
         }
     }
 
-    async fn stopped(&mut self) {
-        self.set(State::Stopping, None);
-        // The last one's ends what still waits.
-        self.set_gate(Gate::Closed(Error::cancelled(CancelledBy::Shutdown)));
-        self.drop_beside("the daemon is stopping");
-        if let Some(boot) = self.next.take() {
-            discard(&self.shared, boot.worker);
-        }
-        if let Some((round, reported)) = self.round.take() {
-            let why = || Err("the daemon is stopping".to_owned());
-            if reported == Reported::NotYet {
-                round.report(why());
-            }
-            round.done(why());
-        }
-        self.orders().close();
-        all_ended(&self.shared).await;
-        self.orders().stopped();
-    }
-
     fn set_gate(&self, gate: Gate) {
         self.shared.change(|calls| calls.set_gate(self.post, gate));
         self.shared.started.notify_waiters();
@@ -606,14 +349,4 @@ impl Supervisor {
         status.state = state;
         status.reason = reason;
     }
-}
-
-/// The next order while a process starts, awaited by nobody else meanwhile. One that has only just been started is not
-/// ended for another: however many restarts are asked for, there is one a second at most.
-async fn order_after(orders: &Orders, then: tokio::time::Instant) -> Order {
-    tokio::select! {
-        () = sleep_until(then) => {}
-        () = orders.until_stop() => {}
-    }
-    orders.next().await
 }

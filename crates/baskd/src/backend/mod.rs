@@ -370,6 +370,7 @@ impl Backend {
         self.shared.reloads.stop("the daemon is stopping");
         futures_util::future::join_all(self.shared.workers.iter().map(|post| post.orders.stop(grace))).await;
         self.shared.standby.end(&self.shared).await;
+        self.shared.journal.saved().await;
         self.shared.snapshots.saved().await;
     }
 

@@ -85,6 +85,7 @@ class FakeDaemon:
         self.peers: queue.Queue[Peer] = queue.Queue()
         self.all_peers: list[Peer] = []
         self.special: dict[str, Callable[[Peer, Any], None]] = {}  # a test's own methods
+        self.idempotent: set[str] = set()
         self._numbers = iter(range(100, 1 << 30))
         self.start()
 
@@ -155,6 +156,10 @@ class FakeDaemon:
     def do_boom(self, peer: Peer, id: Any, params: Any) -> None:
         data = {"type": "ValueError", "message": "no", "traceback": "Traceback: here\nValueError: no\n"}
         peer.refuse(id, -32020, "ValueError: no", data)
+
+    def do_rpc_discover(self, peer: Peer, id: Any, params: Any) -> None:
+        methods = [{"name": "echo"}, *({"name": name, "x-idempotent": True} for name in sorted(self.idempotent))]
+        peer.answer(id, {"openrpc": "1.3.2", "methods": methods})
 
     def do_hang(self, peer: Peer, id: Any, params: Any) -> None:
         peer.running[id] = "hang"

@@ -49,7 +49,7 @@ class Calls(AsyncTest):
 
     async def test_a_daemon_that_lets_a_timeout_pass_is_given_up(self) -> None:
         self.daemon.special["rpc.call"] = lambda peer, message: None
-        with unittest.mock.patch("baskd.aio._GRACE_SECONDS", 0.01), self.assertRaises(baskd.TimedOut):
+        with unittest.mock.patch("baskd._options.GRACE_SECONDS", 0.01), self.assertRaises(baskd.TimedOut):
             await self.backend.call("hang", timeout=0.01)
         await self.expect("$/cancelRequest")
 

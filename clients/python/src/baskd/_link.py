@@ -8,7 +8,8 @@ from __future__ import annotations
 import socket
 
 from ._errors import BaskdError, Disconnected
-from ._wire import Params, Pending, Session, Sink, Waitable
+from ._sinks import Pending, Sink, Waitable
+from ._wire import Params, Session
 
 _CHUNK = 1 << 16  # below malloc's threshold for mmap, so that allocating it for each read is cheap
 _LARGE_CHUNK = 1 << 20
@@ -38,6 +39,7 @@ class Link:
         self.session = Session()
         self.outbox = Outbox()
         self.lost: BaskdError | None = None
+        self._discovery: Pending | None = None
         self._written = 0  # bytes that ever went into the outbox
 
     def request(
@@ -53,6 +55,14 @@ class Link:
         if self.lost is not None:
             self._forsake(self.lost)  # it came after the others had been told
         return pending
+
+    def discovery(self) -> Pending:
+        """A request for what methods there are. Who asks while another waits shares the answer; none is kept, for a
+        reload may change them."""
+        asked = self._discovery
+        if asked is None or asked.done:
+            asked = self._discovery = self.request("rpc.discover")
+        return asked
 
     def notify(self, method: str, params: Params) -> None:
         self.write(self.session.notification(method, params))

@@ -26,9 +26,10 @@ import time
 from collections import deque
 from functools import partial
 
-from ._errors import BaskdError, Disconnected
+from ._errors import CLOSED, BaskdError, Disconnected
 from ._link import Link, Sent
-from ._wire import Params, Pending, Sink, Waitable
+from ._sinks import Pending, Sink, Waitable
+from ._wire import Params
 
 
 class ThreadLink(Link):
@@ -95,10 +96,10 @@ class ThreadLink(Link):
             with contextlib.suppress(BlockingIOError):  # full: it has been nudged
                 os.write(self._nudge_end, b"!")
 
-    def drain(self) -> None:
-        """Returns when all has been written, so that a thread that only writes is held up, not its memory filled."""
-        if self.outbox.data:
-            self.wait(self.outbox)
+    def drain(self, deadline: float | None = None) -> bool:
+        """Returns when all has been written, so that a thread that only writes is held up, not its memory filled;
+        False when the deadline has passed before."""
+        return not self.outbox.data or self.wait(self.outbox, deadline) or self.lost is not None
 
     # --- waiting ----------------------------------------------------------------------------------------------
 
@@ -181,9 +182,9 @@ class ThreadLink(Link):
 
     # --- the end ----------------------------------------------------------------------------------------------
 
-    def close(self) -> None:
+    def close(self, error: BaskdError | None = None) -> None:
         with self._lock:
-            self.lose(Disconnected("This client was closed."))
+            self.lose(error or Disconnected(CLOSED))
 
     def _retire(self) -> None:
         if self._leader is not None:

@@ -96,13 +96,16 @@ class FakeDaemon:
         self._thread = threading.Thread(target=self._accept, args=(self._listener,), daemon=True)
         self._thread.start()
 
-    def stop(self) -> None:
-        """As if it had crashed: every connection ends, nobody listens."""
+    def stop(self, then_start: bool = False) -> None:
+        """As if it had crashed: every connection ends, nobody listens, unless another daemon does at once."""
         self._listener.shutdown(socket.SHUT_RDWR)
         self._thread.join(WAIT)
         self._listener.close()
         os.unlink(self.path)
-        for peer in self.all_peers:
+        peers = list(self.all_peers)
+        if then_start:
+            self.start()
+        for peer in peers:
             peer.hang_up()
             peer.gone.wait(WAIT)
 
@@ -113,6 +116,14 @@ class FakeDaemon:
         if self._thread.is_alive():
             self.stop()
         self._folder.cleanup()
+
+    def so_far(self) -> list[Any]:
+        """What has come and was not expected."""
+        messages = []
+        with contextlib.suppress(queue.Empty):
+            while True:
+                messages.append(self.seen.get_nowait())
+        return messages
 
     def expect(self, method: str) -> Any:
         """The next message of that method that comes, or came."""

@@ -8,13 +8,12 @@ import threading
 import time
 import unittest
 import unittest.mock
-import warnings
 import weakref
 from typing import Any
 
 import baskd
 from baskd.client import Client
-from tests.fake import WAIT, FakeDaemon, Peer
+from tests.fake import WAIT, FakeDaemon
 
 
 class ClientTest(unittest.TestCase):

@@ -153,9 +153,9 @@ class Subscriptions(AsyncTest):
         async with self.backend.messages() as messages:
             await self.backend.talk("a")
             await messages.__anext__()
-        self.daemon.stop(then_start=True)
-        with self.assertRaises(baskd.Disconnected):
-            await self.backend.call("hang", idempotent=False)
+        self.daemon.stop()
+        with self.assertRaises(baskd.NotRunning):
+            await self.backend.echo(1)
         self.assertIsNone(self.backend._connection._keeper)
 
     async def test_a_daemon_that_is_away_for_a_while(self) -> None:

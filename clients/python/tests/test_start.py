@@ -67,7 +67,7 @@ class Starting(StartTest):
                 ({}, {"controller": "package.module:Class"}, ["package.module:Class", "--name", "default"]),
             ):
                 with unittest.mock.patch.dict(os.environ, variables):
-                    client = baskd.Client(**options)  # type: ignore[arg-type]
+                    client = baskd.Client(**options)
                 self.assertEqual(client._connection.target.arguments(), expected)
 
     def test_paths_mean_what_they_meant_when_they_were_given(self) -> None:
@@ -238,16 +238,16 @@ class Finding(unittest.TestCase):
                 path.parent.mkdir(parents=True)
                 path.touch(0o700)
             module = os.path.join(folder, "clients", "python", "src", "baskd", "_start.py")
-            with unittest.mock.patch("baskd._start.__file__", module):
-                with unittest.mock.patch.dict(os.environ, {"PATH": "/nowhere", "BASKD_BIN": ""}):
-                    with self.assertRaisesRegex(baskd.StartFailed, "cargo install"):
-                        find_binary("/s")
-                    Path(folder, "Cargo.toml").touch()
-                    self.assertEqual(find_binary("/s"), os.path.realpath(built))
-                    os.environ["PATH"] = str(on_path.parent)
-                    self.assertEqual(find_binary("/s"), str(on_path))
-                    os.environ["BASKD_BIN"] = str(built)
-                    self.assertEqual(find_binary("/s"), str(built))
+            patched = unittest.mock.patch.dict(os.environ, {"PATH": "/nowhere", "BASKD_BIN": ""})
+            with unittest.mock.patch("baskd._start.__file__", module), patched:
+                with self.assertRaisesRegex(baskd.StartFailed, "cargo install"):
+                    find_binary("/s")
+                Path(folder, "Cargo.toml").touch()
+                self.assertEqual(find_binary("/s"), os.path.realpath(built))
+                os.environ["PATH"] = str(on_path.parent)
+                self.assertEqual(find_binary("/s"), str(on_path))
+                os.environ["BASKD_BIN"] = str(built)
+                self.assertEqual(find_binary("/s"), str(built))
 
 
 class Async(StartTest):

@@ -247,9 +247,11 @@ class LoopConnection:
                 raise
 
     async def subscribed(self, sink: FeedSink) -> None:
-        """Waits until it is fed. Raises if the daemon refuses, or none answers and none can be started."""
+        """Waits until it is fed, or over. Raises if the daemon refuses, or none answers and none can be started."""
         try:
             for _ in range(TRIES):
+                if sink.over:
+                    return  # closed, or refused: its error says so
                 link = await self.live()
                 pending = sink.pending
                 if pending is not None:

@@ -140,7 +140,7 @@ def find_binary(path: str) -> str:
     found = shutil.which("baskd")
     if found is not None:
         return found
-    for checkout in Path(__file__).resolve().parents[4:5]:  # above clients/python/src/baskd
+    for checkout in list(Path(__file__).resolve().parents)[4:5]:  # above clients/python/src/baskd
         for kind in ("release", "debug"):
             built = checkout / "target" / kind / "baskd"
             if (checkout / "Cargo.toml").is_file() and os.access(built, os.X_OK):

@@ -32,6 +32,11 @@ from ._sinks import Pending, Sink, Waitable
 from ._wire import Params
 
 
+# A signal that comes just before its thread goes to wait does not end that wait: so the main thread, which is the one
+# that Ctrl-C is for, looks around so often.
+_LOOK_SECONDS = 0.5
+
+
 class ThreadLink(Link):
     def __init__(self, sock: socket.socket) -> None:
         super().__init__(sock)
@@ -112,6 +117,8 @@ class ThreadLink(Link):
                 left = None if deadline is None else deadline - time.monotonic()
                 if left is not None and left <= 0:
                     return False
+                if threading.get_ident() == threading.main_thread().ident:
+                    left = _LOOK_SECONDS if left is None else min(left, _LOOK_SECONDS)
                 if self._take_lead(target):
                     self._lead(left)
                 else:

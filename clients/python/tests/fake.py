@@ -118,12 +118,12 @@ class FakeDaemon:
         self._folder.cleanup()
 
     def so_far(self) -> list[Any]:
-        """What has come and was not expected."""
+        """What has come and was not expected, but for the question by which a new connection is tried."""
         messages = []
         with contextlib.suppress(queue.Empty):
             while True:
                 messages.append(self.seen.get_nowait())
-        return messages
+        return [message for message in messages if message["method"] != "daemon.status"]
 
     def expect(self, method: str) -> Any:
         """The next message of that method that comes, or came."""
@@ -171,6 +171,9 @@ class FakeDaemon:
     def do_rpc_discover(self, peer: Peer, id: Any, params: Any) -> None:
         methods = [{"name": "echo"}, *({"name": name, "x-idempotent": True} for name in sorted(self.idempotent))]
         peer.answer(id, {"openrpc": "1.3.2", "methods": methods})
+
+    def do_daemon_status(self, peer: Peer, id: Any, params: Any) -> None:
+        peer.answer(id, {})
 
     def do_hang(self, peer: Peer, id: Any, params: Any) -> None:
         peer.running[id] = "hang"

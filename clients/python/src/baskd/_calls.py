@@ -105,7 +105,7 @@ class Call:
         deadline = sooner(until, self._ask_until)
         try:
             link = self._connection.live(deadline)
-            asked = link.discovery()
+            asked = link.shared("rpc.discover")
             if link.wait(asked, deadline):
                 return says_idempotent(asked.outcome(), self.request.method)
         except TimedOut:

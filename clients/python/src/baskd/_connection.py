@@ -4,6 +4,8 @@
   that starts one.
 - A thread that waits for messages or log lines makes it again, too, but patiently, and without starting a daemon:
   else `baskd stop` would be undone at once. Every new connection subscribes first to what the last one fed.
+- The socket of a daemon that was killed takes connections until the last moment, though nobody will read them. So one
+  that is made after another was lost is used only when the daemon has answered on it.
 - The lock is held while connecting, and never while a daemon is started or an answer is waited for.
 """
 
@@ -30,26 +32,25 @@ class Connection:
         self.link: ThreadLink | None = None
         self.feeds: list[FeedSink] = []
         self.closed = False
-        # A daemon that is found serves what is meant; known at once where nothing special is.
-        self._checked = target.controller is None
         self._lock = threading.Lock()
         self._changed = threading.Condition(self._lock)  # a connection, a closing, or a start that has ended
 
     def live(self, deadline: float | None = None, start: bool = True) -> ThreadLink:
         """The connection; made anew if it was lost, with a daemon that is started for it if none answers."""
-        link = self.link
-        if link is not None and link.lost is None and self._checked:
-            return link
-        try:
-            link = self._connect(deadline)
-        except NotRunning:
-            starting = self.target.start() if start else None
-            if starting is None:
-                raise
-            self._wait_started(starting, deadline)
-            link = self._connect(deadline)
-        if not self._checked:
-            self._check(link, deadline)
+        present = self.link
+        if present is not None and present.lost is None and present.proven:
+            return present
+        for _ in range(TRIES):
+            try:
+                link = self._connect(deadline)
+            except NotRunning:
+                starting = self.target.start() if start else None
+                if starting is None:
+                    raise
+                self._wait_started(starting, deadline)
+                link = self._connect(deadline)
+            if link.proven or self._prove(link, deadline):
+                break
         return link
 
     def send(self, request: Request, sent: list[Sent]) -> tuple[ThreadLink, Pending]:
@@ -73,7 +74,9 @@ class Connection:
                 raise Disconnected(CLOSED)
             link = self.link
             if link is None or link.lost is not None:
+                is_first = link is None
                 link = self._dial(deadline)
+                link.proven = is_first and self.target.controller is None
             self._feed_from(link)
             self.link = link  # now, for a call that is made on it comes after the subscriptions
             self._changed.notify_all()
@@ -103,20 +106,22 @@ class Connection:
             raise Disconnected(CLOSED)
         error = starting.exception()
         if error is not None:
-            raise to_one_caller(error) if isinstance(error, BaskdError) else error
+            raise (to_one_caller(error) if isinstance(error, BaskdError) else error) from None
 
-    def _check(self, link: ThreadLink, deadline: float | None) -> None:
-        """Once, for a client that says which controller it means. The daemon answers this whatever Python does."""
-        asked = link.request("daemon.status")
+    def _prove(self, link: ThreadLink, deadline: float | None) -> bool:
+        """Whether a daemon answers, which it does whatever its Python does; and it has to be the one that is meant."""
+        asked = link.shared("daemon.status")
         if not link.wait(asked, deadline):
             raise too_late()
-        status = asked.outcome()
+        if isinstance(asked.error, Disconnected):
+            return False
         try:
-            self.target.check(status)
+            self.target.check(asked.outcome())
         except BaskdError as error:
             link.close(error)
             raise
-        self._checked = True
+        link.proven = True
+        return True
 
     @contextlib.contextmanager
     def _locked(self, deadline: float | None) -> Iterator[None]:

@@ -39,7 +39,8 @@ class Link:
         self.session = Session()
         self.outbox = Outbox()
         self.lost: BaskdError | None = None
-        self._discovery: Pending | None = None
+        self.proven = False  # a daemon has answered on it
+        self._shared: dict[str, Pending] = {}
         self._written = 0  # bytes that ever went into the outbox
 
     def request(
@@ -56,12 +57,11 @@ class Link:
             self._forsake(self.lost)  # it came after the others had been told
         return pending
 
-    def discovery(self) -> Pending:
-        """A request for what methods there are. Who asks while another waits shares the answer; none is kept, for a
-        reload may change them."""
-        asked = self._discovery
+    def shared(self, method: str) -> Pending:
+        """A question to the daemon. Who asks while another waits shares the answer; none is kept, for it may change."""
+        asked = self._shared.get(method)
         if asked is None or asked.done:
-            asked = self._discovery = self.request("rpc.discover")
+            asked = self._shared[method] = self.request(method)
         return asked
 
     def notify(self, method: str, params: Params) -> None:

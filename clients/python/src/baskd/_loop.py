@@ -110,22 +110,22 @@ class LoopConnection:
         self.link: LoopLink | None = None
         self.feeds: list[FeedSink] = []
         self.closed = False
-        self._checked = target.controller is None
         self._keeper: asyncio.Task[None] | None = None
         self._waiting: set[asyncio.Future[None]] = set()  # for a daemon that is started
 
     async def live(self, deadline: float | None = None, start: bool = True) -> LoopLink:
         """The connection; made anew if it was lost, with a daemon that is started for it if none answers."""
-        try:
-            link = await self._connect(deadline)
-        except NotRunning:
-            starting = self.target.start() if start else None
-            if starting is None:
-                raise
-            await self._started(starting, deadline)
-            link = await self._connect(deadline)
-        if not self._checked:
-            await self._check(link, deadline)
+        for _ in range(TRIES):
+            try:
+                link = await self._connect(deadline)
+            except NotRunning:
+                starting = self.target.start() if start else None
+                if starting is None:
+                    raise
+                await self._started(starting, deadline)
+                link = await self._connect(deadline)
+            if link.proven or await self._prove(link, deadline):
+                break
         return link
 
     async def send(self, request: Request) -> tuple[LoopLink, Pending]:
@@ -188,7 +188,9 @@ class LoopConnection:
         """Raises BlockingIOError where that would take time: on a Unix socket mostly it takes none."""
         link = self.present()
         if link is None:
+            is_first = self.link is None
             link = self.link = LoopLink(open_socket(self.target.path, 0), self)
+            link.proven = is_first and self.target.controller is None
         for sink in tuple(self.feeds):
             if sink.detached and not sink.over:
                 sink.detached = False
@@ -216,35 +218,36 @@ class LoopConnection:
             raise too_late()
         error = starting.exception()
         if error is not None:
-            raise to_one_caller(error) if isinstance(error, BaskdError) else error
+            raise (to_one_caller(error) if isinstance(error, BaskdError) else error) from None
 
-    async def _check(self, link: LoopLink, deadline: float | None) -> None:
-        """Once, for a client that says which controller it means. The daemon answers this whatever Python does."""
-        asked = link.request("daemon.status")
+    async def _prove(self, link: LoopLink, deadline: float | None) -> bool:
+        """Whether a daemon answers, which it does whatever its Python does; and it has to be the one that is meant."""
+        asked = link.shared("daemon.status")
         if not await link.wait_until(asked, deadline):
             raise too_late()
-        status = asked.outcome()
+        if isinstance(asked.error, Disconnected):
+            return False
         try:
-            self.target.check(status)
+            self.target.check(asked.outcome())
         except BaskdError as error:
             link.close(error)
             raise
-        self._checked = True
+        link.proven = True
+        return True
 
     # --- subscriptions ----------------------------------------------------------------------------------------
 
     def add(self, sink: FeedSink) -> None:
         """Has a sink fed by what is connected now, or the next time: before any call that is made after this."""
-        link = self.present()
+        self.present()  # raises if this is closed
         self.feeds.append(sink)
-        if link is not None or self._checked:
-            try:
-                self.connect_now()
-            except (Disconnected, BlockingIOError):
-                pass  # whoever waits for the subscription is told, and may have a daemon started
-            except BaseException:
-                self.remove(sink)
-                raise
+        try:
+            self.connect_now()
+        except (Disconnected, BlockingIOError):
+            pass  # whoever waits for the subscription is told, and may have a daemon started
+        except BaseException:
+            self.remove(sink)
+            raise
 
     async def subscribed(self, sink: FeedSink) -> None:
         """Waits until it is fed, or over. Raises if the daemon refuses, or none answers and none can be started."""

@@ -93,7 +93,7 @@ class Target:
                     start_new_session=True,  # Ctrl-C is for whoever waits
                 ).returncode
                 said.seek(0)
-                text = said.read().decode(errors="replace").strip()
+                text = said.read().decode(errors="replace").strip().removeprefix("baskd: ")
         except OSError as error:
             raise StartFailed(f"Can't run {shlex.join(command)}: {error}.", data=_data(command, None, "")) from error
         if status == 0:
@@ -112,7 +112,7 @@ class Target:
         return options
 
     def check(self, status: Any) -> None:
-        """Raises WrongController if a daemon with this `daemon.status` serves another one than is meant."""
+        """Raises WrongController if the daemon with this `daemon.status` serves another one than is meant."""
         served = status.get("controller") if isinstance(status, dict) else None
         if self.controller is None or not isinstance(served, dict) or self._is_meant(self.controller, served):
             return

@@ -31,7 +31,6 @@ from ._link import Link, Sent
 from ._sinks import Pending, Sink, Waitable
 from ._wire import Params
 
-
 # A signal that comes just before its thread goes to wait does not end that wait: so the main thread, which is the one
 # that Ctrl-C is for, looks around so often.
 _LOOK_SECONDS = 0.5

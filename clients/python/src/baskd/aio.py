@@ -90,7 +90,7 @@ class AsyncClient:
         deadline = sooner(time.monotonic() + ASK_SECONDS, request.deadline)
         try:
             link = await self._connection.live(deadline)
-            asked = link.discovery()
+            asked = link.shared("rpc.discover")
             if not await link.wait_until(asked, deadline):
                 return False
             return says_idempotent(asked.outcome(), request.method)

@@ -50,7 +50,9 @@ class Call:
 
     def answered(self) -> bool:
         pending = self.pending
-        return pending.done and (self._final or self._connection.closed or not lost_under_way(pending))
+        if pending.error is None:
+            return pending.done
+        return self._final or self._connection.closed or not lost_under_way(pending)
 
     def outcome(self) -> Any:
         return self.pending.outcome()

@@ -60,9 +60,9 @@ class Connection:
             link = self.live(request.deadline)
             sink = None if request.window is None else StreamSink(request.window)
             pending = link.request(*request.for_the_wire(), sink, sent)
-            if not link.drain(request.deadline):
+            if link.outbox.data and not link.drain(request.deadline):
                 raise request.unanswered()
-            if not never_left(pending):
+            if pending.error is None or not never_left(pending):
                 break
         return link, pending
 

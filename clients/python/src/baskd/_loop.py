@@ -115,6 +115,9 @@ class LoopConnection:
 
     async def live(self, deadline: float | None = None, start: bool = True) -> LoopLink:
         """The connection; made anew if it was lost, with a daemon that is started for it if none answers."""
+        ready = self._ready()
+        if ready is not None:
+            return ready
         for _ in range(TRIES):
             try:
                 link = await self._connect(deadline)
@@ -132,18 +135,25 @@ class LoopConnection:
         """Writes a request: to the connection there is, and if nothing of it has left when that turns out to be lost,
         to a new one."""
         for _ in range(TRIES):
-            link = await self.live(request.deadline)
+            link = self._ready() or await self.live(request.deadline)
             sink = None if request.window is None else StreamSink(request.window)
             pending = link.request(*request.for_the_wire(), sink)
             if link.is_behind():
                 await self._cancelled_with(link, pending, request, link.drain())
-            if not never_left(pending):
+            if pending.error is None or not never_left(pending):
                 break
         return link, pending
 
     async def answer(self, link: LoopLink, pending: Pending, request: Request) -> None:
         """Waits for it. Who stops waiting cancels it."""
-        await self._cancelled_with(link, pending, request, link.wait(pending))
+        if request.deadline is not None:
+            await self._cancelled_with(link, pending, request, link.wait(pending))
+            return
+        try:
+            await link.wait(pending)
+        except BaseException:
+            link.cancel(pending)
+            raise
 
     @staticmethod
     async def _cancelled_with(link: LoopLink, pending: Pending, request: Request, waiting: Awaitable[None]) -> None:
@@ -161,6 +171,13 @@ class LoopConnection:
             raise
 
     # --- connecting -------------------------------------------------------------------------------------------
+
+    def _ready(self) -> LoopLink | None:
+        """The connection, if nothing is to be done for it."""
+        link = self.link
+        if link is None or link.lost is not None or not link.proven or link.loop is not asyncio.get_running_loop():
+            return None
+        return link
 
     def present(self) -> LoopLink | None:
         """The connection that there is, if it is this loop's."""

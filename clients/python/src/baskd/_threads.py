@@ -31,8 +31,9 @@ from ._link import Link, Sent
 from ._sinks import Pending, Sink, Waitable
 from ._wire import Params
 
-# A signal that comes just before its thread goes to wait does not end that wait: so the main thread, which is the one
-# that Ctrl-C is for, looks around so often.
+# A signal that comes just before its thread goes to sleep does not wake it, and where threads take turns it does come
+# then: so the main thread, which is the one that Ctrl-C is for, looks around so often. (Not where it leads: there a
+# time limit would cost each call, and nobody is waiting to run while it falls asleep.)
 _LOOK_SECONDS = 0.5
 
 
@@ -40,6 +41,7 @@ class ThreadLink(Link):
     def __init__(self, sock: socket.socket) -> None:
         super().__init__(sock)
         self._lock = threading.Lock()
+        self._main_thread = threading.main_thread().ident
         self._leader: int | None = None  # the thread that polls
         self._followers: list[threading.Lock] = []
         self._abandoned: deque[Sink] = deque()
@@ -116,8 +118,6 @@ class ThreadLink(Link):
                 left = None if deadline is None else deadline - time.monotonic()
                 if left is not None and left <= 0:
                     return False
-                if threading.get_ident() == threading.main_thread().ident:
-                    left = _LOOK_SECONDS if left is None else min(left, _LOOK_SECONDS)
                 if self._take_lead(target):
                     self._lead(left)
                 else:
@@ -163,6 +163,8 @@ class ThreadLink(Link):
 
     def _follow(self, target: Waitable, left: float | None) -> None:
         """Waits until `target` may be ready or the lead is free."""
+        if threading.get_ident() == self._main_thread:
+            left = _LOOK_SECONDS if left is None else min(left, _LOOK_SECONDS)
         asleep = threading.Lock()
         asleep.acquire()
         waker = partial(_release, asleep)

@@ -2,4 +2,6 @@
 
 mod calls;
 mod fake;
+mod lost;
+mod start;
 mod streams;

@@ -89,7 +89,7 @@ impl Failure {
             Failure::Client(Error::Rpc(error)) => return serde_json::to_value(error).ok(),
             Failure::NoDaemon { .. } | Failure::Client(Error::NoDaemon { .. }) => "NoDaemon",
             Failure::NotStarted(_) => "StartFailed",
-            Failure::Client(Error::Disconnected) => "Disconnected",
+            Failure::Client(Error::Disconnected { .. }) => "Disconnected",
             Failure::Interrupted => "Cancelled",
             Failure::Client(_) | Failure::Failed(_) => "Failed",
             Failure::Usage(_) => "Usage",
@@ -117,7 +117,7 @@ impl Failure {
 fn of(error: &Error) -> Exit {
     let error = match error {
         Error::Rpc(error) => error,
-        Error::NoDaemon { .. } | Error::Disconnected => return Exit::NoDaemon,
+        Error::NoDaemon { .. } | Error::Disconnected { .. } => return Exit::NoDaemon,
         Error::Socket(SocketError::BadName(_) | SocketError::PathTooLong { .. })
         | Error::Params(_)
         | Error::Encode(_) => return Exit::Usage,
@@ -245,7 +245,8 @@ mod tests {
             source: ErrorKind::NotFound.into(),
         });
         assert_eq!(nobody.exit(), Exit::NoDaemon);
-        assert_eq!(Failure::Client(Error::Disconnected).exit(), Exit::NoDaemon);
+        let lost = Error::Disconnected { method: "f".into() };
+        assert_eq!(Failure::Client(lost).exit(), Exit::NoDaemon);
         assert_eq!(
             Failure::Client(Error::Socket(SocketError::BadName("-".into()))).exit(),
             Exit::Usage

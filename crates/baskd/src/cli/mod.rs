@@ -188,12 +188,13 @@ fn run_with_client(
 ) -> Result<(), Failure> {
     let socket = target.instance.socket()?;
     let runtime = runtime()?;
-    let mut connected = runtime.block_on(Client::connect(&socket));
+    let connect = || Client::builder().start(false).connect(&socket);
+    let mut connected = runtime.block_on(connect());
     if may_start
         && matches!(connected, Err(baskd_client::Error::NoDaemon { .. }))
         && start::start_configured(&target.instance, &socket)?
     {
-        connected = runtime.block_on(Client::connect(&socket));
+        connected = runtime.block_on(connect());
     }
     let client = connected.map_err(|error| match error {
         baskd_client::Error::NoDaemon { path, .. } => Failure::NoDaemon {

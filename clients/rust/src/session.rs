@@ -232,7 +232,7 @@ impl Session {
             return said;
         }
         let ask = async {
-            let connection = self.connection(Effort::Knock).await.ok()?;
+            let connection = self.connection_within(Effort::Start, Duration::ZERO).await.ok()?;
             Some(connection.is_idempotent(request.named()).await)
         };
         timeout(ASK, ask).await.ok().flatten().unwrap_or(false)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
+import signal
 import subprocess
 import threading
 from pathlib import Path
@@ -90,6 +92,35 @@ class Start(DaemonTest):
         self.assertEqual(error["name"], "StartFailed")
         (state / "lock").rmdir()
 
+    def test_one_that_does_not_listen_in_time_is_ended_and_reported(self) -> None:
+        # It waits for the one before it, which never ends.
+        socket = self.at.socket()
+        socket.parent.mkdir(parents=True, mode=0o700)
+        with Path(f"{socket}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            lock.write("pid 7, gone.py\nstopping\n")
+            lock.flush()
+            said = self.refused(3, KEEPS, "--timeout", "300ms")
+        self.assertIn("did not listen within 300ms, and was ended", said)
+        wait_all_gone(self.at.mark)
+        self.assertTrue(self.started(KEEPS)["started"])
+
+    def test_one_that_does_not_answer_is_told(self) -> None:
+        told = self.started(KEEPS)
+        os.kill(told["pid"], signal.SIGSTOP)
+        try:
+            self.assertIn("did not answer within", self.refused(3, KEEPS, "--timeout", "300ms"))
+        finally:
+            os.kill(told["pid"], signal.SIGCONT)
+
+    def test_what_another_says_in_the_same_log_is_not_its_error(self) -> None:
+        # The last one's reason is the same file's last line.
+        self.refused(2, "elsewhere.py")
+        said = self.refused(2, "nowhere.py")
+        self.assertIn("there is no controller at nowhere.py", said)
+        log = self.at.state / "baskd" / "default" / "serve.log"
+        self.assertRegex(log.read_text(), r"(?m)^baskd\[\d+\]: there is no controller at elsewhere.py")
+
     def test_nothing_to_start(self) -> None:
         said = self.refused(2)
         self.assertIn("nothing to start: name a controller", said)
@@ -147,9 +178,12 @@ class Start(DaemonTest):
     def test_the_log_does_not_grow_for_ever(self) -> None:
         log = self.at.state / "baskd" / "default" / "serve.log"
         log.parent.mkdir(parents=True, mode=0o700)
-        log.write_text("x" * (1 << 20) + "x")
+        log.write_text("a long line\n" * 100_000 + "the last line\n")
         self.started(KEEPS)
-        self.assertLess(log.stat().st_size, 10_000)
+        text = log.read_text()
+        self.assertLess(len(text), 600_000)
+        self.assertIn("\nthe last line\n", text)
+        self.assertIn("listening on", text)
 
 
 class Reload(DaemonTest):

@@ -71,11 +71,18 @@ impl Failure {
 
     /// Says to stderr what went wrong, and gives the status to exit with.
     pub(crate) fn report(&self, json: bool) -> ExitCode {
-        let text = if json {
-            self.object().map(|object| object.to_string())
-        } else {
-            self.text().map(|text| format!("baskd: {text}"))
-        };
+        if !json {
+            return self.report_as("baskd");
+        }
+        self.say(self.object().map(|object| object.to_string()))
+    }
+
+    /// The same in words, as `who`.
+    pub(crate) fn report_as(&self, who: &str) -> ExitCode {
+        self.say(self.text().map(|text| format!("{who}: {text}")))
+    }
+
+    fn say(&self, text: Option<String>) -> ExitCode {
         if let Some(text) = text {
             // Where even stderr is closed there is nobody left to tell.
             let _ = writeln!(io::stderr().lock(), "{text}");

@@ -11,6 +11,7 @@ mod duration;
 mod exit;
 mod interrupt;
 mod log;
+mod log_file;
 mod methods;
 mod output;
 mod params;
@@ -116,7 +117,11 @@ pub(crate) fn main() -> ExitCode {
     };
     match command.run() {
         Ok(()) => Exit::Done.into(),
-        Err(failure) => failure.report(json),
+        Err(failure) => match &command {
+            // Whoever has started it looks for that in a log that others may write to.
+            Command::Serve(serve) if serve.background => failure.report_as(&format!("baskd[{}]", std::process::id())),
+            _ => failure.report(json),
+        },
     }
 }
 

@@ -231,6 +231,10 @@ impl Session {
         if let Some(said) = request.idempotent {
             return said;
         }
+        // The daemon's own are not the controller's to speak of.
+        if request.named().contains(['.', '/']) {
+            return false;
+        }
         let ask = async {
             let connection = self.connection_within(Effort::Start, Duration::ZERO).await.ok()?;
             Some(connection.is_idempotent(request.named()).await)

@@ -113,6 +113,19 @@ async fn what_the_controller_calls_idempotent_is_sent_again() {
     join!(client.flush(), answer(&mut peer, "rpc.cancel", json!(false)));
 }
 
+#[tokio::test]
+async fn of_the_daemons_own_methods_the_controller_is_not_asked() {
+    let fake = Fake::new();
+    let (client, mut peer) = fake.client().await;
+    let (result, ()) = join!(client.call::<Value>("daemon.restart", ()), async move {
+        peer.expect("daemon.restart").await;
+    });
+    assert!(
+        matches!(&result, Err(Error::Disconnected { method }) if method == "daemon.restart"),
+        "{result:?}"
+    );
+}
+
 #[tokio::test(start_paused = true)]
 async fn whoever_is_not_told_in_time_is_told_of_the_loss() {
     let fake = Fake::new();

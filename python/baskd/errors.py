@@ -70,13 +70,14 @@ def method_error(problem: BaseException) -> Error:
     }
 
 
-def failure(stage: str, problem: BaseException) -> dict[str, str]:
-    """Why the router can't start; `stage` is "import", "construct" or "on_start"."""
+def failure(stage: str, problem: BaseException, files: list[str]) -> dict[str, Any]:
+    """Why the router can't start; `stage` is "import", "construct" or "on_start"; it may have to do with `files`."""
     return {
         "stage": stage,
         "type": type(problem).__qualname__,
         "message": _text_of(problem),
         "traceback": traceback_of(problem),
+        "files": files,
     }
 
 

@@ -12,7 +12,6 @@ from . import errors
 from ._controller import Cancelled
 from .calls import Call
 from .errors import NotJson
-from .page import MASK
 from .wire import HELD, MANY, SLOW
 
 if TYPE_CHECKING:
@@ -146,7 +145,7 @@ class Generators:
         return router.error_line(call.ident, router.error_of(problem, call.ident, call.method))
 
     def _first(self, call: Call) -> Any:
-        self._router.begun[call.ident & MASK] = call.ident
+        self._router.begin(call.ident)
         call.begun = True
         assert call.begin is not None
         made = call.begin()

@@ -18,7 +18,6 @@ from typing import Any, Callable, Optional
 from . import errors
 from ._controller import Cancelled
 from .calls import CURRENT, Call
-from .page import MASK
 from .router import Router
 
 
@@ -39,7 +38,7 @@ class AsyncLoop:
 
     def __init__(self, router: Router) -> None:
         self._router = router
-        self._loop = asyncio.SelectorEventLoop(_Selector(router))
+        self._loop = asyncio.SelectorEventLoop(_Selector(router, self._answer_for_the_dead))
         asyncio.set_event_loop(self._loop)
         self._all_ended: asyncio.Future[None] = self._loop.create_future()
         self._pump_is_due = False
@@ -95,11 +94,15 @@ class AsyncLoop:
     def _pump(self) -> None:
         self._pump_is_due = False
         router = self._router
+        if router.starting:
+            self._answer_for_the_dead()
         try:
             self._apart(router.pump.run)
         except Exception as problem:
             self._fail(problem)
             return
+        if router.forked:
+            router.leave_child(None)
         if router.pump.messages or router.reader.blocks or router.reader.controls:
             self._pump_soon()
         elif router.reader.ended:
@@ -155,6 +158,19 @@ class AsyncLoop:
         self._router.starting += 1
         call.task = self._loop.create_task(self._run(call))
 
+    def _answer_for_the_dead(self) -> None:
+        """User code may cancel any task, even one that has not begun, of which then nothing runs at all.
+
+        Asked when something may wait for such a call to begin, and when the loop blocks: it costs other calls nothing.
+        """
+        router = self._router
+        for call in [each for each in router.live.values() if each.task is not None and not each.begun]:
+            if not call.task.done():
+                continue
+            router.starting -= 1
+            problem = asyncio.CancelledError("its task was cancelled, by other code here, before it began")
+            router.finish(call, router.error_line(call.ident, router.error_of(problem, call.ident, call.method)))
+
     async def _run(self, call: Call) -> None:
         router, ident = self._router, call.ident
         router.starting -= 1
@@ -163,15 +179,17 @@ class AsyncLoop:
             return
         CURRENT.set(call)
         call.begun = True
-        router.begun[ident & MASK] = ident
         assert call.begin is not None
         try:
+            router.begin(ident)
             result = call.begin()
             if inspect.isasyncgen(result):
                 await self._drain(call, result)
                 result = None
             elif inspect.isawaitable(result):
                 result = await _Steps(router, call, result)
+            if router.forked:
+                router.leave_child(None)
             line = router.result_line(ident, result)
         except BaseException as problem:
             line = router.error_line(ident, router.error_of(problem, ident, call.method))
@@ -191,6 +209,8 @@ class AsyncLoop:
                 item = await _Steps(router, call, generator.__anext__())
             except StopAsyncIteration:
                 return
+            if router.forked:
+                router.leave_child(None)
             try:
                 await self._offer(call, router.item_line(call.ident, router.encode(item)))
                 if perf_counter() > until:
@@ -268,9 +288,12 @@ class _Steps:
         try:
             try:
                 router.running = self._call.ident
-                return resume(value)
+                awaited = resume(value)
             finally:
                 router.running = 0
+            if router.forked:
+                router.leave_child(None)  # Its parent's loop, with all that waits there, is none of its own.
+            return awaited
         except CancelledInLoop as cancelled:
             if getattr(cancelled, "struck_in", None) is not _STEP or cancelled.__context__ is not None:
                 raise  # Struck in the user's code, or when that had just ended, by raising something.
@@ -286,12 +309,15 @@ _STEP = _Steps._step.__code__
 class _Selector(selectors.DefaultSelector):
     """Where asyncio blocks; just before it does, everything that is ready leaves."""
 
-    def __init__(self, router: Router) -> None:
+    def __init__(self, router: Router, answer_for_the_dead: Callable[[], None]) -> None:
         super().__init__()
         self._router = router
+        self._answer_for_the_dead = answer_for_the_dead
 
     def select(self, timeout: Optional[float] = None) -> Any:
         if timeout is None or timeout > 0:
+            if self._router.starting:
+                self._answer_for_the_dead()
             self._router.about_to_wait()
         else:
             self._router.outbox.flush()

@@ -11,7 +11,7 @@ from time import sleep
 from typing import Any, Callable, Optional
 
 from . import codec as codecs
-from . import descriptors, errors, loading, page
+from . import descriptors, errors, hooks, loading, page, sources
 from ._version import VERSION
 from .dialects import DaemonDialect, SeedDialect
 from .loop_plain import PlainLoop
@@ -89,22 +89,24 @@ def _run_for_daemon(
         return 0
     dialect = DaemonDialect(codec)
     hello = dialect.decode(reader.first_line())["hello"]
+    spec = None
     try:
         if hello["protocol"] != PROTOCOL:
             mismatch = f"The daemon speaks protocol {hello['protocol']}, this router {PROTOCOL}."
             raise StartError("import", loading.LoadError(mismatch))
-        controller, methods, later = _load(
-            loading.from_hello(hello["controller"], example), hello.get("properties") or {}
-        )
+        spec = loading.from_hello(hello["controller"], example)
+        controller, methods, later = _load(spec, hello.get("properties") or {})
+        _add_hooks(controller, methods)
         router = Router(methods, shared, codec, dialect, reader, outbox)
         router.window = hello.get("window") or router.window
         loop = _prepare(router, controller, later)
     except StartError as failed:
         _print_failure(failed)
-        outbox.lines.append(b'{"failed":%b}' % codec.encode(errors.failure(failed.stage, failed.cause)))
+        failure = errors.failure(failed.stage, failed.cause, sources.of_failure(spec, failed.cause))
+        outbox.lines.append(b'{"failed":%b}' % codec.encode(failure))
         outbox.flush()
         return _ending(1)
-    outbox.lines.append(b'{"ready":%b}' % codec.encode(_described(controller, methods, codec)))
+    outbox.lines.append(b'{"ready":%b}' % codec.encode(_described(controller, methods, codec, spec)))
     outbox.flush()
 
     loop.serve()
@@ -124,7 +126,9 @@ def _load(spec: loading.Spec, properties: dict[str, Any]) -> tuple[Any, dict[str
         methods = discover(controller)
         if len(methods) == 2:
             raise NoMethods(f"{cls.__name__} has no methods to call; public functions of the class are.")
-        later = _restore(methods["setProperty"], properties)
+        setter = methods["setProperty"]
+        # One that is async can't run before there is a loop.
+        later = properties if setter.is_async else _left(hooks.put_back(setter, properties))
     except BaseException as problem:
         raise StartError("construct", problem) from None
     return controller, methods, later
@@ -141,23 +145,16 @@ def _give_send(controller: Any, send: Callable[[Any], None]) -> None:
             pass  # __slots__, and no room for it.
 
 
-def _restore(setter: Method, properties: dict[str, Any], complain: bool = False) -> dict[str, Any]:
-    """Sets properties again; gives those that can't be, which may need what `on_start` makes.
+def _left(refused: hooks.Refusals) -> dict[str, Any]:
+    """The properties that could not be set: they may need what `on_start` makes."""
+    return {name: value for name, value, _ in refused}
 
-    One that can't be set at all, since the controller has changed, must keep neither the others nor any call from
-    being served. Its value, and what the setter says of it, are not for the log.
-    """
-    left = {}
-    for name, value in properties.items():
-        try:
-            arguments, named = setter.bind({"name": name, "value": value})
-            setter.function(*arguments, **named)
-        except Exception as problem:
-            left[name] = value
-            if complain:
-                kind = type(problem).__name__
-                print(f"baskd: the property {name} can't be set again ({kind}); set it to see why", file=sys.stderr)
-    return left
+
+def _add_hooks(controller: Any, methods: dict[str, Method]) -> None:
+    try:
+        methods.update(hooks.discover(controller, methods["setProperty"]))
+    except BaseException as problem:
+        raise StartError("construct", problem) from None
 
 
 def _prepare(router: Router, controller: Any, later: dict[str, Any]) -> Any:
@@ -172,14 +169,29 @@ def _prepare(router: Router, controller: Any, later: dict[str, Any]) -> Any:
         from .loop_async import AsyncLoop
 
         loop = AsyncLoop(router)
+    setter = router.methods["setProperty"]
     try:
         _give_send(controller, router.sending.send)
+        if setter.is_async:
+            later = _left(_put_back(loop, setter, later))
         if on_start is not None:
             loop.call(on_start)
-        _restore(router.methods["setProperty"], later, complain=True)
+        hooks.complain(_put_back(loop, setter, later))
     except BaseException as problem:
         raise StartError("on_start", problem) from None
     return loop
+
+
+def _put_back(loop: Any, setter: Method, properties: dict[str, Any]) -> hooks.Refusals:
+    if not setter.is_async:
+        return hooks.put_back(setter, properties)
+    refused: hooks.Refusals = []
+
+    async def put_back() -> None:
+        refused.extend(await hooks.put_back_async(setter, properties))
+
+    loop.call(put_back)
+    return refused
 
 
 def _is_async(hook: Optional[Callable[[], Any]]) -> bool:
@@ -198,7 +210,7 @@ def _stop(loop: Any, controller: Any) -> None:
         print(errors.traceback_of(problem), file=sys.stderr, end="")
 
 
-def _described(controller: Any, methods: dict[str, Method], codec: codecs.Codec) -> dict[str, Any]:
+def _described(controller: Any, methods: dict[str, Method], codec: codecs.Codec, spec: loading.Spec) -> dict[str, Any]:
     cls = type(controller)
     doc = cls.__dict__.get("__doc__")
     return {
@@ -210,7 +222,9 @@ def _described(controller: Any, methods: dict[str, Method], codec: codecs.Codec)
         "controller": cls.__name__,
         "doc": written(doc.strip()) if isinstance(doc, str) else None,
         "stateless": bool(getattr(cls, "stateless", False)),
-        "methods": [method.described() for method in methods.values()],
+        "methods": [method.described() for method in methods.values() if not method.hidden],
+        "hooks": [method.name for method in methods.values() if method.hidden],
+        "files": sources.of_controller(spec, cls),
     }
 
 

@@ -32,6 +32,7 @@ class Method:
         "concurrent",
         "doc",
         "function",
+        "hidden",
         "hints",
         "idempotent",
         "is_async",
@@ -51,9 +52,9 @@ class Method:
         self.kind = _kind(function)
         self.concurrent = _is_marked(raw, "__baskd_concurrent__")
         self.idempotent = _is_marked(raw, "__baskd_idempotent__")
-        #: Whether it runs in the asyncio loop, and whether it may outlive the moment in which its call is read.
-        self.is_async = self.kind in (ASYNC, ASYNC_GENERATOR)
-        self.starts = self.kind != PLAIN or self.concurrent
+        #: Whether only the daemon itself may call it, and nobody is told of it: a hook.
+        self.hidden = False
+        self.become(self.kind)
         #: Whether what setProperty and getProperty refuse is this method's own answer.
         self.is_property = name in _PROPERTY_METHODS
         #: Whether the last call took so long that nothing should wait in a buffer while it runs. Unknown is slow.
@@ -68,6 +69,13 @@ class Method:
             self.bind: binding.Binder = binding.whole
         else:
             self.bind = binding.build(self.signature, self.hints, _instance_name(function))
+
+    def become(self, kind: str) -> None:
+        """Says of which kind it is."""
+        self.kind = kind
+        #: Whether it runs in the asyncio loop, and whether it may outlive the moment in which its call is read.
+        self.is_async = kind in (ASYNC, ASYNC_GENERATOR)
+        self.starts = kind != PLAIN or self.concurrent
 
     def was(self, slow: bool) -> None:
         """Says how its last call was."""

@@ -63,6 +63,7 @@ class Pump:
             reader.blocks,
         )
         self._look_around()
+        marks, settled = router.marks, self._settled
         left = _GROUP
         before = perf_counter()
         while True:
@@ -99,14 +100,14 @@ class Pump:
                 except BadParams as bad:
                     out.append(router.error_line(ident, bad.error))
                     continue
-            begun[ident & MASK] = ident
             router.current = message
             result = None
             try:
                 try:
                     router.running = ident
-                    # The signal may have come since it was looked at.
-                    if self.careful and router.is_cancelled(ident):  # type: ignore[unreachable]
+                    # As `Router.begin` does; that no mark was made since tells that this call has none.
+                    begun[ident & MASK] = ident
+                    if marks[0] != settled and router.is_cancelled(ident):
                         raise router.cancelled_type("the call was cancelled")
                     result = method.function(params) if method.takes_whole else method.function(*arguments, **named)
                 finally:
@@ -175,15 +176,13 @@ class Pump:
             return router.error_line(ident, bad.error)
         if router.is_cancelled(ident):
             return router.error_line(ident, errors.cancelled())
-        router.begun[ident & MASK] = ident
         router.current = message
         result = None
         line: Optional[bytes]
         try:
             try:
                 router.running = ident
-                if router.is_cancelled(ident):
-                    raise router.cancelled_type("the call was cancelled")
+                router.begin(ident)
                 result = method.function(*arguments, **named)
             finally:
                 router.running = 0
@@ -223,7 +222,7 @@ class Pump:
             elif message.line.strip():
                 router.complain("can't be read", message.line)
         elif isinstance(message, dict) and "method" in message:
-            error = errors.method_not_found(message["method"], list(router.methods))
+            error = errors.method_not_found(message["method"], router.names())
             lines.append(router.error_line(message["id"], error))
         elif not router.control(message):
             router.complain("is not understood", message)

@@ -103,6 +103,10 @@ class Router:
         self.threads = Threads(self)
         self.start_async: Optional[Starter] = None
 
+    def names(self) -> list[str]:
+        """Of the methods that anybody may call."""
+        return [method.name for method in self.methods.values() if not method.hidden]
+
     def install(self) -> None:
         """Ties the router to the process: its signal, what a fork leaves to a child, `baskd.cancelled()`."""
         signal.signal(signal.SIGURG, self.strike)
@@ -192,6 +196,16 @@ class Router:
             self.generators.cancel(call)
         else:
             self.sending.wake()
+
+    def begin(self, ident: int) -> None:
+        """Marks a call as begun: its user code is entered next. Raises Cancelled if somebody was faster.
+
+        Whoever cancels a call, or lets its time run out, marks that first, and looks then whether it has begun. So one
+        of the two sees the other's mark: what was said to have waited in the queue never runs.
+        """
+        self.begun[ident & MASK] = ident
+        if self.cancels[ident & MASK] == ident:
+            raise self.cancelled_type("the call was cancelled")
 
     # Answers
 
@@ -338,6 +352,7 @@ class Router:
         """In a child that user code forked: the wire, the page and the calls are the parent's alone."""
         self.forked = True
         self.running = 0
+        self.pump.messages.clear()
         self.generators.runnable.clear()
         self.live.clear()
         self.reader.abandon()

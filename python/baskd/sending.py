@@ -100,7 +100,7 @@ class Sending:
                 call = CURRENT.get()  # A task that an async method started.
             elif type(call) is dict:
                 call = router.current = router.materialized(call)
-            if call is None:
+            if call is None or call.method.hidden:
                 raise RuntimeError("send() works while a method runs, and none does here")
             line = router.item_line(call.ident, encoded)
             if call.task is not None:
@@ -145,7 +145,7 @@ class Sending:
                 if type(router.current) is dict:
                     router.current = router.materialized(router.current)
                 call = router.current
-        if call is None:
+        if call is None or call.method.hidden:
             raise RuntimeError("send() works while a method runs, and none does here")
         assert isinstance(call, Call)
         return call

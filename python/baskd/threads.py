@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 from . import errors
 from ._controller import Cancelled
 from .calls import CURRENT, Call
-from .page import MASK
 
 if TYPE_CHECKING:
     from .router import Router
@@ -51,14 +50,14 @@ class Threads:
             return router.error_line(ident, errors.cancelled())
         CURRENT.set(call)
         call.begun = True
-        router.begun[ident & MASK] = ident
         assert call.begin is not None
         try:
+            router.begin(ident)
             result = call.begin()
-            if router.forked:
-                router.leave_child(None)
             if isinstance(result, GeneratorType):
                 result = self._drain(call, result)
+            if router.forked:
+                router.leave_child(None)
             return router.result_line(ident, result)
         except BaseException as problem:
             return router.error_line(ident, router.error_of(problem, ident, call.method))
@@ -73,6 +72,8 @@ class Threads:
                 item = next(generator)
             except StopIteration as end:
                 return end.value
+            if router.forked:
+                router.leave_child(None)
             try:
                 router.sending.send_from_thread(call, router.encode(item))
             except BaseException as problem:

@@ -23,6 +23,7 @@ def build(shell: Shell) -> None:
 def rust_lint(shell: Shell) -> None:
     shell.check("cargo", "fmt", "--all", "--check")
     shell.check("cargo", "fmt", "--check", "--manifest-path", TESTS / "bench" / "driver" / "Cargo.toml")
+    shell.check("cargo", "fmt", "--check", "--manifest-path", TESTS / "fuzz" / "Cargo.toml")
     shell.check("cargo", "clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings")
 
 
@@ -120,6 +121,14 @@ def crash(shell: Shell) -> None:
     shell.note(output.strip().splitlines()[-1])
 
 
+def chaos(shell: Shell) -> None:
+    tools.binary(shell)
+    python = tools.python(shell).path
+    shell.run(python, "-m", "unittest", "chaos.test_rules", "chaos.test_round", cwd=TESTS)
+    output = shell.run(python, "-m", "chaos", cwd=TESTS)
+    shell.note("scenarios: " + output.strip().splitlines()[-1])
+
+
 def interop(shell: Shell) -> None:
     tools.binary(shell)
     tools.node_modules(shell, TESTS / "interop")
@@ -178,6 +187,7 @@ SUITES = (
         interop,
     ),
     Suite("crash", "100 kills of Python under the load of four clients", crash),
+    Suite("chaos", "everything breaks, from a seed; a model checks what each client was told", chaos),
     Suite("example", "the semantic_search example by itself", example),
     Suite("semantic", "this repository searched by meaning, from Node, the command line and socat at once", semantic),
     Suite("demo", "README's first command", demo),

@@ -76,13 +76,13 @@ class Refusals(DaemonTest):
         return places, file
 
     def test_an_unknown_key(self) -> None:
-        places, file = self.write("# mine\nmax_call = 5\n")
-        self.assertIn(f"{file}, line 2: `max_call` is no setting: did you mean `max_calls`?", self.refused(places))
+        places, file = self.write("# mine\nmax_queu = 5\n")
+        self.assertIn(f"{file}, line 2: `max_queu` is no setting: did you mean `max_queue`?", self.refused(places))
 
     def test_a_value_out_of_its_range(self) -> None:
         for text, wanted in (
             ("workers = 0", "`workers` must be a whole number from 1 to 64, not 0"),
-            ("max_calls = 30_721", "`max_calls` must be a whole number from 1 to 30720"),
+            ("max_queue = 30_721", "`max_queue` must be a whole number from 1 to 30720"),
             ('drain_timeout = "soon"', '`drain_timeout` must be a duration such as "250ms"'),
             ('on_disconnect = "ignore"', '`on_disconnect` must be "cancel" or "finish", not "ignore"'),
         ):

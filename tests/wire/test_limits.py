@@ -112,7 +112,7 @@ class Messages(Limited):
 
 class Calls(Limited):
     config = """
-        max_calls = 40
+        max_queue = 40
         max_in_flight = 30
     """
 

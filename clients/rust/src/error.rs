@@ -102,8 +102,13 @@ mod tests {
         assert_eq!(error.nearest(), Some("increment"));
         assert_eq!(error.traceback(), None);
 
-        let crashed =
-            RpcError::backend_crashed(true, "died", json!({ "signal": 9 }), &["a".to_owned(), "b".to_owned()]);
+        let crashed = RpcError::backend_crashed(
+            true,
+            "died",
+            json!({ "signal": 9 }),
+            &["a".to_owned(), "b".to_owned()],
+            None,
+        );
         assert_eq!(Error::Rpc(crashed).stderr(), ["a", "b"]);
         assert_eq!(Error::Disconnected.nearest(), None);
     }

@@ -1,6 +1,8 @@
 //! The errors a client can meet: one table of codes, and one constructor an error, so that each is always worded and
 //! filled in the same way.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -215,18 +217,27 @@ impl Error {
         )
     }
 
-    /// `ran`: whether the call had begun. `exit` is `{"code":N}` or `{"signal":N}`.
-    pub fn backend_crashed(ran: bool, how: &str, exit: Value, stderr: &[String]) -> Error {
+    /// `ran`: whether the call had begun. `exit` is `{"code":N}`, or `{"signal":N}`, with `"oom":true` where that is known.
+    /// `snapshot_age`: how old the state is that Python goes back to, where the controller gives snapshots of it.
+    pub fn backend_crashed(
+        ran: bool,
+        how: &str,
+        exit: Value,
+        stderr: &[String],
+        snapshot_age: Option<Duration>,
+    ) -> Error {
         let message = if ran {
             format!("Python {how} while it ran this call; the next one is up for the next call.")
         } else {
             format!("Python {how} twice before this call began; it was not run.")
         };
-        Error::new(
-            ErrorCode::BackendCrashed,
-            message,
-            Some(json!({ "ran": if ran { "yes" } else { "no" }, "exit": exit, "stderr": stderr })),
-        )
+        let mut data = json!({ "ran": if ran { "yes" } else { "no" }, "exit": exit, "stderr": stderr });
+        let mut message = message;
+        if let Some(age) = snapshot_age {
+            data["snapshot_age_ms"] = json!(u64::try_from(age.as_millis()).unwrap_or(u64::MAX));
+            message.push_str(&format!(" Its state goes back to a snapshot that is {age:.1?} old."));
+        }
+        Error::new(ErrorCode::BackendCrashed, message, Some(data))
     }
 
     /// `retry_ms`: when it is tried again by itself; None if only on `daemon.restart` or a changed file.
@@ -236,6 +247,15 @@ impl Error {
             format!("Python is not available: {reason}"),
             Some(json!({ "reason": reason, "stderr": stderr, "retry_ms": retry_ms })),
         )
+    }
+
+    /// A reload did not come to its end. `serves_on`: whether the old version is there.
+    pub fn not_reloaded(reason: &str, serves_on: bool) -> Error {
+        let mut error = Error::backend_unavailable(reason, &[], None);
+        if serves_on {
+            error.message = format!("The new version can't serve, and the old one serves on: {reason}");
+        }
+        error
     }
 
     pub fn timed_out(place: Where) -> Error {

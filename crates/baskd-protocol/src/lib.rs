@@ -7,6 +7,8 @@
 //! - [`socket`] says where an instance's socket is.
 
 pub mod error;
+#[cfg(any(test, fuzzing))]
+pub mod properties;
 pub mod reply;
 pub mod request;
 pub mod scan;

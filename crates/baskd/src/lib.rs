@@ -9,5 +9,7 @@ pub mod config;
 pub mod limits;
 pub mod logs;
 pub mod net;
+#[cfg(test)]
+mod replay;
 pub mod rpc;
 pub mod serve;

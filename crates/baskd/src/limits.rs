@@ -20,7 +20,7 @@ pub struct Limits {
     pub max_nesting: usize,
     pub max_connections: usize,
     /// Calls waiting or running.
-    pub max_calls: usize,
+    pub max_queue: usize,
     /// Those of one connection, that others may have some, too.
     pub max_in_flight: usize,
     /// Entries of a batch, and bytes of its answers.
@@ -39,7 +39,12 @@ pub struct Limits {
     pub http_header_timeout: Duration,
     /// How long Python may take from its start to ready.
     pub startup_timeout: Duration,
-    /// How long running calls may take to end at a restart.
+    /// How often a snapshot is taken of a controller that gives them; 0: only at a reload, a restart and a stop.
+    pub snapshot_every: Duration,
+    /// After how many calls a process is replaced, and when it has become how many bytes large; 0: never.
+    pub max_calls: usize,
+    pub max_rss: usize,
+    /// How long running calls may take to end at a reload or restart.
     pub drain_timeout: Duration,
     /// How long a plain method's `send()` may wait for its reader.
     pub stall_timeout: Duration,
@@ -61,7 +66,7 @@ impl Default for Limits {
             max_response: 64 << 20,
             max_nesting: 128,
             max_connections: 1024,
-            max_calls: 16_384,
+            max_queue: 16_384,
             max_in_flight: 16_384,
             max_batch: 1024,
             max_batch_response: 64 << 20,
@@ -72,6 +77,9 @@ impl Default for Limits {
             max_properties_bytes: 64 << 20,
             http_header_timeout: Duration::from_secs(60),
             startup_timeout: Duration::from_secs(600),
+            snapshot_every: Duration::from_secs(300),
+            max_calls: 0,
+            max_rss: 0,
             drain_timeout: Duration::from_secs(30),
             stall_timeout: Duration::from_secs(10),
             kill_grace: Duration::from_secs(30),

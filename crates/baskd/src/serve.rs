@@ -11,13 +11,13 @@ use std::time::{Duration, Instant};
 
 use baskd_protocol::socket::{SocketError, check_folder, valid_name};
 use directories::BaseDirs;
-use tokio::net::UnixListener;
+use tokio::net::{UnixListener, UnixStream};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::{JoinSet, LocalSet};
 use tokio_util::sync::CancellationToken;
 
 use crate::backend::python::{self, FindError};
-use crate::backend::{self, Backend, Controller, Journal};
+use crate::backend::{self, Backend, Controller, Journal, Snapshots};
 use crate::config::Settings;
 use crate::logs::Logs;
 use crate::net::connection;
@@ -29,6 +29,9 @@ const LAST_WRITES: Duration = Duration::from_secs(2);
 
 /// How many descriptors the daemon needs for itself and the next Python, however many connections there are.
 const OWN_DESCRIPTORS: usize = 40;
+
+/// When what lacked a descriptor is tried again.
+const TRY_AGAIN: Duration = Duration::from_millis(100);
 
 /// A connection's socket has a second registration while its client does not read, and a third once it has half closed.
 const A_CONNECTIONS_DESCRIPTORS: usize = 3;
@@ -189,7 +192,15 @@ pub struct Daemon {
     /// On the socket, and on the state.
     locks: (Lock, File),
     grace: Duration,
+    /// Zero: it never ends by itself.
+    idle_exit: Duration,
     stop: CancellationToken,
+}
+
+/// Why a daemon accepts no more connections.
+enum Why {
+    Asked,
+    Idle,
 }
 
 impl Daemon {
@@ -224,10 +235,12 @@ impl Daemon {
         let state_dir = states.join(&options.name);
         let logs = Rc::new(Logs::default());
         let state_lock = private_folder(&state_dir, &options.name, &about)?;
-        let journal = Journal::open(&state_dir, &logs).map_err(|source| Error::State {
+        let unusable = |source| Error::State {
             path: state_dir.clone(),
             source,
-        })?;
+        };
+        let journal = Journal::open(&state_dir, settings.volatile, &logs).map_err(unusable)?;
+        let snapshots = Snapshots::open(&state_dir, &journal, &logs).map_err(unusable)?;
         logs.info(&format!(
             "listening on {} for {described}, with {} ({})",
             options.socket.display(),
@@ -241,9 +254,13 @@ impl Daemon {
                 state_dir,
                 workers: settings.workers,
                 affinity: settings.affinity,
+                standby: settings.standby,
+                reload_mode: settings.reload_mode,
+                watch: settings.watch,
                 limits: settings.limits.clone(),
             },
             journal,
+            snapshots,
             logs.clone(),
         );
         let about = About {
@@ -265,19 +282,26 @@ impl Daemon {
             listener,
             locks: (lock, state_lock),
             grace: settings.grace,
+            idle_exit: settings.idle_exit,
             stop,
         })
     }
 
-    /// Serves until it is asked to stop; then answers what there is, and returns when Python has ended and every
-    /// connection is closed.
-    pub async fn run(self) {
+    /// Serves until it is asked to stop, or has been idle for so long; then answers what there is, and returns when Python
+    /// has ended and every connection is closed.
+    pub async fn run(mut self) {
         let closing = CancellationToken::new();
         let mut connections = JoinSet::new();
-        match self.listener.socket.try_clone().and_then(UnixListener::from_std) {
-            Ok(socket) => self.accept(&socket, &mut connections, &closing).await,
-            Err(error) => tracing::error!("the socket can't be served: {error}"),
+        loop {
+            match self.accept(&mut connections, &closing).await {
+                Why::Asked => break,
+                Why::Idle if self.withdraw(&mut connections, &closing).await => break,
+                Why::Idle => {}
+            }
         }
+        // Whoever starts the next daemon need not wait for that.
+        self.locks.0.stopping();
+        listen::say_stopping(&mut self.locks.1);
         // New clients find no daemon rather than one that is about to go.
         drop(self.listener);
         self.backend.stop(self.grace).await;
@@ -291,27 +315,84 @@ impl Daemon {
         drop(self.locks);
     }
 
-    async fn accept(&self, socket: &UnixListener, connections: &mut JoinSet<()>, closing: &CancellationToken) {
+    async fn accept(&self, connections: &mut JoinSet<()>, closing: &CancellationToken) -> Why {
+        let socket = match self.listener.socket.try_clone().and_then(UnixListener::from_std) {
+            Ok(socket) => socket,
+            Err(error) => {
+                tracing::error!("the socket can't be served: {error}");
+                return Why::Asked;
+            }
+        };
         let mut has_complained = false;
         loop {
+            let may_end = !self.idle_exit.is_zero() && connections.is_empty();
             tokio::select! {
                 accepted = socket.accept() => match accepted {
                     Ok((stream, _)) => {
                         has_complained = false;
-                        connections.spawn_local(connection::serve(stream, self.service.clone(), closing.clone()));
+                        self.serve(stream, connections, closing);
                     }
                     Err(error) => {
                         // Out of descriptors, most likely: those who wait are accepted when there are some again.
                         if !std::mem::replace(&mut has_complained, true) {
                             self.service.logs.warn(&format!("connections can't be accepted now: {error}"));
                         }
-                        tokio::time::sleep(Duration::from_millis(100)).await;
+                        tokio::time::sleep(TRY_AGAIN).await;
                     }
                 },
                 Some(_) = connections.join_next() => {}
-                () = self.stop.cancelled() => return,
+                () = self.idle(), if may_end => return Why::Idle,
+                () = self.stop.cancelled() => return Why::Asked,
             }
         }
+    }
+
+    fn serve(&self, stream: UnixStream, connections: &mut JoinSet<()>, closing: &CancellationToken) {
+        connections.spawn_local(connection::serve(stream, self.service.clone(), closing.clone()));
+    }
+
+    /// Returns when no call has been under way for as long as a daemon without connections may be idle. Without
+    /// connections there are no new calls, so that one look after the wait is enough.
+    async fn idle(&self) {
+        self.backend.idle().await;
+        tokio::time::sleep(self.idle_exit).await;
+        self.backend.idle().await;
+    }
+
+    /// Lets nobody connect any more. False if somebody came at the last moment, and the daemon serves on.
+    async fn withdraw(&mut self, connections: &mut JoinSet<()>, closing: &CancellationToken) -> bool {
+        let logs = self.service.logs.clone();
+        if let Err(error) = self.listener.withdraw() {
+            logs.warn(&format!("the socket can't be shut: {error}"));
+        }
+        loop {
+            let came = match self.listener.next_of_last() {
+                Ok(Some(stream)) => stream.set_nonblocking(true).and_then(|()| UnixStream::from_std(stream)),
+                Ok(None) => break,
+                Err(error) => Err(error),
+            };
+            match came {
+                Ok(stream) => self.serve(stream, connections, closing),
+                Err(_) => tokio::time::sleep(TRY_AGAIN).await,
+            }
+        }
+        let idle = self.idle_exit;
+        if !connections.is_empty() {
+            tracing::debug!(target: "baskd", "somebody came when it was about to end: it serves on");
+            let Err(error) = self.listener.bind_anew() else {
+                return false;
+            };
+            logs.warn(&format!(
+                "{error}; those who are connected are served, and then it ends"
+            ));
+            tokio::select! {
+                () = async { while connections.join_next().await.is_some() {} } => {}
+                () = self.stop.cancelled() => return true,
+            }
+            self.backend.idle().await;
+        }
+        logs.info(&format!("stopping: no connection and no call for {idle:?} (idle_exit)"));
+        true
     }
 }
 

@@ -4,25 +4,28 @@
 //! come in meanwhile are written together.
 
 use std::cell::{Cell, RefCell};
-use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::fs::DirBuilder;
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::time::Duration;
 
 use baskd_protocol::error::Error;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use serde_json::value::RawValue;
 use tokio::sync::Notify;
+use tokio::time::sleep;
 
 use super::calls::{Held, Property};
+use super::disk;
 use crate::logs::Logs;
 
 const FILE: &str = "properties.json";
 const VERSION: u32 = 1;
-/// A property whose name holds one of these words is never written to disk.
-const VOLATILE_WORDS: [&str; 4] = ["key", "token", "secret", "password"];
+/// When a file that could not be written is tried again, though nothing new is to be written.
+const AGAIN: Duration = Duration::from_secs(5);
 
 /// Clones are the same journal.
 #[derive(Clone)]
@@ -38,6 +41,11 @@ struct Inner {
     changes: Cell<u64>,
     waiting: RefCell<Vec<Held>>,
     work: Notify,
+    /// Whether all that was set is written, or can't be.
+    is_written: Cell<bool>,
+    written: Notify,
+    /// A property whose name has one of these words, in lower case, is never written to disk.
+    volatile: Vec<String>,
 }
 
 #[derive(Serialize)]
@@ -54,29 +62,19 @@ struct Read {
 
 impl Journal {
     /// Reads what `state_dir` holds, and starts the task that writes. A file that can't be read is put aside, said in
-    /// the log, and nothing is set.
-    pub fn open(state_dir: &Path, logs: &Logs) -> io::Result<Journal> {
+    /// the log, and nothing is set. `volatile`: properties whose name has one of these words are kept in memory only.
+    pub fn open(state_dir: &Path, volatile: Vec<String>, logs: &Rc<Logs>) -> io::Result<Journal> {
         DirBuilder::new().recursive(true).mode(0o700).create(state_dir)?;
         let path = state_dir.join(FILE);
-        let properties = match fs::read(&path) {
-            Ok(text) => match serde_json::from_slice::<Read>(&text) {
-                Ok(read) if read.version == VERSION => read.properties,
-                _ => {
-                    let aside = path.with_extension("json.unreadable");
-                    fs::rename(&path, &aside)?;
-                    logs.warn(&format!(
-                        "the properties in {} can't be read; they are put aside as {}",
-                        path.display(),
-                        aside.display()
-                    ));
-                    Vec::new()
-                }
-            },
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
-            Err(error) => return Err(error),
-        };
-        let properties = properties
+        let read = disk::load(&path, "the file of properties", logs, |text| {
+            let read: Read = serde_json::from_slice(text).ok()?;
+            (read.version == VERSION).then_some(read.properties)
+        })?;
+        let volatile: Vec<_> = volatile.iter().map(|word| word.to_lowercase()).collect();
+        let properties: Vec<_> = read
+            .unwrap_or_default()
             .into_iter()
+            // What has become volatile since goes from the disk with the next that is written.
             .map(|(name, value)| Property { name, value })
             .collect();
         let inner = Rc::new(Inner {
@@ -85,8 +83,11 @@ impl Journal {
             changes: Cell::new(0),
             waiting: RefCell::default(),
             work: Notify::new(),
+            is_written: Cell::new(true),
+            written: Notify::new(),
+            volatile,
         });
-        tokio::task::spawn_local(write(inner.clone(), path));
+        tokio::task::spawn_local(write(inner.clone(), path, logs.clone()));
         Ok(Journal { inner })
     }
 
@@ -132,7 +133,19 @@ impl Journal {
             }
         }
         self.inner.waiting.borrow_mut().extend(held);
+        self.inner.is_written.set(false);
         self.inner.work.notify_one();
+    }
+
+    /// Waits until all that was set is on disk, or can't be.
+    pub(crate) async fn saved(&self) {
+        loop {
+            let written = self.inner.written.notified();
+            if self.inner.is_written.get() {
+                return;
+            }
+            written.await;
+        }
     }
 
     /// How many changes there were.
@@ -178,6 +191,12 @@ impl Journal {
         out
     }
 
+    /// The names of those that are in memory only.
+    pub(crate) fn volatile_names(&self) -> Vec<String> {
+        let names = self.names();
+        names.into_iter().filter(|name| self.inner.is_volatile(name)).collect()
+    }
+
     pub(crate) fn names(&self) -> Vec<String> {
         self.inner
             .properties
@@ -188,20 +207,48 @@ impl Journal {
     }
 }
 
-async fn write(inner: Rc<Inner>, path: PathBuf) {
+impl Inner {
+    fn is_volatile(&self, name: &str) -> bool {
+        has_word(name, &self.volatile)
+    }
+
+    fn wrote(&self) {
+        if self.waiting.borrow().is_empty() {
+            self.is_written.set(true);
+            self.written.notify_waiters();
+        }
+    }
+}
+
+async fn write(inner: Rc<Inner>, path: PathBuf, logs: Rc<Logs>) {
+    // Whether what is on disk is not what it should be.
+    let mut is_behind = inner
+        .properties
+        .borrow()
+        .iter()
+        .any(|property| inner.is_volatile(&property.name));
+    if is_behind {
+        inner.work.notify_one();
+    }
     loop {
-        inner.work.notified().await;
+        tokio::select! {
+            () = inner.work.notified() => {}
+            () = sleep(AGAIN), if is_behind => {}
+        }
         let waiting = std::mem::take(&mut *inner.waiting.borrow_mut());
-        let (now, later): (Vec<_>, Vec<_>) = waiting.into_iter().partition(|held| is_volatile(&held.property.name));
+        let (now, later): (Vec<_>, Vec<_>) = waiting
+            .into_iter()
+            .partition(|held| inner.is_volatile(&held.property.name));
         for held in now {
             held.end(None);
         }
-        if later.is_empty() {
+        if later.is_empty() && !is_behind {
+            inner.wrote();
             continue;
         }
         let text = {
             let properties = inner.properties.borrow();
-            let lasting = properties.iter().filter(|property| !is_volatile(&property.name));
+            let lasting = properties.iter().filter(|property| !inner.is_volatile(&property.name));
             let properties = lasting
                 .map(|property| (property.name.as_str(), &*property.value))
                 .collect();
@@ -211,9 +258,18 @@ async fn write(inner: Rc<Inner>, path: PathBuf) {
             })
         };
         let target = path.clone();
-        let saved = tokio::task::spawn_blocking(move || save(&target, &text?))
+        let saved = tokio::task::spawn_blocking(move || disk::save(&target, &text?))
             .await
             .unwrap_or_else(|panic| Err(io::Error::other(panic)));
+        match (&saved, is_behind) {
+            (Err(error), false) => logs.warn(&format!(
+                "the properties are kept in memory only until {} can be written again: {error}",
+                path.display()
+            )),
+            (Ok(()), true) => logs.info("the properties are on disk again"),
+            _ => {}
+        }
+        is_behind = saved.is_err();
         let error = saved.err().map(|error| {
             let why = format!(
                 "The property is set, but will not outlive the daemon: {} can't be written: {error}.",
@@ -224,36 +280,19 @@ async fn write(inner: Rc<Inner>, path: PathBuf) {
         for held in later {
             held.end(error.as_deref());
         }
+        inner.wrote();
     }
 }
 
-fn save(path: &Path, text: &[u8]) -> io::Result<()> {
-    let new = path.with_extension("json.new");
-    // What a daemon that was killed has left there, or somebody else has put there, is not written to.
-    match fs::remove_file(&new) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new)?;
-    file.write_all(text)?;
-    file.sync_all()?;
-    fs::rename(&new, path)?;
-    match path.parent() {
-        Some(folder) => File::open(folder)?.sync_all(),
-        None => Ok(()),
-    }
-}
-
-/// Whether one of the name's words says that it is a secret: `apiKey`, `api_key` and `API-KEY` are, `tokenizer` and
-/// `monkey` are not.
-fn is_volatile(name: &str) -> bool {
-    words(name).iter().any(|word| {
-        VOLATILE_WORDS.contains(
-            &word
-                .trim_end_matches(|end: char| end.is_ascii_digit())
-                .trim_end_matches('s'),
-        )
-    })
+/// Whether one of the name's words is among these, be it as a plural or numbered: of `key`, `apiKey`, `api_key` and
+/// `API-KEYS2` have it, `tokenizer` and `monkey` don't. What is no word by itself, as `api_key`, is looked for as it is.
+fn has_word(name: &str, among: &[String]) -> bool {
+    let is_among = |word: &str| among.iter().any(|one| one == word);
+    is_among(&name.to_lowercase())
+        || words(name).iter().any(|word| {
+            let stem = word.trim_end_matches(|end: char| end.is_ascii_digit());
+            is_among(word) || is_among(stem) || is_among(stem.trim_end_matches('s'))
+        })
 }
 
 fn words(name: &str) -> Vec<String> {
@@ -280,6 +319,7 @@ mod tests {
 
     #[test]
     fn secrets_are_told_by_their_words() {
+        let words = ["key", "token", "secret", "password"].map(str::to_owned);
         for name in [
             "key",
             "apiKey",
@@ -294,25 +334,10 @@ mod tests {
             "SECRET",
             "clientSecrets",
         ] {
-            assert!(is_volatile(name), "{name}");
+            assert!(has_word(name, &words), "{name}");
         }
         for name in ["tokenizer", "monkey", "model", "keyboard", "passwordless", "secretary"] {
-            assert!(!is_volatile(name), "{name}");
+            assert!(!has_word(name, &words), "{name}");
         }
-    }
-
-    #[test]
-    fn a_file_is_saved_whole_and_for_its_owner_only() {
-        use std::os::unix::fs::PermissionsExt;
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join(FILE);
-        save(&path, b"1").unwrap();
-        fs::write(folder.path().join("victim"), "precious").unwrap();
-        std::os::unix::fs::symlink("victim", path.with_extension("json.new")).unwrap();
-        save(&path, b"2").unwrap();
-        assert_eq!(fs::read(&path).unwrap(), b"2");
-        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-        assert_eq!(fs::read(folder.path().join("victim")).unwrap(), b"precious");
-        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2);
     }
 }

@@ -63,6 +63,23 @@ impl Methods {
 }
 
 impl Methods {
+    /// For the log: how its methods differ from those of the version before.
+    pub(crate) fn news_since(&self, before: &Methods) -> String {
+        let missing = |from: &Methods, in_this: &Methods| -> Vec<String> {
+            let names = from.ready.methods.iter().map(|method| &method.name);
+            names
+                .filter(|name| !in_this.index.contains_key(*name))
+                .cloned()
+                .collect()
+        };
+        let (new, gone) = (missing(self, before), missing(before, self));
+        let told = |what: &str, names: &[String]| match names {
+            [] => String::new(),
+            names => format!("; {what}: {}", names.join(", ")),
+        };
+        format!("{}{}", told("new", &new), told("gone", &gone))
+    }
+
     /// What to say of the methods that the config names, and that are not there.
     pub(crate) fn unknown<'a>(&self, configured: impl Iterator<Item = &'a String>) -> Vec<String> {
         let mut missing: Vec<_> = configured.filter(|name| !self.index.contains_key(*name)).collect();
@@ -136,6 +153,7 @@ pub fn nearest<'a>(name: &str, names: impl Iterator<Item = &'a str>) -> Vec<Stri
     }
     let wanted = name.to_lowercase();
     let mut near: Vec<_> = names
+        .filter(|candidate| candidate.len() <= LONGEST_SLIP)
         .map(|candidate| (strsim::jaro_winkler(&wanted, &candidate.to_lowercase()), candidate))
         .filter(|(likeness, _)| *likeness > 0.75)
         .collect();
@@ -178,5 +196,6 @@ mod tests {
         assert_eq!(near("get_property")[0], "getProperty");
         assert!(near("xyzzy").is_empty());
         assert!(near(&"increment".repeat(1000)).is_empty());
+        assert!(nearest("increment", ["increment".repeat(1000).as_str()].into_iter()).is_empty());
     }
 }

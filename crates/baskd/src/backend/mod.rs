@@ -10,24 +10,35 @@
 
 mod calls;
 mod deadlines;
+mod disk;
+mod files;
+#[cfg(any(test, fuzzing))]
+pub mod hostile;
 mod journal;
 mod log_pipe;
 pub(crate) mod methods;
 pub(crate) mod metrics;
+mod oom;
 mod orders;
 mod page;
 pub mod python;
 mod queue;
+mod reload;
 mod restart;
 mod router_files;
+mod said;
+mod shared;
+mod snapshot;
 mod spawn;
+mod standby;
 mod status;
 mod supervisor;
+mod watch;
 pub(crate) mod wire;
 mod worker;
 
 use std::cell::{Cell, RefCell};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -40,8 +51,9 @@ use crate::busy_poll::{BusyPoll, For};
 use crate::clock;
 use crate::limits::Limits;
 use crate::logs::Logs;
-use calls::{Calls, Property, bits};
+use calls::{Calls, seats_for};
 use methods::Methods;
+use shared::{Post, Shared};
 
 pub use calls::MAX_WORKERS;
 pub(crate) use calls::WINDOW_ITEMS;
@@ -49,6 +61,7 @@ pub use journal::Journal;
 pub use methods::nearest;
 pub use metrics::MethodMetrics;
 pub use orders::Asker;
+pub use snapshot::Snapshots;
 pub use spawn::allow_many_descriptors;
 pub use status::State;
 pub(crate) use status::resident_bytes;
@@ -150,7 +163,22 @@ pub struct Options {
     /// How many processes serve calls; more than one only for a controller that says `stateless = True`.
     pub workers: usize,
     pub affinity: Affinity,
+    /// Whether one more process is kept warm, for when one dies.
+    pub standby: bool,
+    pub reload_mode: ReloadMode,
+    /// Whether it is reloaded when its files change.
+    pub watch: bool,
     pub limits: Limits,
+}
+
+/// What a reload does first.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum ReloadMode {
+    /// It starts the new process beside the old.
+    #[default]
+    Beside,
+    /// It ends the old one, where there is no room for both.
+    Replace,
 }
 
 /// Which worker gets a call, where there are several.
@@ -169,60 +197,43 @@ pub struct Backend {
     shared: Rc<Shared>,
 }
 
-struct Shared {
-    options: Options,
-    logs: Rc<Logs>,
-    calls: RefCell<Calls>,
-    deadlines: deadlines::Deadlines,
-    busy_poll: BusyPoll,
-    /// By seat.
-    workers: Vec<Post>,
-    /// A gate of the table has changed.
-    started: Notify,
-    /// The last waiting call was answered, or a Python has nothing to do.
-    rest: Notify,
-    journal: Journal,
-    restarts: Cell<u64>,
-    last_exit: RefCell<Option<Value>>,
-}
-
-/// Where one worker and its supervisor are reached.
-#[derive(Default)]
-struct Post {
-    /// Something is there to be written to Python.
-    work: Bell,
-    status: RefCell<status::Status>,
-    orders: orders::Orders,
-}
-
 impl Backend {
     /// Starts the supervisors, and by them Python, on the current [`tokio::task::LocalSet`].
-    pub fn start(options: Options, journal: Journal, logs: Rc<Logs>) -> Backend {
+    pub fn start(options: Options, journal: Journal, snapshots: Snapshots, logs: Rc<Logs>) -> Backend {
         let workers = options.workers.clamp(1, MAX_WORKERS);
         let limits = &options.limits;
-        let calls = Calls::new(workers, options.affinity, limits.max_calls, limits.max_pending);
+        let calls = Calls::new(workers, options.affinity, limits.max_queue, limits.max_pending);
         let shared = Rc::new(Shared {
             busy_poll: BusyPoll::new(limits.busy_poll),
             calls: RefCell::new(calls),
+            files: RefCell::new(files::Files::new(&options.controller, options.watch)),
             options,
             logs,
             deadlines: deadlines::Deadlines::default(),
             workers: (0..workers).map(|_| Post::default()).collect(),
+            bells: (0..seats_for(workers)).map(|_| Bell::default()).collect(),
+            processes: RefCell::default(),
             started: Notify::new(),
             rest: Notify::new(),
             journal,
+            snapshots,
+            standby: standby::Standby::default(),
+            reloads: reload::Reloads::default(),
+            ending: Cell::new(0),
             restarts: Cell::new(0),
+            reloads_done: Cell::new(0),
+            recycled: Cell::new(0),
             last_exit: RefCell::default(),
+            kills: oom::Kills::told_by(Path::new("/proc/self")),
         });
-        for seat in 0..workers {
-            let supervisor = tokio::task::spawn_local(supervisor::run(shared.clone(), seat));
-            tokio::task::spawn_local(async move {
-                if supervisor.await.is_err_and(|error| error.is_panic()) {
-                    // Without it no call would ever be answered: better to end, and be started anew.
-                    tracing::error!(target: "baskd", "the supervisor has failed: this is a defect of baskd");
-                    std::process::exit(101);
-                }
-            });
+        for post in 0..workers {
+            essential(supervisor::run(shared.clone(), post));
+        }
+        if shared.options.standby {
+            essential(standby::run(shared.clone()));
+        }
+        if shared.options.watch {
+            essential(watch::run(Backend { shared: shared.clone() }));
         }
         tokio::task::spawn_local(deadlines::run(shared.clone()));
         let polling = shared.clone();
@@ -315,19 +326,58 @@ impl Backend {
         }
     }
 
+    /// Whether there is a Python that serves.
+    pub(crate) fn takes_calls(&self) -> bool {
+        let mut posts = self.shared.workers.iter();
+        posts.any(|post| post.status.borrow().state == State::Ready)
+    }
+
     /// Lets running calls end, then starts every Python anew, and has `done` told when all are ready, or why one is not.
     /// False if too many wait for that already.
     pub fn restart(&self, done: Option<Asker>) -> bool {
         let askers = orders::for_each(self.shared.workers.len(), done);
-        let most = self.shared.options.limits.max_calls;
+        let most = self.shared.options.limits.max_queue;
         let mut posts = self.shared.workers.iter().zip(askers);
         // All have been asked by the same, so that they refuse alike.
         posts.all(|(post, asker)| post.orders.restart(asker, most))
     }
 
-    /// Takes no more calls, answers those there are within `grace`, cancels the rest, and ends Python.
+    /// Starts new processes beside those that serve, and has them take their places once all are ready; `done` is told
+    /// when they have, or why the old ones go on. False if too many wait for that already.
+    pub fn reload(&self, done: Option<Asker>) -> bool {
+        if self.shared.options.reload_mode == ReloadMode::Replace {
+            return self.restart(done);
+        }
+        let workers = self.shared.workers.len();
+        let most = self.shared.options.limits.max_queue;
+        match self.shared.reloads.ask(workers, done, most) {
+            Ok(round) => {
+                self.shared.begin_reload(round);
+                true
+            }
+            Err(()) => false,
+        }
+    }
+
+    /// Returns once no call waits or runs.
+    pub(crate) async fn idle(&self) {
+        loop {
+            let rest = self.shared.rest.notified();
+            if self.shared.calls.borrow().is_idle() {
+                return;
+            }
+            rest.await;
+        }
+    }
+
+    /// Takes no more calls, answers those there are within `grace`, cancels the rest, takes a last snapshot, and ends
+    /// Python. Returns when all that is to be kept is on disk.
     pub async fn stop(&self, grace: Duration) {
+        self.shared.reloads.stop("the daemon is stopping");
         futures_util::future::join_all(self.shared.workers.iter().map(|post| post.orders.stop(grace))).await;
+        self.shared.standby.end(&self.shared).await;
+        self.shared.journal.saved().await;
+        self.shared.snapshots.saved().await;
     }
 
     /// The backend's part of `daemon.status`.
@@ -336,35 +386,24 @@ impl Backend {
     }
 }
 
-impl Shared {
-    /// The property that a `setProperty` with these params sets, if the journal has room for it.
-    fn property(&self, params: &str) -> Result<Option<Property>, Error> {
-        let property = Property::read(params)?;
-        let limits = &self.options.limits;
-        if let Some(property) = &property {
-            let being_set = self.calls.borrow().properties();
-            self.journal
-                .has_room(property, being_set, limits.max_properties, limits.max_properties_bytes)?;
+/// Runs what no call would be answered without: if it fails, better to end, and be started anew.
+fn essential(work: impl Future<Output = ()> + 'static) {
+    let task = tokio::task::spawn_local(work);
+    tokio::task::spawn_local(async move {
+        if task.await.is_err_and(|error| error.is_panic()) {
+            tracing::error!(target: "baskd", "a supervisor has failed: this is a defect of baskd");
+            std::process::exit(101);
         }
-        Ok(property)
-    }
+    });
+}
 
-    /// Changes the table of calls, then has the workers look at what there is to write.
-    fn change<T>(&self, change: impl FnOnce(&mut Calls) -> T) -> T {
-        let mut calls = self.calls.borrow_mut();
-        let result = change(&mut calls);
-        self.journal.record(calls.take_held());
-        if calls.is_at_rest() {
-            self.rest.notify_waiters();
-        }
-        self.wake(calls.take_wakes());
-        result
-    }
-
-    /// Wakes the workers of these seats.
-    fn wake(&self, seats: u64) {
-        for seat in bits(seats) {
-            self.workers[seat].work.ring();
+impl Controller {
+    /// As it is written on a command line.
+    pub(crate) fn spec(&self) -> String {
+        match self {
+            Controller::Embedded => "embedded".to_owned(),
+            Controller::File { path, class } => format!("{}:{class}", path.display()),
+            Controller::Module { module, class } => format!("{module}:{class}"),
         }
     }
 }

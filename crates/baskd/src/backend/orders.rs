@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
+use super::reload::Round;
+
 /// Told when a new process is ready, or why it is not.
 pub type Asker = Box<dyn FnOnce(Result<(), &str>)>;
 
@@ -34,6 +36,7 @@ pub(crate) fn for_each(workers: usize, asker: Option<Asker>) -> Vec<Option<Asker
 #[derive(Default)]
 pub(crate) struct Orders {
     restart: Cell<bool>,
+    reload: RefCell<Option<Rc<Round>>>,
     /// Those who asked since the last process was started, and those who wait for that one.
     askers: RefCell<Vec<Asker>>,
     joined: RefCell<Vec<Asker>>,
@@ -46,6 +49,7 @@ pub(crate) struct Orders {
 
 pub(crate) enum Order {
     Restart,
+    Reload(Rc<Round>),
     Stop(Duration),
 }
 
@@ -60,6 +64,12 @@ impl Orders {
         self.restart.set(true);
         self.changed.notify_one();
         true
+    }
+
+    /// Asks for a part in a reload. There is one at a time.
+    pub(crate) fn reload(&self, round: Rc<Round>) {
+        *self.reload.borrow_mut() = Some(round);
+        self.changed.notify_one();
     }
 
     /// Asks for a stop, and waits for it.
@@ -81,6 +91,9 @@ impl Orders {
             }
             if self.restart.take() {
                 return Order::Restart;
+            }
+            if let Some(round) = self.reload.take() {
+                return Order::Reload(round);
             }
             self.changed.notified().await;
         }
@@ -111,11 +124,20 @@ impl Orders {
         }
     }
 
+    /// Nothing else will be done: who waits for it is told.
+    pub(crate) fn close(&self) {
+        const WHY: &str = "the daemon is stopping";
+        self.starting();
+        self.answer(Err(WHY));
+        if let Some(round) = self.reload.take() {
+            round.report(Err(WHY.to_owned()));
+            round.done(Err(WHY.to_owned()));
+        }
+    }
+
     /// The stop is done.
     pub(crate) fn stopped(&self) {
         self.stopped.set(true);
-        self.starting();
-        self.answer(Err("the daemon is stopping"));
         self.done.notify_waiters();
     }
 }

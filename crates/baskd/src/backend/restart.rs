@@ -6,6 +6,7 @@
 //! needs a minute to fail does not restart for ever either.
 
 use std::collections::VecDeque;
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::time::{Duration, Instant};
 
 const WINDOW: Duration = Duration::from_secs(10);
@@ -26,6 +27,13 @@ pub(crate) enum Decision {
     GiveUp,
 }
 
+/// A number from 0 to 1 that nobody can foresee.
+pub(crate) fn jitter() -> f64 {
+    // The keys of a hash map are the standard library's only random numbers; these are good enough.
+    let random = RandomState::new().build_hasher().finish();
+    random as f64 / u64::MAX as f64
+}
+
 #[derive(Debug, Default)]
 pub(crate) struct History {
     early: VecDeque<Instant>,
@@ -33,7 +41,9 @@ pub(crate) struct History {
 }
 
 impl History {
-    pub(crate) fn died(&mut self, life: Life, now: Instant) -> Decision {
+    /// `jitter`: a number from 0 to 1, by which the pause is between half and all of what it may be: daemons that broke
+    /// together are not to try again together.
+    pub(crate) fn died(&mut self, life: Life, now: Instant, jitter: f64) -> Decision {
         if life == Life::Answered {
             *self = History::default();
             return Decision::After(Duration::ZERO);
@@ -55,7 +65,8 @@ impl History {
         if deaths >= DEATHS {
             Decision::GiveUp
         } else {
-            Decision::After(FIRST_PAUSE * 2u32.pow(deaths as u32 - 1))
+            let longest = FIRST_PAUSE * 2u32.pow(deaths as u32 - 1);
+            Decision::After(longest.mul_f64(0.5 + jitter.clamp(0.0, 1.0) / 2.0))
         }
     }
 }
@@ -67,7 +78,7 @@ mod tests {
     fn decisions(deaths: &[(Life, u64)]) -> Vec<Option<u128>> {
         let start = Instant::now();
         let mut history = History::default();
-        let decide = |(life, at): &(Life, u64)| match history.died(*life, start + Duration::from_millis(*at)) {
+        let decide = |(life, at): &(Life, u64)| match history.died(*life, start + Duration::from_millis(*at), 1.0) {
             Decision::After(pause) => Some(pause.as_millis()),
             Decision::GiveUp => None,
         };
@@ -98,6 +109,16 @@ mod tests {
             ])[5],
             Some(400)
         );
+    }
+
+    #[test]
+    fn pauses_differ_by_half_at_most() {
+        let pause = |jitter| History::default().died(Life::Ready, Instant::now(), jitter);
+        let after = |millis| Decision::After(Duration::from_millis(millis));
+        assert_eq!([pause(0.0), pause(0.5), pause(1.0)], [after(50), after(75), after(100)]);
+        let numbers = [jitter(), jitter(), jitter()];
+        assert!(numbers.iter().all(|number| (0.0..=1.0).contains(number)));
+        assert!(numbers[0] != numbers[1] || numbers[1] != numbers[2]);
     }
 
     #[test]

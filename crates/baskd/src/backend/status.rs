@@ -2,11 +2,12 @@
 
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
+use super::worker::Exit;
 use super::{Controller, Shared};
 
 /// What the supervisor is at.
@@ -32,15 +33,39 @@ impl State {
     }
 }
 
-/// What [`Shared::describe`] tells of one worker beyond its calls.
+/// What [`Shared::describe`] tells of one worker beyond its process and calls.
 #[derive(Default)]
 pub(crate) struct Status {
     pub(crate) state: State,
     pub(crate) reason: Option<String>,
-    pub(crate) process: Option<ProcessStatus>,
+}
+
+/// What a process is there for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// To serve as soon as it can.
+    Starting,
+    Serving,
+    /// To serve when another dies.
+    Standby,
+    /// To end what it has.
+    Leaving,
+}
+
+impl Role {
+    const fn text(self) -> &'static str {
+        match self {
+            Role::Starting => "starting",
+            Role::Serving => "serving",
+            Role::Standby => "standby",
+            Role::Leaving => "leaving",
+        }
+    }
 }
 
 pub(crate) struct ProcessStatus {
+    pub(crate) worker: usize,
+    pub(crate) role: Role,
     pub(crate) pid: i32,
     pub(crate) started: Instant,
     pub(crate) ready_after: Option<Duration>,
@@ -65,20 +90,31 @@ impl Shared {
         best_first.into_iter().find_map(told).unwrap_or_default()
     }
 
-    /// Of one worker: None while it has no process.
-    fn describe_worker(&self, seat: usize) -> Option<Value> {
+    /// The seat of a worker's process: that which serves, else the one that is to. None while it has no process.
+    fn main_seat(&self, worker: usize) -> Option<usize> {
+        let processes = self.processes.borrow();
+        let of = |role| {
+            let mut seats = processes.iter();
+            seats
+                .find(|(_, process)| process.worker == worker && process.role == role)
+                .map(|(seat, _)| *seat)
+        };
+        of(Role::Serving).or_else(|| of(Role::Starting))
+    }
+
+    fn describe_process(&self, seat: usize, state: &str) -> Option<Value> {
         let calls = self.calls.borrow();
-        let status = self.workers[seat].status.borrow();
-        let process = status.process.as_ref()?;
+        let processes = self.processes.borrow();
+        let process = processes.get(&seat)?;
         let running: Vec<_> = calls
             .running(seat)
             .iter()
             .map(|call| json!({ "call": call.number, "method": call.method.name, "age_ms": call.age.as_millis() as u64 }))
             .collect();
         Some(json!({
-            "worker": seat + 1,
+            "worker": process.worker + 1,
             "pid": process.pid,
-            "state": status.state.text(),
+            "state": state,
             "uptime_ms": process.started.elapsed().as_millis() as u64,
             "ready_ms": process.ready_after.map(|after| after.as_millis() as u64),
             "calls": calls.answered(seat),
@@ -87,10 +123,44 @@ impl Shared {
         }))
     }
 
+    /// What a process is there for has changed.
+    pub(crate) fn set_role(&self, seat: usize, role: Role) {
+        if let Some(process) = self.processes.borrow_mut().get_mut(&seat) {
+            process.role = role;
+        }
+    }
+
+    pub(crate) fn note_exit(&self, exit: &Exit, reason: &str) {
+        *self.last_exit.borrow_mut() = Some(json!({
+            "reason": reason,
+            "exit": exit_json(exit.status, exit.oom),
+            "ran_ms": exit.ran.as_millis() as u64,
+            "at_ms": SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |at| at.as_millis() as u64),
+            "stderr": exit.stderr,
+        }));
+    }
+
     pub(crate) fn describe(&self) -> serde_json::Map<String, Value> {
-        let workers: Vec<_> = (0..self.workers.len())
-            .filter_map(|seat| self.describe_worker(seat))
+        let main: Vec<_> = (0..self.workers.len()).map(|worker| self.main_seat(worker)).collect();
+        let workers = main.iter().enumerate().filter_map(|(worker, seat)| {
+            let state = self.workers[worker].status.borrow().state;
+            self.describe_process((*seat)?, state.text())
+        });
+        let workers: Vec<_> = workers.collect();
+        let others: Vec<_> = self
+            .processes
+            .borrow()
+            .iter()
+            .map(|(seat, process)| (*seat, process.role))
             .collect();
+        let beside = others
+            .into_iter()
+            .filter(|(seat, _)| !main.contains(&Some(*seat)))
+            .filter_map(|(seat, role)| self.describe_process(seat, role.text()));
+        let beside: Vec<_> = beside.collect();
+        let snapshot = self.last_snapshot().map(
+            |snapshot| json!({ "age_ms": snapshot.age().as_millis() as u64, "bytes": snapshot.state.get().len() }),
+        );
         let (state, reason) = self.state();
         let calls = self.calls.borrow();
         let python = &self.options.python;
@@ -100,10 +170,10 @@ impl Shared {
                 json!({ "spec": "embedded", "file": null, "class": "Controller", "embedded": true })
             }
             Controller::File { path, class } => {
-                json!({ "spec": format!("{}:{class}", path.display()), "file": path, "class": class, "embedded": false })
+                json!({ "spec": self.options.controller.spec(), "file": path, "class": class, "embedded": false })
             }
-            Controller::Module { module, class } => {
-                json!({ "spec": format!("{module}:{class}"), "file": null, "class": class, "embedded": false })
+            Controller::Module { class, .. } => {
+                json!({ "spec": self.options.controller.spec(), "file": null, "class": class, "embedded": false })
             }
         };
         let described = json!({
@@ -117,10 +187,14 @@ impl Shared {
             "state": state.text(),
             "reason": reason,
             "workers": workers,
+            "beside": beside,
             "queued": calls.queued(),
             "in_flight": calls.in_flight(),
             "calls": calls.total(),
             "restarts": self.restarts.get(),
+            "reloads": self.reloads_done.get(),
+            "recycled": self.recycled.get(),
+            "snapshot": snapshot,
             "last_exit": *self.last_exit.borrow(),
             "properties": self.journal.names(),
         });
@@ -137,16 +211,17 @@ pub(crate) fn resident_bytes(pid: i32) -> Option<u64> {
     Some(pages * rustix::param::page_size() as u64)
 }
 
-/// As in "Python was killed by SIGKILL".
-pub(crate) fn describe(status: ExitStatus) -> String {
-    match (status.signal(), status.code()) {
+/// As in "Python was killed by SIGKILL". `oom`: by the kernel, for want of memory.
+pub(crate) fn describe(status: ExitStatus, oom: bool) -> String {
+    let how = match (status.signal(), status.code()) {
         (Some(signal), _) => match Signal::from_named_raw(signal) {
             Some(name) => format!("was killed by {}", signal_name(name)),
             None => format!("was killed by signal {signal}"),
         },
         (None, Some(code)) => format!("exited with code {code}"),
         (None, None) => "ended".to_owned(),
-    }
+    };
+    if oom { format!("{how} (out of memory)") } else { how }
 }
 
 fn signal_name(signal: Signal) -> String {
@@ -157,8 +232,9 @@ fn signal_name(signal: Signal) -> String {
 }
 
 /// As `exit` in an error's data.
-pub(crate) fn exit_json(status: ExitStatus) -> Value {
+pub(crate) fn exit_json(status: ExitStatus, oom: bool) -> Value {
     match status.signal() {
+        Some(signal) if oom => json!({ "signal": signal, "oom": true }),
         Some(signal) => json!({ "signal": signal }),
         None => json!({ "code": status.code() }),
     }
@@ -177,9 +253,17 @@ mod tests {
             (3 << 8, "exited with code 3"),
         ];
         for (raw, words) in cases {
-            assert_eq!(describe(ExitStatus::from_raw(raw)), words);
+            assert_eq!(describe(ExitStatus::from_raw(raw), false), words);
         }
-        assert_eq!(exit_json(ExitStatus::from_raw(9)), json!({ "signal": 9 }));
-        assert_eq!(exit_json(ExitStatus::from_raw(3 << 8)), json!({ "code": 3 }));
+        assert_eq!(exit_json(ExitStatus::from_raw(9), false), json!({ "signal": 9 }));
+        assert_eq!(exit_json(ExitStatus::from_raw(3 << 8), false), json!({ "code": 3 }));
+        assert_eq!(
+            describe(ExitStatus::from_raw(9), true),
+            "was killed by SIGKILL (out of memory)"
+        );
+        assert_eq!(
+            exit_json(ExitStatus::from_raw(9), true),
+            json!({ "signal": 9, "oom": true })
+        );
     }
 }

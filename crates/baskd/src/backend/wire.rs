@@ -8,6 +8,10 @@ use baskd_protocol::reply::push_number;
 use serde::Deserialize;
 use serde_json::Value;
 
+/// How many values there may be in what a router tells of its controller. It is the one thing of Python's that is decoded,
+/// and some of them take a hundred times as much memory as they have bytes.
+const MOST_PARTS: usize = 1 << 18;
+
 #[derive(Debug, PartialEq)]
 pub(crate) enum Line<'a> {
     Result { id: u64, value: &'a [u8] },
@@ -31,6 +35,12 @@ pub(crate) struct Ready {
     pub(crate) doc: Option<String>,
     #[serde(default)]
     pub(crate) stateless: bool,
+    /// Of `on_snapshot` and `on_restore`, those that the controller has.
+    #[serde(default)]
+    pub(crate) hooks: Vec<String>,
+    /// The files that the controller is made of.
+    #[serde(default)]
+    pub(crate) files: Vec<String>,
     pub(crate) methods: Vec<Method>,
 }
 
@@ -72,15 +82,29 @@ pub(crate) struct Failed {
     pub(crate) message: String,
     #[serde(default)]
     pub(crate) traceback: String,
+    #[serde(default)]
+    pub(crate) files: Vec<String>,
+}
+
+impl Ready {
+    pub(crate) fn has_hook(&self, hook: &str) -> bool {
+        self.hooks.iter().any(|has| has == hook)
+    }
 }
 
 impl Failed {
+    /// What the router tells is more than may be.
+    pub(crate) fn too_much(what: &str) -> Failed {
+        Failed::unreadable(&serde::de::Error::custom(what))
+    }
+
     fn unreadable(error: &serde_json::Error) -> Failed {
         Failed {
             stage: "describe".to_owned(),
             kind: "ProtocolError".to_owned(),
             message: format!("what the router tells of it can't be read: {error}"),
             traceback: String::new(),
+            files: Vec::new(),
         }
     }
 }
@@ -114,6 +138,12 @@ impl Line<'_> {
         } else if line.starts_with(b"{\"begun\":") {
             return Line::Begun;
         } else if line.starts_with(b"{") {
+            // Each value follows one of these, or the key that does.
+            if memchr::memchr3_iter(b'[', b'{', b',', line).nth(MOST_PARTS).is_some() {
+                return Line::Failed(Failed::too_much(
+                    "it has too many parts: are there very large default values?",
+                ));
+            }
             return match serde_json::from_slice(line) {
                 Ok(Start { ready: Some(ready), .. }) => Line::Ready(ready),
                 Ok(Start {
@@ -246,6 +276,17 @@ mod tests {
                 "{}",
                 String::from_utf8_lossy(line)
             );
+        }
+    }
+
+    #[test]
+    fn a_greeting_of_too_many_parts_is_not_decoded() {
+        for unit in ["[", "0,", "{\"\":"] {
+            let line = format!("{{\"ready\":{{\"methods\":[{}", unit.repeat(300_000));
+            let Line::Failed(failed) = Line::parse(line.as_bytes()) else {
+                panic!("{unit}");
+            };
+            assert!(failed.message.contains("too many parts"), "{}", failed.message);
         }
     }
 

@@ -10,41 +10,45 @@
 //! pipe open for long. At that moment the pid is a zombie's, and so is nobody else's: the wire is read until it is
 //! empty, then the process group is killed, and only then is the zombie reaped. No pid is signalled after that.
 
+use std::cell::Cell;
 use std::future::poll_fn;
 use std::io;
 use std::os::fd::AsFd;
+use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, ExitStatus};
 use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use baskd_protocol::error::Error;
 use rustix::process::{Pid, Signal, kill_process_group, pidfd_send_signal};
 use tokio::io::unix::AsyncFd;
 use tokio::net::unix::pipe;
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
+use super::Shared;
 use super::log_pipe::LogPipe;
+use super::oom;
 use super::restart::Life;
+use super::said::{KEEP, Said};
 use super::spawn::{self, Guard, Process};
-use super::wire::{Failed, Line, Ready};
-use super::{Outcome, Shared};
+use super::status::resident_bytes;
+use super::wire::{Failed, Ready};
 use crate::busy_poll::For;
 use crate::clock;
 
 const CHUNK: usize = 64 << 10;
 /// In the middle of a large answer more is read at once: what the pipe holds.
 const BIG_CHUNK: usize = spawn::PIPE_BYTES;
-/// A buffer that grew beyond this for one large message is given back.
-const KEEP: usize = 4 << 20;
-/// What a router tells of its methods may have so many bytes, however little an answer may.
-const LONGEST_GREETING: usize = 64 << 20;
 /// What is read at most from a dead process's wire: more than a pipe holds can only come from a grandchild that still
 /// fills it.
 const MAX_DRAIN: usize = 1 << 20;
 /// How often what may have waited too long is looked at: a quarter of the shortest time it may wait, within these.
 const SOONEST_TICK: Duration = Duration::from_millis(10);
 const LATEST_TICK: Duration = Duration::from_secs(1);
+/// When a worn process is said to be worn again, if it still serves.
+const WORN_AGAIN: Duration = Duration::from_secs(10);
+/// How often the memory of a process is measured, at most.
+const MEASURE_EVERY: Duration = Duration::from_millis(200);
 /// How often it is said, at most, that something on the wire makes no sense.
 const COMPLAIN_EVERY: Duration = Duration::from_secs(1);
 
@@ -52,6 +56,8 @@ const COMPLAIN_EVERY: Duration = Duration::from_secs(1);
 pub(crate) enum Event {
     Ready(Box<Ready>),
     Failed(Failed),
+    /// It has answered as many calls as it is to, or has become as large as it may be, and why.
+    Worn(String),
     Died(Exit),
 }
 
@@ -67,6 +73,8 @@ enum Woken {
 pub(crate) struct Exit {
     pub(crate) life: Life,
     pub(crate) status: ExitStatus,
+    /// Whether the kernel killed it for want of memory.
+    pub(crate) oom: bool,
     pub(crate) ran: Duration,
     /// Its last lines on stderr.
     pub(crate) stderr: Vec<String>,
@@ -76,6 +84,7 @@ pub(crate) struct Worker {
     shared: Rc<Shared>,
     seat: usize,
     child: Child,
+    is_dead: bool,
     guard: Guard,
     pid: Pid,
     pidfd: AsyncFd<std::os::fd::OwnedFd>,
@@ -87,36 +96,46 @@ pub(crate) struct Worker {
     is_closing: bool,
     out: Vec<u8>,
     written: usize,
-    inbox: Vec<u8>,
-    /// How much of `inbox` was searched for a newline.
-    searched: usize,
-    /// A line that was too long is being skipped to its end.
-    skipping: bool,
+    said: Said,
     stdout: LogPipe,
     stderr: LogPipe,
-    /// How many lines made no sense, and when that was last said.
-    senseless: u64,
+    /// How many lines that made no sense were complained of, and when.
+    complained_of: u64,
     complained: Option<Instant>,
     tick: Interval,
     started: Instant,
-    life: Life,
-    news: Option<Event>,
+    kills_before: Cell<Option<oom::Before>>,
+    /// When it was said last that it is worn.
+    worn_told: Option<Instant>,
+    /// When its memory was measured last.
+    measured: Instant,
 }
 
 impl Worker {
-    /// Takes over a process that was just spawned, and greets it: `hello` is the first line it is sent.
-    pub(crate) fn new(shared: Rc<Shared>, seat: usize, process: Process, hello: Vec<u8>) -> Worker {
+    /// Takes over a process that was just spawned for this post, and greets it: `hello` is the first line it is sent.
+    /// None if it can't have a seat; then it is killed.
+    pub(crate) fn new(shared: Rc<Shared>, post: usize, mut process: Process, hello: Vec<u8>) -> Option<Worker> {
         let limits = &shared.options.limits;
         let shortest = limits.stall_timeout.min(limits.kill_grace);
         let mut tick = interval((shortest / 4).clamp(SOONEST_TICK, LATEST_TICK));
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        shared.calls.borrow_mut().started(seat, Rc::new(process.page));
-        Worker {
+        let page = Rc::new(process.page);
+        let Some(seat) = shared.calls.borrow_mut().take_seat(post, page) else {
+            let _ = process.child.kill();
+            let _ = process.child.wait();
+            process.guard.reap();
+            return None;
+        };
+        // It was started just now, and imports nothing before it was greeted.
+        let kills_before = Cell::new(shared.kills.before());
+        let said = Said::new(seat, limits.max_response);
+        Some(Worker {
             stdout: LogPipe::new(process.stdout, "stdout", shared.logs.clone()),
             stderr: LogPipe::new(process.stderr, "stderr", shared.logs.clone()),
             shared,
             seat,
             child: process.child,
+            is_dead: false,
             guard: process.guard,
             pid: process.pid,
             pidfd: process.pidfd,
@@ -126,16 +145,33 @@ impl Worker {
             is_closing: false,
             out: hello,
             written: 0,
-            inbox: Vec::new(),
-            searched: 0,
-            skipping: false,
-            senseless: 0,
+            said,
+            complained_of: 0,
             complained: None,
             tick,
             started: Instant::now(),
-            life: Life::NeverReady,
-            news: None,
-        }
+            kills_before,
+            worn_told: None,
+            measured: Instant::now(),
+        })
+    }
+
+    pub(crate) fn seat(&self) -> usize {
+        self.seat
+    }
+
+    pub(crate) fn was_ready(&self) -> bool {
+        self.said.life != Life::NeverReady
+    }
+
+    /// Whether its death was told.
+    pub(crate) fn is_dead(&self) -> bool {
+        self.is_dead
+    }
+
+    /// Ready once it is dead, which [`Worker::next`] then tells.
+    pub(crate) fn poll_dead(&self, cx: &mut Context<'_>) -> Poll<()> {
+        self.pidfd.poll_read_ready(cx).map(drop)
     }
 
     /// Ends its input once all that is to be said was said: the router finishes what it has read and exits.
@@ -145,6 +181,10 @@ impl Worker {
 
     /// Sends a signal, by the pidfd: it reaches this process or nobody.
     pub(crate) fn signal(&self, signal: Signal) {
+        if signal == Signal::KILL {
+            // What the daemon does itself needs no other explanation.
+            self.kills_before.take();
+        }
         // The only failure is that it has ended, which is what its pidfd tells anyway.
         let _ = pidfd_send_signal(&self.pidfd, signal);
     }
@@ -152,7 +192,7 @@ impl Worker {
     /// Serves calls until there is something to tell.
     pub(crate) async fn next(&mut self) -> Event {
         loop {
-            if let Some(event) = self.news.take() {
+            if let Some(event) = self.said.news.take() {
                 return event;
             }
             self.send();
@@ -181,7 +221,7 @@ impl Worker {
         {
             return Poll::Ready(Woken::Again);
         }
-        if self.shared.workers[self.seat].work.poll_heard(cx).is_ready() {
+        if self.shared.bells[self.seat].poll_heard(cx).is_ready() {
             return Poll::Ready(Woken::Again);
         }
         if self.pidfd.poll_read_ready(cx).is_ready() {
@@ -204,7 +244,7 @@ impl Worker {
         let mut has_written = false;
         loop {
             // Nothing but the greeting until that is answered.
-            if self.life != Life::NeverReady && self.out.len() - self.written < CHUNK {
+            if self.said.life != Life::NeverReady && self.out.len() - self.written < CHUNK {
                 calls.fill(self.seat, &mut self.out);
             }
             if self.written == self.out.len() {
@@ -240,9 +280,9 @@ impl Worker {
 
     /// Reads a chunk, and handles the lines it ends. Returns how many bytes came.
     fn receive(&mut self) -> io::Result<usize> {
-        self.inbox
-            .reserve(if self.inbox.len() < CHUNK { CHUNK } else { BIG_CHUNK });
-        match self.wire_out.try_read_buf(&mut self.inbox) {
+        let inbox = &mut self.said.inbox;
+        inbox.reserve(if inbox.len() < CHUNK { CHUNK } else { BIG_CHUNK });
+        match self.wire_out.try_read_buf(inbox) {
             Ok(0) => Err(io::ErrorKind::UnexpectedEof.into()),
             Ok(read) => {
                 clock::tick();
@@ -260,112 +300,56 @@ impl Worker {
     }
 
     fn handle_lines(&mut self) {
-        let inbox = std::mem::take(&mut self.inbox);
-        let mut start = 0;
-        while let Some(found) = memchr::memchr(b'\n', &inbox[self.searched..]) {
-            let end = self.searched + found;
-            if !std::mem::take(&mut self.skipping) {
-                self.handle(&inbox[start..end]);
+        let answered = {
+            let mut calls = self.shared.calls.borrow_mut();
+            self.said.handle(&mut calls);
+            self.shared.journal.record(calls.take_held());
+            if calls.is_at_rest() {
+                self.shared.rest.notify_waiters();
             }
-            start = end + 1;
-            self.searched = start;
-        }
-        self.inbox = inbox;
-        if start > 0 {
-            self.inbox.drain(..start);
-            self.inbox.shrink_to(KEEP);
-        }
-        if !self.skipping && self.inbox.len() > self.longest_line() {
-            self.skipping = true;
-            self.refuse_too_large(&self.inbox);
-        }
-        if self.skipping {
-            self.inbox.clear();
-            self.inbox.shrink_to(KEEP);
-        }
-        self.searched = self.inbox.len();
-        let mut calls = self.shared.calls.borrow_mut();
-        calls.settle(self.seat);
-        self.shared.journal.record(calls.take_held());
-        if calls.is_at_rest() {
-            self.shared.rest.notify_waiters();
-        }
-    }
-
-    /// How long an answer may be, with what is around its value; and the greeting, which is not for clients.
-    fn longest_line(&self) -> usize {
-        let answer = self.shared.options.limits.max_response + 64;
-        match self.life {
-            Life::NeverReady => answer.max(LONGEST_GREETING),
-            Life::Ready | Life::Answered => answer,
-        }
-    }
-
-    fn handle(&mut self, line: &[u8]) {
-        if line.len() > self.longest_line() {
-            return self.refuse_too_large(line);
-        }
-        let mut calls = self.shared.calls.borrow_mut();
-        let known = match Line::parse(line) {
-            Line::Result { id, value } => {
-                self.life = Life::Answered;
-                calls.reply(self.seat, id, Outcome::Result(value))
-            }
-            Line::Error { id, value } => {
-                self.life = Life::Answered;
-                calls.reply(self.seat, id, Outcome::Error(value))
-            }
-            Line::Item { data, .. } if data.len() > self.shared.options.limits.max_response => {
-                drop(calls);
-                return self.refuse_too_large(line);
-            }
-            Line::Item { id, data } => calls.item(self.seat, id, data, line.len() as u64 + 1),
-            Line::Begun => true,
-            Line::Ready(ready) if self.life == Life::NeverReady => {
-                self.life = Life::Ready;
-                self.news = Some(Event::Ready(ready));
-                true
-            }
-            Line::Failed(failed) if self.life == Life::NeverReady => {
-                self.news = Some(Event::Failed(failed));
-                true
-            }
-            Line::Ready(_) | Line::Failed(_) | Line::Garbage => false,
+            calls.answered(self.seat)
         };
-        if !known {
-            drop(calls);
-            self.complain();
-        }
+        self.complain();
+        self.look_for_wear(answered);
     }
 
-    /// A line has made no sense. Not a word of it is logged: it may hold a result.
+    /// Whether it is to be replaced, as far as the config says so.
+    fn look_for_wear(&mut self, answered: u64) {
+        let limits = &self.shared.options.limits;
+        let is_old = limits.max_calls > 0 && answered >= limits.max_calls as u64;
+        if (!is_old && limits.max_rss == 0) || self.said.life != Life::Answered || self.said.news.is_some() {
+            return;
+        }
+        let now = clock::now();
+        if self.worn_told.is_some_and(|told| now - told < WORN_AGAIN) {
+            return;
+        }
+        let why = if is_old {
+            format!("has answered {answered} calls (`max_calls`)")
+        } else {
+            if now.saturating_duration_since(self.measured) < MEASURE_EVERY {
+                return;
+            }
+            self.measured = now;
+            let rss = resident_bytes(self.pid.as_raw_nonzero().get()).unwrap_or_default();
+            if rss < limits.max_rss as u64 {
+                return;
+            }
+            format!("has become {} MiB large (`max_rss`)", rss >> 20)
+        };
+        self.worn_told = Some(now);
+        self.said.news = Some(Event::Worn(why));
+    }
+
+    /// Says, now and then, that lines have made no sense. Not a word of them is logged: they may hold a result.
     fn complain(&mut self) {
-        self.senseless += 1;
-        if self.complained.is_none_or(|last| last.elapsed() >= COMPLAIN_EVERY) {
+        let count = self.said.senseless;
+        if count > self.complained_of && self.complained.is_none_or(|last| last.elapsed() >= COMPLAIN_EVERY) {
             self.complained = Some(Instant::now());
-            let count = self.senseless;
+            self.complained_of = count;
             self.shared
                 .logs
                 .warn(&format!("lines on Python's wire that answer nothing: {count} so far"));
-        }
-    }
-
-    /// A line that is longer than any answer may be, or its beginning: its call is answered so.
-    fn refuse_too_large(&self, line: &[u8]) {
-        let limit = self.shared.options.limits.max_response;
-        let error = Error::response_too_large(limit).to_json();
-        // The prefix tells the call; the brace makes it look whole.
-        let mut whole = line[..line.len().min(100)].to_vec();
-        whole.push(b'}');
-        let mut calls = self.shared.calls.borrow_mut();
-        match Line::parse(&whole) {
-            Line::Result { id, .. } | Line::Error { id, .. } => {
-                calls.reply(self.seat, id, Outcome::Error(&error));
-            }
-            Line::Item { id, .. } => {
-                calls.end_with(id, &error);
-            }
-            _ => {}
         }
     }
 
@@ -385,7 +369,7 @@ impl Worker {
             .tend(self.seat, limits.stall_timeout, limits.kill_grace);
         if overdue {
             // It could be started, and runs a method that won't end: that says nothing against starting the next.
-            self.life = Life::Answered;
+            self.said.life = Life::Answered;
             self.shared
                 .logs
                 .warn("a cancelled call still runs and others wait: its Python is killed");
@@ -399,9 +383,10 @@ impl Worker {
     fn bury(&mut self) -> Exit {
         let mut drained = 0;
         while !self.wire_ended && drained < MAX_DRAIN {
-            self.inbox.reserve(CHUNK);
+            let inbox = &mut self.said.inbox;
+            inbox.reserve(CHUNK);
             // Past tokio, which may not have heard yet of what came last.
-            match rustix::io::read(self.wire_out.as_fd(), rustix::buffer::spare_capacity(&mut self.inbox)) {
+            match rustix::io::read(self.wire_out.as_fd(), rustix::buffer::spare_capacity(inbox)) {
                 Ok(0) | Err(_) => break,
                 Ok(read) => {
                     drained += read;
@@ -415,9 +400,14 @@ impl Worker {
         self.stdout.drain();
         self.stderr.drain();
         let status = self.child.wait().unwrap_or_default();
+        self.is_dead = true;
+        let was_killed = status.signal() == Some(Signal::KILL.as_raw());
+        let before = self.kills_before.take().filter(|_| was_killed);
+        let oom = before.is_some_and(|before| self.shared.kills.explain(&before));
         Exit {
-            life: self.life,
+            life: self.said.life,
             status,
+            oom,
             ran: self.started.elapsed(),
             stderr: self.stderr.recent(),
         }

@@ -14,7 +14,7 @@ use super::Instance;
 use super::exit::Failure;
 use super::log::{Flush, Log};
 
-/// Run the daemon in the foreground, until Ctrl-C, a TERM, or `baskd stop`
+/// Run the daemon in the foreground, until Ctrl-C, a TERM, `baskd stop`, or nobody has needed it for `--idle-exit`
 #[derive(Debug, Args)]
 #[command(after_help = "\
 What the controller prints, and what the daemon has to say, goes to stderr.
@@ -26,8 +26,8 @@ Examples:
   baskd serve mypackage.models:Llama --python .venv
   baskd serve --config ./baskd.toml             all of that, and more, in a file
 
-What can be set is set by a flag, else by a variable (BASKD_WORKERS, BASKD_MAX_CALLS, …), else in the
-config file: TOML, with the same names in lower case (workers, max_calls, …).")]
+What can be set is set by a flag, else by a variable (BASKD_WORKERS, BASKD_MAX_QUEUE, …), else in the
+config file: TOML, with the same names in lower case (workers, max_queue, …).")]
 pub(crate) struct Serve {
     /// path/to/controller.py, path.py:Class or package.module:Class [default: the embedded example]
     controller: Option<ControllerSpec>,
@@ -38,12 +38,18 @@ pub(crate) struct Serve {
     /// How many Pythons serve calls; more than one only for a controller that says `stateless = True` [default: 1]
     #[arg(long, value_name = "N")]
     workers: Option<String>,
+    /// Reload the controller when one of its files changes
+    #[arg(long)]
+    watch: bool,
     /// The config file, which then must be there [default: baskd/NAME.toml in $XDG_CONFIG_HOME, or ~/.config]
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// How long calls under way may take to end when it is stopped [default: 10s]
     #[arg(long, value_name = "DURATION")]
     grace: Option<String>,
+    /// How long it stays without a connection and a call, before it ends by itself [default: 0, for ever]
+    #[arg(long, value_name = "DURATION")]
+    idle_exit: Option<String>,
     /// Say more: what it does; twice, every detail
     #[arg(short, long, action = clap::ArgAction::Count)]
     verbose: u8,
@@ -88,6 +94,7 @@ impl Serve {
         if let Some(python) = &self.python {
             settings.python = Some(python.clone());
         }
+        settings.watch |= self.watch;
         let log = match self.verbose {
             0 => self.log.as_deref(),
             1 => Some("debug"),
@@ -96,6 +103,7 @@ impl Serve {
         let flags = [
             ("--workers", self.workers.as_deref()),
             ("--grace", self.grace.as_deref()),
+            ("--idle-exit", self.idle_exit.as_deref()),
             ("--log", log),
         ];
         for (flag, text) in flags {

@@ -115,6 +115,14 @@ impl File<'_> {
             },
             DeValue::Integer(number) if number.radix() == 10 => Value::Number(number.as_str().to_owned()),
             DeValue::Float(number) => Value::Number(number.as_str().to_owned()),
+            DeValue::Boolean(truth) => Value::Truth(*truth),
+            DeValue::Array(items) => {
+                let texts = items.iter().map(|item| item.get_ref().as_str().map(str::to_owned));
+                match texts.collect() {
+                    Some(texts) => Value::List { texts, written },
+                    None => Value::Other(written),
+                }
+            }
             _ => Value::Other(written),
         }
     }

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use directories::BaseDirs;
 
-use crate::backend::Affinity;
+use crate::backend::{Affinity, ReloadMode};
 use crate::limits::Limits;
 use crate::rpc::OnDisconnect;
 use crate::serve::ControllerSpec;
@@ -31,9 +31,18 @@ pub struct Settings {
     pub python: Option<PathBuf>,
     pub workers: usize,
     pub affinity: Affinity,
+    /// Whether one more Python is kept warm, for when one dies.
+    pub standby: bool,
+    pub reload_mode: ReloadMode,
+    /// Whether the controller is reloaded when its files change.
+    pub watch: bool,
+    /// Properties whose name has one of these words are never written to disk.
+    pub volatile: Vec<String>,
     pub on_disconnect: OnDisconnect,
     /// How long running calls may take to end when the daemon is asked to stop.
     pub grace: Duration,
+    /// How long the daemon stays without connections and calls; zero: for ever.
+    pub idle_exit: Duration,
     /// What is logged: a level, or a filter.
     pub log: String,
     pub limits: Limits,
@@ -46,8 +55,13 @@ impl Default for Settings {
             python: None,
             workers: 1,
             affinity: Affinity::default(),
+            standby: false,
+            reload_mode: ReloadMode::default(),
+            watch: false,
+            volatile: ["key", "token", "secret", "password"].map(str::to_owned).into(),
             on_disconnect: OnDisconnect::default(),
             grace: Duration::from_secs(10),
+            idle_exit: Duration::ZERO,
             log: "info".to_owned(),
             limits: Limits::default(),
         }
@@ -113,7 +127,7 @@ impl Settings {
         Ok(settings)
     }
 
-    /// Sets what a flag says. `flag` is the setting's name after two hyphens.
+    /// Sets what a flag says. `flag` is the setting's name after two hyphens, with hyphens between its words.
     ///
     /// # Errors
     /// Says why it can't be set so.
@@ -121,7 +135,7 @@ impl Settings {
         let place = Place::Flag(flag);
         match SETTINGS
             .iter()
-            .find(|setting| flag.strip_prefix("--") == Some(setting.name))
+            .find(|setting| flag.strip_prefix("--").map(|flag| flag.replace('-', "_")).as_deref() == Some(setting.name))
         {
             Some(setting) => setting.set(self, &Value::Typed(text), place),
             None => Err(Error {

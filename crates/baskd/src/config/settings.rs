@@ -8,7 +8,7 @@ use tracing_subscriber::EnvFilter;
 
 use super::values::{duration, duration_text, size, size_text};
 use super::{Error, Place, Settings};
-use crate::backend::Affinity;
+use crate::backend::{Affinity, ReloadMode};
 use crate::rpc::OnDisconnect;
 use crate::serve::ControllerSpec;
 
@@ -36,6 +36,13 @@ pub(crate) enum Kind {
     Time {
         limits: Time,
         at: fn(&mut Settings) -> &mut Duration,
+    },
+    Switch {
+        at: fn(&mut Settings) -> &mut bool,
+    },
+    /// A list of them; where everything is text, with commas between.
+    Words {
+        at: fn(&mut Settings) -> &mut Vec<String>,
     },
     Choice {
         among: &'static [&'static str],
@@ -68,6 +75,12 @@ pub(crate) enum Value<'a> {
     },
     /// A number of the file's, in decimal.
     Number(String),
+    Truth(bool),
+    /// A list of texts, and how it is written.
+    List {
+        texts: Vec<String>,
+        written: &'a str,
+    },
     /// What no setting takes.
     Other(&'a str),
     /// By a flag or a variable, where everything is text.
@@ -95,6 +108,13 @@ const fn time(name: &'static str, from: Duration, at: fn(&mut Settings) -> &mut 
             limits: Time { from, to: YEAR },
             at,
         },
+    }
+}
+
+const fn switch(name: &'static str, at: fn(&mut Settings) -> &mut bool) -> Setting {
+    Setting {
+        name,
+        kind: Kind::Switch { at },
     }
 }
 
@@ -137,6 +157,26 @@ pub(crate) const SETTINGS: &[Setting] = &[
             set: |settings, chosen| settings.affinity = [Affinity::None, Affinity::Connection][chosen],
         },
     },
+    switch("watch", |settings| &mut settings.watch),
+    switch("standby", |settings| &mut settings.standby),
+    Setting {
+        name: "reload_mode",
+        kind: Kind::Choice {
+            among: &["beside", "replace"],
+            set: |settings, chosen| settings.reload_mode = [ReloadMode::Beside, ReloadMode::Replace][chosen],
+        },
+    },
+    time("snapshot_every", Duration::ZERO, |settings| {
+        &mut settings.limits.snapshot_every
+    }),
+    count("max_calls", 0, 1 << 40, |settings| &mut settings.limits.max_calls),
+    bytes("max_rss", 0, 1 << 50, |settings| &mut settings.limits.max_rss),
+    Setting {
+        name: "volatile",
+        kind: Kind::Words {
+            at: |settings| &mut settings.volatile,
+        },
+    },
     Setting {
         name: "on_disconnect",
         kind: Kind::Choice {
@@ -156,6 +196,7 @@ pub(crate) const SETTINGS: &[Setting] = &[
         },
     },
     time("grace", Duration::ZERO, |settings| &mut settings.grace),
+    time("idle_exit", Duration::ZERO, |settings| &mut settings.idle_exit),
     time("startup_timeout", MOMENT, |settings| {
         &mut settings.limits.startup_timeout
     }),
@@ -179,7 +220,7 @@ pub(crate) const SETTINGS: &[Setting] = &[
         },
     },
     // The router's page has a slot for each, and some for the daemon's own: PROTOCOL.md, the router wire.
-    count("max_calls", 1, 30_720, |settings| &mut settings.limits.max_calls),
+    count("max_queue", 1, 30_720, |settings| &mut settings.limits.max_queue),
     count("max_in_flight", 1, 30_720, |settings| {
         &mut settings.limits.max_in_flight
     }),
@@ -237,7 +278,7 @@ impl Kind {
                 let text = match value {
                     Value::Number(text) => Some(text.as_str()),
                     Value::Typed(text) => Some(*text),
-                    Value::Text { .. } | Value::Other(_) => None,
+                    _ => None,
                 };
                 let number = text.and_then(|text| text.parse().ok());
                 let number = number.filter(|number| (*from..=*to).contains(number));
@@ -248,7 +289,7 @@ impl Kind {
                 let text = match value {
                     Value::Number(text) => Some(text.as_str()),
                     Value::Typed(text) | Value::Text { text, .. } => Some(*text),
-                    Value::Other(_) => None,
+                    _ => None,
                 };
                 let number = text.and_then(size).filter(|number| (*from..=*to).contains(number));
                 let wanted = || {
@@ -258,6 +299,29 @@ impl Kind {
                 *at(settings) = number.ok_or_else(|| value.refuse(&wanted()))?;
             }
             Kind::Time { limits, at } => *at(settings) = limits.time(value)?,
+            Kind::Switch { at } => {
+                let truth = match value {
+                    Value::Truth(truth) => Some(*truth),
+                    Value::Typed(text) => match text.to_lowercase().as_str() {
+                        "true" | "1" | "yes" | "on" => Some(true),
+                        "false" | "0" | "no" | "off" => Some(false),
+                        _ => None,
+                    },
+                    _ => None,
+                };
+                *at(settings) = truth.ok_or_else(|| value.refuse("true or false"))?;
+            }
+            Kind::Words { at } => {
+                let words = match value {
+                    Value::List { texts, .. } => Some(texts.clone()),
+                    Value::Typed(text) => {
+                        let words = text.split(',').map(|word| word.trim().to_owned());
+                        Some(words.filter(|word| !word.is_empty()).collect())
+                    }
+                    _ => None,
+                };
+                *at(settings) = words.ok_or_else(|| value.refuse(r#"a list of words such as ["key", "token"]"#))?;
+            }
             Kind::Choice { among, set } => {
                 let chosen = value
                     .text()
@@ -312,14 +376,15 @@ impl Value<'_> {
     fn text(&self) -> Option<&str> {
         match self {
             Value::Text { text, .. } | Value::Typed(text) => Some(text),
-            Value::Number(_) | Value::Other(_) => None,
+            _ => None,
         }
     }
 
     fn refuse(&self, wanted: &str) -> String {
         let got = match self {
-            Value::Text { written, .. } | Value::Other(written) => (*written).to_owned(),
+            Value::Text { written, .. } | Value::Other(written) | Value::List { written, .. } => (*written).to_owned(),
             Value::Number(text) => text.clone(),
+            Value::Truth(truth) => truth.to_string(),
             Value::Typed(text) => format!("\"{text}\""),
         };
         let (first, is_long) = match got.char_indices().nth(60) {

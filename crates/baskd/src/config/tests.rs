@@ -28,7 +28,7 @@ fn a_file_sets_what_it_names_and_nothing_else() {
     let settings = read(
         "controller = \"models.py:Llama\"\npython = \".venv/bin/python\"\nworkers = 2\naffinity = \"connection\"\n\
          on_disconnect = \"finish\"\nlog = \"debug\"\ngrace = \"1m\"\ndrain_timeout = 5\nkill_grace = 0.25\n\
-         max_calls = 30_720\nmax_request = \"1MiB\"\nmax_id = 64\n\
+         max_queue = 30_720\nmax_request = \"1MiB\"\nmax_id = 64\n\
          [methods.search]\ntimeout = \"30s\"\n[methods.\"get-all\"]\ntimeout = 2.5\n",
     )
     .unwrap();
@@ -51,7 +51,7 @@ fn a_file_sets_what_it_names_and_nothing_else() {
     assert_eq!(limits.drain_timeout, Duration::from_secs(5));
     assert_eq!(limits.kill_grace, Duration::from_millis(250));
     assert_eq!(
-        (limits.max_calls, limits.max_request, limits.max_id),
+        (limits.max_queue, limits.max_request, limits.max_id),
         (30_720, 1 << 20, 64)
     );
     assert_eq!(limits.timeouts["search"], Duration::from_secs(30));
@@ -82,8 +82,8 @@ fn names_are_looked_for_where_a_shell_would() {
 #[test]
 fn an_unknown_key_is_refused_with_its_line_and_the_nearest() {
     assert_eq!(
-        refusal("\nworkers = 1\nmax_call = 5\n"),
-        "3: `max_call` is no setting: did you mean `max_calls`?"
+        refusal("\nworkers = 1\nmax_queu = 5\n"),
+        "3: `max_queu` is no setting: did you mean `max_queue`?"
     );
     assert_eq!(
         refusal("drainTimeout = 5"),
@@ -94,7 +94,7 @@ fn an_unknown_key_is_refused_with_its_line_and_the_nearest() {
         all.starts_with("1: `xyzzy` is no setting: there are controller, python"),
         "{all}"
     );
-    assert!(refusal("[limits]\nmax_calls = 5").starts_with("1: `limits` is no table that is known"));
+    assert!(refusal("[limits]\nmax_queue = 5").starts_with("1: `limits` is no table that is known"));
     assert_eq!(
         refusal("[methods.f]\ntimeouts = 5"),
         "2: `methods.f.timeouts` is no setting: a method has `timeout`"
@@ -110,8 +110,8 @@ fn a_wrong_value_is_refused_with_what_it_must_be() {
         "1: `workers` must be a whole number from 1 to 64, not 0"
     );
     assert_eq!(
-        refusal("max_calls = 30721"),
-        "1: `max_calls` must be a whole number from 1 to 30720, not 30721"
+        refusal("max_queue = 30721"),
+        "1: `max_queue` must be a whole number from 1 to 30720, not 30721"
     );
     assert_eq!(
         refusal("affinity = 'conection'"),
@@ -192,6 +192,8 @@ fn the_protocol_lists_every_setting_with_its_default() {
             Kind::Size { at, .. } => size_text(*at(&mut defaults)),
             Kind::Time { at, .. } => duration_text(*at(&mut defaults)),
             Kind::Choice { among, .. } => format!("`\"{}\"`", among[0]),
+            Kind::Switch { at } => at(&mut defaults).to_string(),
+            Kind::Words { at } => at(&mut defaults).join(", "),
             Kind::Text { .. } => continue,
         };
         let cell = row.split('|').nth(2).unwrap_or_default().replace("0 s", "0s");

@@ -34,7 +34,7 @@ enum State {
     Message(usize),
     /// So many bytes of a message that was answered already.
     Skipping(u64),
-    /// A header could not be read.
+    /// A header could not be read, or nothing more is.
     Lost,
 }
 
@@ -140,7 +140,8 @@ impl ContentLength {
         let message = &self.buf[self.at..self.at + length];
         let then = self.messages.handle(peer, message);
         self.at += length;
-        self.state = State::Header;
+        // What comes after the last message is nobody's: it is not told that it is not whole.
+        self.state = if then == Then::GoOn { State::Header } else { State::Lost };
         Some(then)
     }
 

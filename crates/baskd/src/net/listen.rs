@@ -6,6 +6,13 @@
 //! hold locks on two files of one name. With the lock held, a socket that is there is stale, unless some other program
 //! listens on it; that one is asked, and left alone. The new socket is bound under a temporary name with a mode of 0600
 //! from birth, and renamed over the path, so that at no time the path is missing, open to others, or not listened on.
+//!
+//! A daemon that nobody needs any more goes so that nobody is lost ([`Listener::withdraw`]): it unlinks the path, then
+//! shuts the socket for reading, by which the kernel lets nobody connect any more. Whoever had connected is in the
+//! backlog by then. If it is empty, the daemon can end; else it binds the path anew, for which it still has the lock.
+//!
+//! A daemon that stops says so in its lock files, and one that is started then waits for its end: a client that finds no
+//! socket starts the next one at once.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Seek, Write};
@@ -13,6 +20,8 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use baskd_protocol::socket::{SocketError, check_folder, folder_of};
 use rustix::fs::{FlockOperation, Mode, OFlags, flock};
@@ -20,6 +29,12 @@ use rustix::process::umask;
 
 /// As many as a burst of clients may be waiting to be accepted.
 const BACKLOG: i32 = 1024;
+/// What is written below the name of a daemon that stops.
+const STOPPING: &str = "stopping";
+/// How long a daemon waits for one that stops, which may give its last calls and its Python some time; and how often it
+/// looks.
+const LONGEST_STOP: Duration = Duration::from_secs(30);
+const LOOK_EVERY: Duration = Duration::from_millis(5);
 
 #[derive(Debug, thiserror::Error)]
 pub enum ListenError {
@@ -45,7 +60,7 @@ pub struct Listener {
 /// The right to a path. It is given back by dropping it, which is to be the last thing a
 /// daemon does.
 pub struct Lock {
-    _file: File,
+    file: File,
 }
 
 /// Makes `path` a socket of this process. `about` is told to a second daemon that wants it too.
@@ -70,7 +85,23 @@ pub fn listen(path: &Path, about: &str) -> Result<(Listener, Lock), ListenError>
     }
     check_folder(folder)?;
     let lock = lock(path, about)?;
+    let (socket, inode) = take(path)?;
+    Ok((
+        Listener {
+            socket,
+            path: path.to_owned(),
+            inode,
+        },
+        Lock { file: lock },
+    ))
+}
 
+/// Binds a path whose lock is held.
+fn take(path: &Path) -> Result<(UnixListener, (u64, u64)), ListenError> {
+    let io = |source| ListenError::Io {
+        path: path.to_owned(),
+        source,
+    };
     match fs::symlink_metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(io(error)),
@@ -81,16 +112,48 @@ pub fn listen(path: &Path, about: &str) -> Result<(Listener, Lock), ListenError>
             Err(_) => tracing::debug!(path = %path.display(), "a stale socket is replaced"),
         },
     }
+    bind(path, folder_of(path)).map_err(io)
+}
 
-    let (socket, inode) = bind(path, folder).map_err(io)?;
-    Ok((
-        Listener {
-            socket,
-            path: path.to_owned(),
-            inode,
-        },
-        Lock { _file: lock },
-    ))
+impl Listener {
+    /// Takes the path away, so that who comes from now on finds no daemon. Who has come before that is to be had from
+    /// [`Listener::next_of_last`].
+    pub(crate) fn withdraw(&self) -> io::Result<()> {
+        self.unlink();
+        // Somebody may have looked the path up, and be about to connect: that has happened by now, or is refused.
+        Ok(rustix::net::shutdown(&self.socket, rustix::net::Shutdown::Read)?)
+    }
+
+    /// One of those who had connected. None if nobody is left.
+    pub(crate) fn next_of_last(&self) -> io::Result<Option<UnixStream>> {
+        match self.socket.accept() {
+            Ok((stream, _)) => Ok(Some(stream)),
+            // The latter is what an empty backlog of a socket that was shut may be told by.
+            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::InvalidInput) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// After [`Listener::withdraw`]: listens again, on a new socket.
+    pub(crate) fn bind_anew(&mut self) -> Result<(), ListenError> {
+        (self.socket, self.inode) = take(&self.path)?;
+        Ok(())
+    }
+
+    fn unlink(&self) {
+        let is_ours = fs::symlink_metadata(&self.path).is_ok_and(|there| (there.dev(), there.ino()) == self.inode);
+        if is_ours {
+            // If it can't be unlinked, the next daemon will find it stale.
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+impl Lock {
+    /// Has a daemon that is started now wait for this one's end.
+    pub(crate) fn stopping(&mut self) {
+        say_stopping(&mut self.file);
+    }
 }
 
 /// Takes the lock of a path, or says who has it.
@@ -108,26 +171,44 @@ fn lock(path: &Path, about: &str) -> Result<File, ListenError> {
         })
 }
 
-/// Locks a file of one's own, and writes into it who has it; or reads that.
+/// Locks a file of one's own, and writes into it who has it; or reads that. Waits for one who stops.
 pub(crate) fn lock_file(name: &Path, about: &str) -> io::Result<Result<File, String>> {
     let mut options = OpenOptions::new();
     options.read(true).write(true).create(true).truncate(false).mode(0o600);
     let mut lock = options.custom_flags(OFlags::NOFOLLOW.bits() as i32).open(name)?;
-    if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
-        let mut who = String::new();
+    let since = Instant::now();
+    let mut has_told = false;
+    while flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
+        let mut text = String::new();
+        lock.rewind()?;
         // What the other daemon wrote; it helps, and is not needed.
-        let _ = lock.take(1024).read_to_string(&mut who);
-        let who = who.trim();
-        return Ok(Err(if who.is_empty() {
-            "it is just starting".to_owned()
-        } else {
-            who.to_owned()
-        }));
+        let _ = (&lock).take(1024).read_to_string(&mut text);
+        let who = text.trim();
+        let Some(who) = who.strip_suffix(STOPPING).map(str::trim) else {
+            return Ok(Err(if who.is_empty() {
+                "it is just starting".to_owned()
+            } else {
+                who.to_owned()
+            }));
+        };
+        if since.elapsed() >= LONGEST_STOP {
+            return Ok(Err(format!("{who}, which has been stopping for {LONGEST_STOP:?}")));
+        }
+        if !std::mem::replace(&mut has_told, true) {
+            tracing::info!(target: "baskd", "waiting for the daemon before this one to stop ({who})");
+        }
+        thread::sleep(LOOK_EVERY);
     }
     lock.set_len(0)?;
     lock.rewind()?;
     writeln!(lock, "{about}")?;
     Ok(Ok(lock))
+}
+
+/// Writes into a file that was locked by [`lock_file`] that its owner stops.
+pub(crate) fn say_stopping(lock: &mut File) {
+    // Without it, the next one is refused as long as this one lives.
+    let _ = writeln!(lock, "{STOPPING}");
 }
 
 fn bind(path: &Path, folder: &Path) -> io::Result<(UnixListener, (u64, u64))> {
@@ -155,11 +236,7 @@ fn bind(path: &Path, folder: &Path) -> io::Result<(UnixListener, (u64, u64))> {
 
 impl Drop for Listener {
     fn drop(&mut self) {
-        let is_ours = fs::symlink_metadata(&self.path).is_ok_and(|there| (there.dev(), there.ino()) == self.inode);
-        if is_ours {
-            // If it can't be unlinked, the next daemon will find it stale.
-            let _ = fs::remove_file(&self.path);
-        }
+        self.unlink();
     }
 }
 
@@ -167,6 +244,8 @@ impl Drop for Listener {
 mod tests {
     use super::*;
     use std::os::unix::fs::PermissionsExt;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
 
     fn folder() -> tempfile::TempDir {
         let folder = tempfile::tempdir().unwrap();
@@ -203,6 +282,86 @@ mod tests {
         // While it stops, its path is gone and its state is still its own.
         drop(listener);
         assert!(matches!(listen(&path, "other"), Err(ListenError::Runs { .. })));
+    }
+
+    #[test]
+    fn one_that_stops_is_waited_for() {
+        let folder = folder();
+        let path = folder.path().join("a.sock");
+        let (listener, mut lock) = listen(&path, "pid 7, x.py").unwrap();
+        drop(listener);
+        lock.stopping();
+        let has_ended = Arc::new(AtomicBool::new(false));
+        let next = {
+            let has_ended = has_ended.clone();
+            let path = path.clone();
+            thread::spawn(move || {
+                let next = listen(&path, "pid 8, x.py").unwrap();
+                assert!(has_ended.load(Ordering::SeqCst));
+                next
+            })
+        };
+        has_ended.store(true, Ordering::SeqCst);
+        drop(lock);
+        let next = next.join().unwrap();
+        UnixStream::connect(&path).unwrap();
+        let refusal = listen(&path, "pid 9").err().unwrap().to_string();
+        assert!(refusal.contains("(pid 8, x.py)"), "{refusal}");
+        drop(next);
+    }
+
+    /// Many who connect at the very time at which the path is taken away: each is served, or refused by the kernel.
+    #[test]
+    fn nobody_is_lost_when_the_path_is_taken_away() {
+        const TURNS: usize = 2000;
+        let folder = folder();
+        let path = folder.path().join("a.sock");
+        let (mut listener, _lock) = listen(&path, "me").unwrap();
+        let is_over = Arc::new(AtomicBool::new(false));
+        let clients: Vec<_> = (0..4)
+            .map(|_| {
+                let (is_over, path) = (is_over.clone(), path.clone());
+                thread::spawn(move || {
+                    let mut served = 0;
+                    while !is_over.load(Ordering::Relaxed) {
+                        match UnixStream::connect(&path) {
+                            Ok(mut stream) => {
+                                let mut byte = [0];
+                                stream.read_exact(&mut byte).expect("whoever has connected is served");
+                                served += 1;
+                            }
+                            Err(error) => assert!(
+                                matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused),
+                                "{error}"
+                            ),
+                        }
+                    }
+                    served
+                })
+            })
+            .collect();
+        let serve_all = |listener: &Listener| {
+            let mut served = 0;
+            while let Some(mut stream) = listener.next_of_last().unwrap() {
+                stream.write_all(b"x").unwrap();
+                served += 1;
+            }
+            served
+        };
+        let (mut served, mut came_last) = (0, 0);
+        for _ in 0..TURNS {
+            served += serve_all(&listener);
+            listener.withdraw().unwrap();
+            assert!(!path.exists());
+            came_last += serve_all(&listener);
+            listener.bind_anew().unwrap();
+        }
+        is_over.store(true, Ordering::Relaxed);
+        listener.withdraw().unwrap();
+        came_last += serve_all(&listener);
+        drop(listener);
+        let all: usize = clients.into_iter().map(|client| client.join().unwrap()).sum();
+        assert_eq!(all, served + came_last);
     }
 
     #[test]

@@ -2,6 +2,8 @@
 //! [`json_values`], [`content_length`], [`websocket`]; [`http`] and its [`pages`] have hyper's loop. Knows nothing of
 //! Python.
 
+#[cfg(any(test, fuzzing))]
+pub mod any_split;
 pub mod connection;
 mod content_length;
 mod framing;

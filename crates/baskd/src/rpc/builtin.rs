@@ -10,6 +10,7 @@ use super::discover;
 use super::params::Params;
 use super::peer::{Own, Peer};
 use crate::backend::methods::nearest;
+use crate::backend::{Asker, Backend};
 
 /// All names there are, for those who mistype one.
 const NAMES: &[&str] = &[
@@ -25,6 +26,7 @@ const NAMES: &[&str] = &[
     "logs.subscribe",
     "logs.unsubscribe",
     "daemon.status",
+    "daemon.reload",
     "daemon.restart",
     "daemon.shutdown",
 ];
@@ -39,7 +41,8 @@ pub(crate) fn run(peer: &Rc<Peer>, method: &str, params: Option<&str>, answer: A
         "messages.unsubscribe" | "logs.unsubscribe" => unsubscribe(peer, params),
         "logs.subscribe" => can_subscribe(&answer, method).and_then(|()| logs_subscribe(peer, params)),
         "daemon.status" => no_params(params).map(|()| peer.service.status().to_string()),
-        "daemon.restart" => return daemon_restart(peer, params, answer),
+        "daemon.reload" => return daemon_renew(peer, params, answer, Backend::reload),
+        "daemon.restart" => return daemon_renew(peer, params, answer, Backend::restart),
         "daemon.shutdown" => no_params(params).map(|()| {
             peer.service.logs.info("stopping: a client asked for it");
             peer.service.stop.cancel();
@@ -171,14 +174,15 @@ fn unsubscribe(peer: &Peer, params: Option<&str>) -> Result<String, Error> {
     Ok((own.len() + lossy.len() < before).to_string())
 }
 
-fn daemon_restart(peer: &Peer, params: Option<&str>, answer: Answer) {
+/// Answers when a new Python serves, or why none does.
+fn daemon_renew(peer: &Peer, params: Option<&str>, answer: Answer, renew: fn(&Backend, Option<Asker>) -> bool) {
     if let Err(error) = no_params(params) {
         return answer.error(&error);
     }
-    let limit = peer.service.limits.max_calls;
+    let limit = peer.service.limits.max_queue;
     // One that waits for no answer waits for nothing.
     if answer.id().is_none() {
-        peer.service.backend.restart(None);
+        renew(&peer.service.backend, None);
         return;
     }
     let slot = Rc::new(RefCell::new(Some(answer)));
@@ -187,10 +191,13 @@ fn daemon_restart(peer: &Peer, params: Option<&str>, answer: Answer) {
         let Some(answer) = waiting.take() else { return };
         match outcome {
             Ok(()) => answer.result(b"true"),
-            Err(reason) => answer.error(&Error::backend_unavailable(reason, &[], None)),
+            Err(reason) => {
+                let serves_on = answer.peer.service.backend.takes_calls();
+                answer.error(&Error::not_reloaded(reason, serves_on));
+            }
         }
     };
-    if !peer.service.backend.restart(Some(Box::new(done)))
+    if !renew(&peer.service.backend, Some(Box::new(done)))
         && let Some(answer) = slot.take()
     {
         answer.error(&Error::overloaded(limit));

@@ -10,7 +10,7 @@ use baskd_protocol::request::same_id;
 use super::super::methods::Known;
 use super::super::page::{CLIENTS_SLOTS, SLOT_BITS};
 use super::super::{CallId, NewCall, Outcome, Sink, wire};
-use super::{Call, Calls, Flow, Gate, Property, WINDOW_BYTES, bit, bits};
+use super::{Call, Calls, Flow, Gate, Property, Seats, WINDOW_BYTES, bit, bits};
 
 /// So many more than there are calls may be in the queues, ended.
 const CANCELLED_IN_QUEUE: usize = 1024;
@@ -23,7 +23,7 @@ impl Calls {
         let known = self.methods.as_ref().map(|methods| methods.find(new.method));
         let refusal = refusal
             .or_else(|| known.as_ref().and_then(|found| found.as_ref().err().cloned()))
-            .or_else(|| (!self.has_place(&*new.sink)).then(|| Error::overloaded(self.max_calls)));
+            .or_else(|| (!self.has_place(&*new.sink)).then(|| Error::overloaded(self.max_queue)));
         let refusal = refusal.or_else(|| property.as_ref().err().cloned());
         let params_bytes = new.params.map_or(0, str::len);
         let room = self.max_params_bytes.saturating_sub(self.params_bytes);
@@ -63,7 +63,7 @@ impl Calls {
     /// as long as there is one at all.
     fn has_place(&self, sink: &dyn Sink) -> bool {
         let taken = self.queued + self.sent;
-        taken < self.max_calls || (sink.is_of_few() && self.slots.len() - self.free.len() < CLIENTS_SLOTS)
+        taken < self.max_queue || (sink.is_of_few() && self.slots.len() - self.free.len() < CLIENTS_SLOTS)
     }
 
     /// Puts a call into a slot, and nowhere else.
@@ -133,7 +133,7 @@ impl Calls {
 
     /// Whether calls wait for a first process to be ready.
     fn is_starting(&self) -> bool {
-        let mut gates = self.seats.iter().map(|seat| &seat.gate);
+        let mut gates = self.places.iter().map(|place| &place.gate);
         !gates.clone().any(|gate| matches!(gate, Gate::Open))
             && gates.any(|gate| matches!(gate, Gate::Hold { starting: true }))
     }
@@ -150,7 +150,7 @@ impl Calls {
             queue.owner_gone(owner);
         }
         if let Some(home) = self.homes.as_mut().and_then(|homes| homes.remove(&owner)) {
-            self.seats[home].owners -= 1;
+            self.places[home].owners -= 1;
         }
         self.offer();
     }
@@ -162,7 +162,7 @@ impl Calls {
 
     /// As [`Calls::end_with`], by an error that is made once Python is kept from beginning the call. `why` is given the
     /// seats that have it.
-    fn end_so(&mut self, id: CallId, why: impl FnOnce(&Calls, u64) -> Vec<u8>) -> bool {
+    fn end_so(&mut self, id: CallId, why: impl FnOnce(&Calls, Seats) -> Vec<u8>) -> bool {
         let Some(call) = self.get(id) else { return false };
         let Some(sink) = call.sink.take() else { return false };
         let on = call.on;
@@ -218,7 +218,8 @@ impl Calls {
             call.flow.full_since = None;
             let on = call.on;
             for seat in bits(on) {
-                wire::push_more(&mut self.seats[seat].out, id, items, bytes);
+                let more = self.seats[seat].more.entry(id).or_default();
+                *more = (more.0.saturating_add(items), more.1 + bytes);
                 self.wakes |= bit(seat);
             }
         }

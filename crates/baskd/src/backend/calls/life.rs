@@ -6,10 +6,11 @@ use std::time::Instant;
 
 use baskd_protocol::error::{CancelledBy, Error};
 
-use super::super::methods::Methods;
+use super::super::methods::{Known, Methods};
 use super::super::page::{Page, SLOTS};
 use super::super::{CallId, Item, Outcome, Sink, Taken};
-use super::{Call, Calls, Death, Flow, Gate};
+use super::seat::Seat;
+use super::{Call, Calls, Death, Flow, Gate, OWN, bit};
 
 /// Where what is set again in a new process goes.
 struct Nowhere;
@@ -27,25 +28,25 @@ impl Sink for Nowhere {
 }
 
 impl Calls {
-    pub(crate) fn set_gate(&mut self, seat: usize, gate: Gate) {
-        self.seats[seat].gate = gate;
-        let Gate::Closed(error) = &self.seats[seat].gate else {
+    pub(crate) fn set_gate(&mut self, worker: usize, gate: Gate) {
+        self.places[worker].gate = gate;
+        let Gate::Closed(error) = &self.places[worker].gate else {
             return self.offer();
         };
-        if self.seats.iter().all(|seat| matches!(seat.gate, Gate::Closed(_))) {
+        if self.places.iter().all(|place| matches!(place.gate, Gate::Closed(_))) {
             let error = error.to_json();
             self.end_queued(&error);
         }
-        self.leave_home(seat);
+        self.leave_home(worker);
     }
 
     /// Owners whose worker can't be had get another.
-    fn leave_home(&mut self, seat: usize) {
+    fn leave_home(&mut self, worker: usize) {
         let Some(homes) = &mut self.homes else { return };
         let mut movers = HashSet::new();
-        homes.retain(|owner, home| *home != seat || !movers.insert(*owner));
-        self.seats[seat].owners = 0;
-        let waiting = self.lines[seat].queues().map(|queue| queue.drain());
+        homes.retain(|owner, home| *home != worker || !movers.insert(*owner));
+        self.places[worker].owners = 0;
+        let waiting = self.lines[worker].queues().map(|queue| queue.drain());
         for (owner, id, paused) in waiting.into_iter().flatten() {
             if self.peek(id).is_none() {
                 continue;
@@ -66,14 +67,50 @@ impl Calls {
         self.offer();
     }
 
-    /// A process was started, with this page.
-    pub(crate) fn started(&mut self, seat: usize, page: Rc<Page>) {
+    /// A process was started for this worker, with this page: its seat, if there is one left.
+    pub(crate) fn take_seat(&mut self, worker: usize, page: Rc<Page>) -> Option<usize> {
+        let seat = self.seats.iter().position(|seat| seat.page.is_none())?;
         self.seats[seat].page = Some(page);
+        self.seats[seat].worker = worker;
+        Some(seat)
     }
 
-    /// A process is ready: calls that came before any was are accepted now, or refused. `missed`: the params of the
-    /// `setProperty`s that were made since it was told the properties.
+    /// A process that was started for whoever needs it is this worker's.
+    pub(crate) fn move_to(&mut self, seat: usize, worker: usize) {
+        self.seats[seat].worker = worker;
+    }
+
+    /// A call of the daemon's own, of this process and before all that waits. False if there is no room for it.
+    pub(crate) fn ask(
+        &mut self,
+        seat: usize,
+        hook: &str,
+        params: Option<String>,
+        sink: Box<dyn Sink>,
+    ) -> Option<CallId> {
+        if self.free.is_empty() && self.slots.len() >= SLOTS {
+            return None;
+        }
+        let method = Rc::new(Known::not_yet(hook));
+        let id = self.insert(OWN, method, params.map(Into::into), sink, Instant::now());
+        if let Some(call) = self.get(id) {
+            // Another process is asked anew, if at all.
+            call.tries = 2;
+        }
+        self.own += 1;
+        self.queued += 1;
+        self.send(id, bit(seat), 0, Instant::now());
+        Some(id)
+    }
+
+    /// A process serves from now on, and the one that has served this worker so far is left to end what it has. Calls that
+    /// came before any was ready are accepted now, or refused. `missed`: the params of the `setProperty`s that were made
+    /// since it was told the properties.
     pub(crate) fn ready(&mut self, seat: usize, methods: Rc<Methods>, missed: Vec<String>) {
+        let worker = self.seats[seat].worker;
+        if let Some(old) = self.places[worker].seat.replace(seat).filter(|old| *old != seat) {
+            self.leave(old);
+        }
         for slot in 0..self.slots.len() {
             let Some(call) = &mut self.slots[slot] else { continue };
             if call.is_sent() || call.sink.is_none() {
@@ -97,26 +134,27 @@ impl Calls {
                 }
             }
         }
-        self.seats[seat].answered = 0;
         for params in missed {
-            self.set_again(seat, &methods, params);
+            // The next process is told by its greeting.
+            self.ask(seat, "setProperty", Some(params), Box::new(Nowhere));
         }
         self.methods = Some(methods);
         self.join_setting(seat);
-        self.set_gate(seat, Gate::Open);
+        self.set_gate(worker, Gate::Open);
     }
 
-    fn set_again(&mut self, seat: usize, methods: &Methods, params: String) {
-        let has_slot = !self.free.is_empty() || self.slots.len() < SLOTS;
-        let Some(method) = methods.find("setProperty").ok().filter(|_| has_slot) else {
-            return;
-        };
-        let id = self.insert(0, method, Some(params.into()), Box::new(Nowhere), Instant::now());
-        if let Some(call) = self.get(id) {
-            call.tries = 2; // The next process is told by its greeting.
+    /// A process gets no more calls: whoever waits for it to have ended those it has is told when it may have.
+    pub(crate) fn leave(&mut self, seat: usize) {
+        if !std::mem::replace(&mut self.seats[seat].is_leaving, true) {
+            self.leaving += 1;
         }
-        self.queued += 1;
-        self.send(id, super::bit(seat), 0, Instant::now());
+    }
+
+    /// It serves on.
+    pub(crate) fn stay(&mut self, seat: usize) {
+        if std::mem::take(&mut self.seats[seat].is_leaving) {
+            self.leaving -= 1;
+        }
     }
 
     /// A new process is sent what the others are setting at this moment.
@@ -126,13 +164,13 @@ impl Calls {
         setting.sort_unstable();
         for id in setting {
             if let Some(call) = self.get(id) {
-                call.on |= super::bit(seat);
+                call.on |= bit(seat);
                 self.write(id, seat, 0);
             }
         }
     }
 
-    /// The process that had this seat's calls is gone.
+    /// The process that had this seat is gone.
     ///
     /// Who is to blame? A call that had begun, if there is one. If there is none, Python may have died of the very call
     /// that was next, before it began: that one gets a second try and not a third. Those behind it are simply kept.
@@ -156,15 +194,21 @@ impl Calls {
             let begun = self.seats[seat].has_begun(id);
             self.lose(seat, id, begun, suspect == Some(id), death);
         }
-        self.seats[seat].clear();
+        self.stay(seat);
+        for place in &mut self.places {
+            place.seat = place.seat.filter(|served| *served != seat);
+        }
+        self.seats[seat] = Seat::new();
         self.offer();
     }
 
     /// A call whose process is gone: another worker still has it, or it goes back to the queue, or it is answered.
     fn lose(&mut self, seat: usize, id: CallId, begun: bool, is_suspect: bool, death: &Death<'_>) {
+        let worker = self.seats[seat].worker;
         let Some(call) = self.get(id) else { return };
-        call.on &= !super::bit(seat);
-        let crashed = || Error::backend_crashed(begun, death.how, death.exit.clone(), death.stderr).to_json();
+        call.on &= !bit(seat);
+        let crashed =
+            || Error::backend_crashed(begun, death.how, death.exit.clone(), death.stderr, death.snapshot_age).to_json();
         if call.is_sent() || call.parts.is_some() {
             if begun {
                 call.keep_part(Outcome::Error(&crashed()));
@@ -186,7 +230,7 @@ impl Calls {
             let line = self
                 .homes
                 .as_ref()
-                .map_or(0, |homes| homes.get(&owner).copied().unwrap_or(seat));
+                .map_or(0, |homes| homes.get(&owner).copied().unwrap_or(worker));
             self.lines[line].main.push_front(owner, id);
             self.queued += 1;
             self.sent -= 1;
@@ -195,7 +239,7 @@ impl Calls {
         }
     }
 
-    /// Cancels what a worker has begun. What it was sent besides is to be run, there or by the next.
+    /// Cancels what a process has begun. What it was sent besides is to be run, there or by the next.
     pub(crate) fn cancel_begun(&mut self, seat: usize, by: CancelledBy) {
         let ids: Vec<_> = self
             .slots

@@ -9,9 +9,10 @@
 //! A cancelled call that was sent is answered at once and stays in its slot, *abandoned*, until Python is done with it:
 //! its slot is not used again before, so a late reply can't be taken for another call's.
 //!
-//! Each worker has a [`Seat`]. A call goes to the one that has the fewest; a `setProperty` goes to all, and is answered
-//! when all have answered. Only so many calls are sent ahead of what a worker has begun; the rest wait in the [`Queue`],
-//! where owners take turns and where a cancelled call costs nothing.
+//! Each worker has a [`Place`], and each process a [`Seat`]: the one that serves a worker's place, and others beside it
+//! that are about to, or that end what they were sent. A call goes to the worker that has the fewest; a `setProperty` goes
+//! to all, and is answered when all have answered. Only so many calls are sent ahead of what a worker has begun; the rest
+//! wait in the [`Queue`], where owners take turns and where a cancelled call costs nothing.
 //!
 //! [`clients`] is what clients ask of the table, [`life`] what happens when processes come and go, [`traffic`] what the
 //! workers move. The table does no I/O. It writes what Python is to be told into buffers, which the workers take.
@@ -34,9 +35,16 @@ use super::page::{CLIENTS_SLOTS, SLOT_BITS, slot_of};
 use super::queue::Queue;
 use super::{Affinity, CallId, Outcome, Sink};
 use seat::Seat;
+pub(crate) use traffic::Reply;
 
-/// How many workers there can be: a call's are told by the bits of a number.
-pub const MAX_WORKERS: usize = u64::BITS as usize;
+/// How many workers there can be.
+pub const MAX_WORKERS: usize = 64;
+/// A set of seats, as bits.
+pub(crate) type Seats = u128;
+/// How many processes there can be at once.
+const MAX_SEATS: usize = Seats::BITS as usize;
+/// Whose calls the daemon's own are.
+const OWN: u64 = 0;
 /// How many bytes of partial results a call may send beyond what its client has taken.
 pub(crate) const WINDOW_BYTES: u64 = 64 << 10;
 /// The count of items is not limited unless the client says so.
@@ -46,7 +54,9 @@ pub(crate) struct Calls {
     slots: Vec<Option<Call>>,
     free: Vec<usize>,
     next_number: u64,
-    max_calls: usize,
+    /// How many of the numbers were the daemon's own.
+    own: u64,
+    max_queue: usize,
     /// Bytes of params in the table, and how many there may be.
     params_bytes: usize,
     max_params_bytes: usize,
@@ -59,9 +69,13 @@ pub(crate) struct Calls {
     queued: usize,
     /// At most so many in the queues have been cancelled there.
     cancelled_in_queue: usize,
+    /// By worker.
+    places: Vec<Place>,
     seats: Vec<Seat>,
-    /// The seats that have something to write, as bits.
-    wakes: u64,
+    /// How many seats are left by their processes: once these have answered, somebody wants to know.
+    leaving: usize,
+    /// The seats that have something to write.
+    wakes: Seats,
     /// Calls that some worker has, and those of them that are abandoned.
     sent: usize,
     abandoned: usize,
@@ -76,6 +90,15 @@ struct Line {
     main: Queue,
     /// Those that wait for a thread of their own.
     beside: Queue,
+}
+
+/// A worker as the calls see it.
+struct Place {
+    gate: Gate,
+    /// Of the process that serves.
+    seat: Option<usize>,
+    /// How many owners have their home here.
+    owners: usize,
 }
 
 /// What one worker does with new and queued calls. Calls wait as long as any is open or on hold.
@@ -99,8 +122,8 @@ struct Call {
     window: Option<u64>,
     /// None once the call is answered.
     sink: Option<Box<dyn Sink>>,
-    /// The seats of the workers that have it, as bits.
-    on: u64,
+    /// The seats of the processes that have it.
+    on: Seats,
     accepted: bool,
     has_sent_items: bool,
     tries: u8,
@@ -147,6 +170,8 @@ pub(crate) struct Death<'a> {
     pub(crate) how: &'a str,
     pub(crate) exit: serde_json::Value,
     pub(crate) stderr: &'a [String],
+    /// How old the state is that the next process gets, if there is any.
+    pub(crate) snapshot_age: Option<Duration>,
 }
 
 /// A call that Python is running now.
@@ -158,15 +183,16 @@ pub(crate) struct Running {
 
 impl Calls {
     /// `max_params_bytes`: of all calls together.
-    pub(crate) fn new(workers: usize, affinity: Affinity, max_calls: usize, max_params_bytes: usize) -> Calls {
-        let seats: Vec<_> = (0..workers.clamp(1, MAX_WORKERS)).map(|_| Seat::new()).collect();
-        let homes = (affinity == Affinity::Connection && seats.len() > 1).then(HashMap::new);
-        let lines = if homes.is_some() { seats.len() } else { 1 };
+    pub(crate) fn new(workers: usize, affinity: Affinity, max_queue: usize, max_params_bytes: usize) -> Calls {
+        let workers = workers.clamp(1, MAX_WORKERS);
+        let homes = (affinity == Affinity::Connection && workers > 1).then(HashMap::new);
+        let lines = if homes.is_some() { workers } else { 1 };
         Calls {
             slots: Vec::new(),
             free: Vec::new(),
             next_number: 1,
-            max_calls: max_calls.min(CLIENTS_SLOTS),
+            own: 0,
+            max_queue: max_queue.min(CLIENTS_SLOTS),
             params_bytes: 0,
             max_params_bytes,
             properties: (0, 0),
@@ -174,7 +200,9 @@ impl Calls {
             homes,
             queued: 0,
             cancelled_in_queue: 0,
-            seats,
+            places: (0..workers).map(|_| Place::new()).collect(),
+            seats: (0..seats_for(workers)).map(|_| Seat::new()).collect(),
+            leaving: 0,
             wakes: 0,
             sent: 0,
             abandoned: 0,
@@ -187,8 +215,8 @@ impl Calls {
     /// What new calls are answered, where none is taken.
     pub(crate) fn refusal(&self) -> Option<Error> {
         let mut refusal = None;
-        for seat in &self.seats {
-            match &seat.gate {
+        for place in &self.places {
+            match &place.gate {
                 Gate::Open | Gate::Hold { .. } => return None,
                 Gate::Finishing(error) => refusal = Some(error),
                 Gate::Closed(error) => refusal = refusal.or(Some(error)),
@@ -224,27 +252,39 @@ impl Calls {
         self.queued == 0 && self.in_flight() == 0
     }
 
-    /// Whether Python has nothing to do, or one of them has not.
+    /// Whether somebody may wait for this: nothing is to be answered, or a process is left to end what it has.
     pub(crate) fn is_at_rest(&self) -> bool {
-        self.is_idle() || self.seats.iter().any(|seat| seat.sent == 0)
+        self.leaving > 0 || self.is_idle()
     }
 
-    /// Whether this worker has nothing to do.
+    /// Whether this process has nothing to do.
     pub(crate) fn nothing_sent(&self, seat: usize) -> bool {
         self.seats[seat].sent == 0
     }
 
-    /// How many calls this worker's process has answered.
+    /// Whether calls that begin elsewhere from now on come after those that this process was sent: each of these has
+    /// begun, and those that have the main thread from begin to end have ended.
+    pub(crate) fn is_settled(&mut self, seat: usize) -> bool {
+        self.forget_begun(seat);
+        self.seats[seat].is_settled()
+    }
+
+    /// Whether this process serves a worker's place.
+    pub(crate) fn serves(&self, seat: usize) -> bool {
+        self.places[self.seats[seat].worker].seat == Some(seat)
+    }
+
+    /// How many calls of clients this process has answered.
     pub(crate) fn answered(&self, seat: usize) -> u64 {
         self.seats[seat].answered
     }
 
-    /// How many calls there were in all.
+    /// How many calls of clients there were in all.
     pub(crate) fn total(&self) -> u64 {
-        self.next_number - 1
+        self.next_number - 1 - self.own
     }
 
-    /// What this worker is running.
+    /// What this process is running.
     pub(crate) fn running(&self, seat: usize) -> Vec<Running> {
         let now = Instant::now();
         let place = &self.seats[seat];
@@ -265,7 +305,7 @@ impl Calls {
     }
 
     /// The seats that have something to write, asked once.
-    pub(crate) fn take_wakes(&mut self) -> u64 {
+    pub(crate) fn take_wakes(&mut self) -> Seats {
         std::mem::take(&mut self.wakes)
     }
 
@@ -279,17 +319,25 @@ impl Calls {
         if let Some(homes) = &mut self.homes {
             homes.insert(owner, home);
         }
-        self.seats[home].owners += 1;
+        self.places[home].owners += 1;
         home
     }
 
     /// The worker that can be had and is home to the fewest.
     fn best_home(&self) -> usize {
-        let closed = |seat: &Seat| matches!(seat.gate, Gate::Closed(_));
-        let seats = self.seats.iter().enumerate();
-        seats
-            .min_by_key(|(_, seat)| (closed(seat), seat.owners))
+        let closed = |place: &Place| matches!(place.gate, Gate::Closed(_));
+        let places = self.places.iter().enumerate();
+        places
+            .min_by_key(|(_, place)| (closed(place), place.owners))
             .map_or(0, |(at, _)| at)
+    }
+
+    /// The seat of the process that takes this worker's calls from the queue now.
+    fn open_seat(&self, worker: usize) -> Option<usize> {
+        let place = &self.places[worker];
+        place
+            .seat
+            .filter(|_| matches!(place.gate, Gate::Open | Gate::Finishing(_)))
     }
 
     fn peek(&self, id: CallId) -> Option<&Call> {
@@ -318,10 +366,25 @@ impl Calls {
     }
 }
 
+impl Place {
+    fn new() -> Place {
+        Place {
+            gate: Gate::Hold { starting: true },
+            seat: None,
+            owners: 0,
+        }
+    }
+}
+
 impl Call {
-    /// Whether any worker has it.
+    /// Whether any process has it.
     fn is_sent(&self) -> bool {
         self.on != 0
+    }
+
+    /// Whether it is the daemon's own, which no client counts.
+    fn is_own(&self) -> bool {
+        self.owner == OWN
     }
 
     fn is_on(&self, seat: usize) -> bool {
@@ -350,16 +413,21 @@ impl Line {
     }
 }
 
-fn bit(seat: usize) -> u64 {
+/// How many seats there are for so many workers: for each one that serves, one that will, one that has; and a standby.
+pub(crate) fn seats_for(workers: usize) -> usize {
+    (3 * workers.clamp(1, MAX_WORKERS) + 1).min(MAX_SEATS)
+}
+
+fn bit(seat: usize) -> Seats {
     1 << seat
 }
 
-/// The places of the bits that are set.
-pub(crate) fn bits(mut set: u64) -> impl Iterator<Item = usize> {
+/// The seats of a set.
+pub(crate) fn bits(mut set: Seats) -> impl Iterator<Item = usize> {
     std::iter::from_fn(move || {
-        let place = set.trailing_zeros() as usize;
+        let seat = set.trailing_zeros() as usize;
         set &= set.wrapping_sub(1);
-        (place < MAX_WORKERS).then_some(place)
+        (seat < MAX_SEATS).then_some(seat)
     })
 }
 

@@ -1,12 +1,12 @@
-//! One worker's place at the table: what it was sent, and what it is to be told.
+//! One process's seat at the table: what it was sent, and what it is to be told.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use super::super::CallId;
 use super::super::page::Page;
-use super::{Call, Gate};
+use super::Call;
 
 /// How many calls may be with a worker without having begun. Enough that Python never waits for the daemon, few enough
 /// that a flood of one client is not before another's first call.
@@ -19,9 +19,12 @@ const AHEAD_TIME: Duration = Duration::from_millis(1);
 const MAX_OUT: usize = 256 << 10;
 
 pub(crate) struct Seat {
-    pub(super) gate: Gate,
-    /// Of the process there is, or that died last.
+    /// Of the process that has the seat; None while nobody has.
     pub(super) page: Option<Rc<Page>>,
+    /// Whose process it is.
+    pub(super) worker: usize,
+    /// It ends what it has, and gets nothing more.
+    pub(super) is_leaving: bool,
     /// How many calls it has, those that nobody waits for any more among them.
     pub(super) sent: usize,
     /// Of them, those that have or wait for the main thread from begin to end, and those that have or wait for a thread
@@ -34,12 +37,13 @@ pub(crate) struct Seat {
     pace: Pace,
     /// Lines that the worker has not taken yet.
     pub(super) out: Vec<u8>,
+    /// How many items and bytes more its calls may send. One line for each call, however often its client allows more: a
+    /// worker may read late.
+    pub(super) more: HashMap<CallId, (u64, u64)>,
     /// Whether a cancelled call may be running: Python is to be signalled.
     pub(super) interrupt: bool,
-    /// How many calls its process has answered.
+    /// How many calls of clients its process has answered.
     pub(super) answered: u64,
-    /// How many owners have their home here.
-    pub(super) owners: usize,
 }
 
 /// A call that Python has and has not begun, and how large its result may be.
@@ -51,8 +55,9 @@ pub(super) struct Ahead {
 impl Seat {
     pub(super) fn new() -> Seat {
         Seat {
-            gate: Gate::Hold { starting: true },
             page: None,
+            worker: 0,
+            is_leaving: false,
             sent: 0,
             main_sent: 0,
             beside_sent: 0,
@@ -60,15 +65,10 @@ impl Seat {
             ahead_bytes: 0,
             pace: Pace::default(),
             out: Vec::new(),
+            more: HashMap::new(),
             interrupt: false,
             answered: 0,
-            owners: 0,
         }
-    }
-
-    /// Whether it takes calls from the queue.
-    pub(super) fn is_open(&self) -> bool {
-        matches!(self.gate, Gate::Open | Gate::Finishing(_))
     }
 
     /// Whether it has room for one more call whose result may have so many bytes. One of `several` is not given what
@@ -83,12 +83,17 @@ impl Seat {
 
     /// Whether it can be sent what goes to every worker.
     pub(super) fn has_space(&self) -> bool {
-        self.is_open() && self.ahead.len() < AHEAD && self.out.len() < MAX_OUT
+        self.ahead.len() < AHEAD && self.out.len() < MAX_OUT
     }
 
     /// Whether it has room for one more call that waits for a thread.
     pub(super) fn has_room_beside(&self) -> bool {
-        self.is_open() && self.beside_sent < AHEAD && self.out.len() < MAX_OUT
+        self.beside_sent < AHEAD && self.out.len() < MAX_OUT
+    }
+
+    /// Whether all it was sent has begun, as far as was looked, and nothing has the main thread.
+    pub(super) fn is_settled(&self) -> bool {
+        self.ahead.is_empty() && self.main_sent == 0
     }
 
     pub(super) fn has_begun(&self, id: CallId) -> bool {
@@ -109,7 +114,7 @@ impl Seat {
 
     /// It has answered this call.
     pub(super) fn answer(&mut self, call: &Call) {
-        self.answered += 1;
+        self.answered += u64::from(!call.is_own());
         self.sent -= 1;
         if call.method.is_concurrent {
             self.beside_sent -= 1;
@@ -133,17 +138,6 @@ impl Seat {
     #[cfg(test)]
     pub(super) fn pace_is(&mut self, each: Duration) {
         self.pace.nanos = each.as_nanos() as u64;
-    }
-
-    /// Its process is gone, and with it all that it had.
-    pub(super) fn clear(&mut self) {
-        let (gate, page, owners) = (self.gate.clone(), self.page.take(), self.owners);
-        *self = Seat {
-            gate,
-            page,
-            owners,
-            ..Seat::new()
-        };
     }
 }
 

@@ -6,13 +6,22 @@ use baskd_protocol::error::CancelledBy;
 
 use super::super::page::SLOT_BITS;
 use super::super::{CallId, Item, Outcome, Taken, wire};
-use super::{Call, Calls, Held, WINDOW_BYTES, bit, bits, slot_of};
+use super::{Call, Calls, Held, Seats, WINDOW_BYTES, bit, bits, slot_of};
+
+/// Whose call a process has answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reply {
+    ToClient,
+    ToOwn,
+    /// Nobody's: it has no such call.
+    Senseless,
+}
 
 /// A call that has waited so long to begin is held up by something.
 const HELD_UP: Duration = Duration::from_secs(1);
 
 impl Calls {
-    /// Appends what this worker is to be told, as many calls as it may be sent now among it.
+    /// Appends what this process is to be told, as many calls as it may be sent now among it.
     pub(crate) fn fill(&mut self, seat: usize, out: &mut Vec<u8>) {
         self.assign();
         let place = &mut self.seats[seat];
@@ -20,6 +29,14 @@ impl Calls {
             std::mem::swap(&mut place.out, out);
         } else {
             out.append(&mut place.out);
+        }
+        if !place.more.is_empty() {
+            let more = std::mem::take(&mut place.more);
+            for (id, (items, bytes)) in more {
+                if self.has(seat, id) {
+                    wire::push_more(out, id, items, bytes);
+                }
+            }
         }
         self.wakes &= !bit(seat);
     }
@@ -58,7 +75,7 @@ impl Calls {
                 continue;
             };
             let (owner, expected) = (call.owner, call.method.expected_bytes());
-            let is_everybodys = call.property.is_some() && self.seats.len() > 1;
+            let is_everybodys = call.property.is_some() && self.places.len() > 1;
             if call.method.is_concurrent {
                 // It waits for a thread, in a queue of its own: there it is in no other call's way.
                 self.lines[line].main.pop();
@@ -90,36 +107,43 @@ impl Calls {
         }
     }
 
-    /// The seats that calls in this line may go to.
-    fn seats_of(&self, line: usize) -> std::ops::Range<usize> {
+    /// The workers that calls in this line may go to.
+    fn workers_of(&self, line: usize) -> std::ops::Range<usize> {
         match self.homes {
             Some(_) => line..line + 1,
-            None => 0..self.seats.len(),
+            None => 0..self.places.len(),
         }
     }
 
-    /// The least busy worker that has room for such a call.
+    /// Their processes that take calls.
+    fn open_seats(&self, line: usize) -> impl Iterator<Item = usize> {
+        self.workers_of(line).filter_map(|worker| self.open_seat(worker))
+    }
+
+    /// That of the least busy worker that has room for such a call.
     fn find_seat(&mut self, line: usize, expected: usize) -> Option<usize> {
-        if self.seats.len() > 1 {
-            self.seats_of(line).for_each(|seat| self.forget_begun(seat));
-        } else if !self.seats[0].has_room(expected, false) {
-            // Only now is it worth a look at what has begun meanwhile.
-            self.forget_begun(0);
+        let several = self.places.len() > 1;
+        for worker in self.workers_of(line) {
+            // Of the only one, what has begun meanwhile is worth a look only if it has no room else.
+            if let Some(seat) = self.open_seat(worker)
+                && (several || !self.seats[seat].has_room(expected, false))
+            {
+                self.forget_begun(seat);
+            }
         }
-        let several = self.seats.len() > 1;
         let free = self
-            .seats_of(line)
+            .open_seats(line)
             .filter(|seat| self.seats[*seat].has_room(expected, several));
         free.min_by_key(|seat| self.seats[*seat].sent)
     }
 
     /// Likewise, for a call that waits for a thread.
     fn find_seat_beside(&self, line: usize) -> Option<usize> {
-        let free = self.seats_of(line).filter(|seat| self.seats[*seat].has_room_beside());
+        let free = self.open_seats(line).filter(|seat| self.seats[*seat].has_room_beside());
         free.min_by_key(|seat| self.seats[*seat].sent)
     }
 
-    /// The worker that would take this call if it were the next in this line.
+    /// The process that would take this call if it were the next in this line.
     pub(super) fn taker(&mut self, line: usize, id: CallId) -> Option<usize> {
         let method = &self.peek(id)?.method;
         if method.is_concurrent {
@@ -130,21 +154,22 @@ impl Calls {
         }
     }
 
-    /// All workers that take calls, as bits, if each of them has room.
-    fn all_open(&mut self) -> Option<u64> {
-        (0..self.seats.len()).for_each(|seat| self.forget_begun(seat));
+    /// All workers' processes that take calls, if each of them has room.
+    fn all_open(&mut self) -> Option<Seats> {
         let mut on = 0;
-        for (at, seat) in self.seats.iter().enumerate().filter(|(_, seat)| seat.is_open()) {
-            if !seat.has_space() {
+        for worker in 0..self.places.len() {
+            let Some(seat) = self.open_seat(worker) else { continue };
+            self.forget_begun(seat);
+            if !self.seats[seat].has_space() {
                 return None;
             }
-            on |= bit(at);
+            on |= bit(seat);
         }
         (on != 0).then_some(on)
     }
 
-    /// Sends a call that waits to the workers of these seats.
-    pub(super) fn send(&mut self, id: CallId, on: u64, expected: usize, now: Instant) {
+    /// Sends a call that waits to these processes.
+    pub(super) fn send(&mut self, id: CallId, on: Seats, expected: usize, now: Instant) {
         let Some(call) = self.get(id) else { return };
         call.on = on;
         call.since = now;
@@ -177,7 +202,7 @@ impl Calls {
         }
     }
 
-    /// Whether this worker's Python is to be signalled, asked once.
+    /// Whether this process is to be signalled, asked once.
     pub(crate) fn take_interrupt(&mut self, seat: usize) -> bool {
         std::mem::take(&mut self.seats[seat].interrupt)
     }
@@ -186,17 +211,23 @@ impl Calls {
         std::mem::take(&mut self.held)
     }
 
-    /// All lines of a chunk from this worker were handled.
+    /// All lines of a chunk from this process were handled.
     pub(crate) fn settle(&mut self, seat: usize) {
         self.seats[seat].settle(Instant::now());
     }
 
-    /// A worker's answer to a call. False if it has no such call.
-    pub(crate) fn reply(&mut self, seat: usize, id: CallId, outcome: Outcome<'_>) -> bool {
+    /// Whether this process has this call.
+    pub(crate) fn has(&self, seat: usize, id: CallId) -> bool {
+        self.peek(id).is_some_and(|call| call.is_on(seat))
+    }
+
+    /// A process's answer to a call.
+    pub(crate) fn reply(&mut self, seat: usize, id: CallId, outcome: Outcome<'_>) -> Reply {
         let call = self.slots.get_mut(slot_of(id)).and_then(Option::as_mut);
         let Some(call) = call.filter(|call| call.id == id && call.is_on(seat)) else {
-            return false;
+            return Reply::Senseless;
         };
+        let whose = if call.is_own() { Reply::ToOwn } else { Reply::ToClient };
         self.seats[seat].answer(call);
         call.on &= !bit(seat);
         if call.on == 0 {
@@ -204,10 +235,10 @@ impl Calls {
         } else {
             call.keep_part(outcome);
         }
-        true
+        whose
     }
 
-    /// All workers that had a call are done with it.
+    /// All processes that had a call are done with it.
     pub(super) fn end(&mut self, id: CallId, outcome: Outcome<'_>) {
         let Some(mut call) = self.take(id) else { return };
         self.sent -= 1;
@@ -296,9 +327,11 @@ impl Calls {
         let first = self.seats[seat].ahead.front().and_then(|ahead| self.peek(ahead.id));
         let mut waits = first.is_some_and(|call| now - call.since >= HELD_UP.min(kill_grace));
         // Of several workers none is sent what would have to wait: it waits in the queue.
-        let line = if self.homes.is_some() { seat } else { 0 };
+        let worker = self.seats[seat].worker;
+        let line = if self.homes.is_some() { worker } else { 0 };
         let next = self.lines[line].main.peek().and_then(|id| self.peek(id));
-        waits |= self.seats.len() > 1 && next.is_some_and(|call| now - call.since >= HELD_UP);
+        let is_serving = self.serves(seat);
+        waits |= is_serving && self.places.len() > 1 && next.is_some_and(|call| now - call.since >= HELD_UP);
         let mut overdue = false;
         for call in self
             .slots

@@ -76,7 +76,7 @@ impl Table {
         };
         for seat in 0..workers {
             table.pages.push(Rc::new(Page::new().unwrap()));
-            table.calls.started(seat, table.pages[seat].clone());
+            assert_eq!(table.calls.take_seat(seat, table.pages[seat].clone()), Some(seat));
         }
         table
     }
@@ -166,7 +166,12 @@ impl Table {
     }
 
     fn reply(&mut self, id: CallId, outcome: Outcome<'_>) -> bool {
-        self.calls.reply(0, id, outcome)
+        self.reply_at(0, id, outcome)
+    }
+
+    /// Whether it made sense.
+    fn reply_at(&mut self, seat: usize, id: CallId, outcome: Outcome<'_>) -> bool {
+        self.calls.reply(seat, id, outcome) != Reply::Senseless
     }
 
     fn die(&mut self) {
@@ -179,10 +184,12 @@ impl Table {
             how: "died",
             exit: json!({ "code": 1 }),
             stderr: &[],
+            snapshot_age: None,
         };
         self.calls.died(seat, &death);
         self.pages[seat] = Rc::new(Page::new().unwrap());
-        self.calls.started(seat, self.pages[seat].clone());
+        // The next process is there at once.
+        assert_eq!(self.calls.take_seat(seat, self.pages[seat].clone()), Some(seat));
     }
 
     fn seen(&self) -> Vec<String> {
@@ -241,6 +248,8 @@ fn has_given(table: &mut Table, bytes: usize) {
         table.reply(id, Outcome::Result(&vec![b'1'; size]));
         table.calls.settle(0);
     }
+    // At once, however busy the machine is that this is tested on.
+    table.calls.seats[0].pace_is(Duration::from_nanos(1));
     table.seen();
 }
 

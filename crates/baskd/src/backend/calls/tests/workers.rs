@@ -56,13 +56,13 @@ fn calls_go_to_the_least_busy_worker() {
     assert_eq!(ids_in(&first), [ids[0], ids[3]]);
     assert_eq!(ids_in(&table.fill_at(1)), [ids[1], ids[4]]);
     assert_eq!(ids_in(&table.fill_at(2)), [ids[2], ids[5]]);
-    table.calls.reply(1, ids[1], Outcome::Result(b"1"));
-    table.calls.reply(1, ids[4], Outcome::Result(b"1"));
+    table.reply_at(1, ids[1], Outcome::Result(b"1"));
+    table.reply_at(1, ids[4], Outcome::Result(b"1"));
     let last = table.call(1, "last", "f").unwrap();
     assert_eq!(table.calls.take_wakes(), 0b010);
     assert_eq!(ids_in(&table.fill_at(1)), [last]);
     // Only who has a call can answer it.
-    assert!(!table.calls.reply(0, last, Outcome::Result(b"1")));
+    assert!(!table.reply_at(0, last, Outcome::Result(b"1")));
 }
 
 #[test]
@@ -75,7 +75,7 @@ fn a_slow_call_holds_up_none_that_another_worker_could_take() {
     let ids: Vec<_> = (0..4).map(|n| table.call(1, &n.to_string(), "f").unwrap()).collect();
     assert_eq!(ids_in(&table.fill_at(0)), [ids[0]]);
     assert_eq!(ids_in(&table.fill_at(1)), [ids[1]]);
-    table.calls.reply(1, ids[1], Outcome::Result(b"1"));
+    table.reply_at(1, ids[1], Outcome::Result(b"1"));
     assert_eq!(ids_in(&table.fill_at(1)), [ids[2]]);
     assert_eq!(table.calls.queued(), 1);
 }
@@ -92,23 +92,21 @@ fn a_property_is_set_in_every_worker_before_what_follows_it() {
     let sent = [ids_in(&table.fill_at(0)), ids_in(&table.fill_at(1))];
     assert_eq!([sent[0][0], sent[1][0]], [id, id]);
     assert_eq!(sent.concat().iter().filter(|id| **id == after).count(), 1);
-    assert!(table.calls.reply(1, id, Outcome::Result(b"1")));
-    assert!(!table.calls.reply(1, id, Outcome::Result(b"1")));
+    assert!(table.reply_at(1, id, Outcome::Result(b"1")));
+    assert!(!table.reply_at(1, id, Outcome::Result(b"1")));
     assert!(table.calls.take_held().is_empty());
-    assert!(table.calls.reply(0, id, Outcome::Result(b"1")));
+    assert!(table.reply_at(0, id, Outcome::Result(b"1")));
     assert_eq!(table.calls.take_held().len(), 1);
 
     // One refuses it: that is the answer, and the others have it all the same.
     let id = set(&mut table, "b");
     table.fill_at(0);
     table.fill_at(1);
-    table
-        .calls
-        .reply(0, id, Outcome::Error(&Error::overloaded(1).to_json()));
-    table.calls.reply(1, id, Outcome::Result(b"1"));
+    table.reply_at(0, id, Outcome::Error(&Error::overloaded(1).to_json()));
+    table.reply_at(1, id, Outcome::Result(b"1"));
     assert_eq!(table.seen(), ["b ! -32025 1"]);
     assert_eq!(table.calls.take_held().len(), 1);
-    assert!(table.calls.reply(0, after, Outcome::Result(b"1")) || table.calls.reply(1, after, Outcome::Result(b"1")));
+    assert!(table.reply_at(0, after, Outcome::Result(b"1")) || table.reply_at(1, after, Outcome::Result(b"1")));
     assert!(table.calls.is_idle() && table.calls.live() == 0);
 }
 
@@ -131,8 +129,8 @@ fn a_worker_that_joins_late_has_every_property() {
     let again = ids_in(&sent)[0];
     table.reply(id, Outcome::Result(b"1"));
     assert!(table.calls.take_held().is_empty());
-    table.calls.reply(1, again, Outcome::Result(b"1"));
-    table.calls.reply(1, id, Outcome::Result(b"1"));
+    table.reply_at(1, again, Outcome::Result(b"1"));
+    table.reply_at(1, id, Outcome::Result(b"1"));
     assert_eq!(table.calls.take_held().len(), 1);
     assert!(table.calls.is_idle() && table.calls.live() == 0);
 }
@@ -168,7 +166,7 @@ fn a_property_that_one_worker_died_of_is_answered_so_when_the_others_are_done() 
     table.begin_at(0, id);
     table.die_at(0);
     assert_eq!(table.seen(), [""; 0]);
-    table.calls.reply(1, id, Outcome::Result(b"1"));
+    table.reply_at(1, id, Outcome::Result(b"1"));
     assert_eq!(table.seen(), ["set ! -32021 \"yes\""]);
     assert_eq!(table.calls.take_held().len(), 1);
     assert!(table.calls.is_idle());
@@ -184,7 +182,7 @@ fn with_affinity_an_owner_stays_with_its_worker_while_that_can_be_had() {
         let sent = [ids_in(&table.fill_at(0)), ids_in(&table.fill_at(1))];
         let at = sent.iter().position(|sent| *sent == ids).unwrap();
         for id in ids {
-            table.calls.reply(at, id, Outcome::Result(b"1"));
+            table.reply_at(at, id, Outcome::Result(b"1"));
         }
         at
     };
@@ -232,9 +230,7 @@ fn a_property_that_no_worker_has_set_is_not_kept() {
     let refused = set_property(&mut table, 1, "refused");
     table.fill_at(0);
     table.fill_at(1);
-    table
-        .calls
-        .reply(0, refused, Outcome::Error(&Error::overloaded(1).to_json()));
+    table.reply_at(0, refused, Outcome::Error(&Error::overloaded(1).to_json()));
     table.die_at(1);
     assert_eq!(table.seen(), ["refused ! -32025 1"]);
     assert!(table.calls.take_held().is_empty() && table.calls.live() == 0);
@@ -273,7 +269,7 @@ fn properties_that_wait_for_a_busy_worker_hold_up_nobody_else() {
         table.fill_at(0);
         for id in ids_in(&table.fill_at(1)) {
             table.begin_at(1, id);
-            table.calls.reply(1, id, Outcome::Result(b"1"));
+            table.reply_at(1, id, Outcome::Result(b"1"));
         }
     }
     let other = table.call(3, "other", "f").unwrap();
@@ -298,11 +294,11 @@ fn notifications_of_who_is_gone_leave_no_home() {
     assert_eq!(table.calls.live(), 100);
     table.calls.set_gate(1, Gate::Closed(Error::overloaded(1)));
     assert!(table.calls.homes.as_ref().unwrap().is_empty());
-    assert_eq!(table.calls.seats[0].owners + table.calls.seats[1].owners, 0);
+    assert_eq!(table.calls.places[0].owners + table.calls.places[1].owners, 0);
     let mut left = 100;
     while left > 0 {
         for id in ids_in(&table.fill_at(0)) {
-            table.calls.reply(0, id, Outcome::Result(b"1"));
+            table.reply_at(0, id, Outcome::Result(b"1"));
             left -= 1;
         }
     }
@@ -316,7 +312,7 @@ fn once_a_worker_is_back_it_serves_those_of_the_others_too() {
         let id = table.call(owner, "a", "f").unwrap();
         table.fill_at(0);
         table.fill_at(1);
-        assert!(table.calls.reply(owner as usize - 1, id, Outcome::Result(b"1")));
+        assert!(table.reply_at(owner as usize - 1, id, Outcome::Result(b"1")));
     }
     for seat in 0..2 {
         table.calls.set_gate(seat, Gate::Closed(Error::overloaded(1)));

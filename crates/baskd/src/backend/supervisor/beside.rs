@@ -1,0 +1,309 @@
+//! A process that is started beside the one that serves, to take its place: at a reload, or because that one is worn.
+
+use std::future::pending;
+use std::rc::Rc;
+use std::time::Duration;
+
+use tokio::time::{Instant, timeout, timeout_at};
+
+use baskd_protocol::error::CancelledBy;
+
+use super::super::calls::Gate;
+use super::super::reload::Round;
+use super::super::worker::{Exit, Worker};
+use super::boot::{Boot, Failure};
+use super::end::{END_GRACE, discard, retire, until};
+use super::hook::{NoAnswer, ON_RESTORE, ON_SNAPSHOT, ask, restore_params};
+use super::{Reported, State, Supervisor, describe};
+
+pub(super) struct Beside {
+    pub(super) boot: Boot,
+    pub(super) why: Why,
+}
+
+pub(super) enum Why {
+    Reload(Rc<Round>),
+    /// The old one has answered so many calls, or become so large.
+    Worn,
+}
+
+/// What a process beside has come to.
+pub(super) enum News {
+    /// It may take its place.
+    Go,
+    Failed(Failure),
+    /// It is ready, but another worker's is not.
+    Abort(String),
+}
+
+/// When a worn process may be replaced again, after that has failed: each try costs a start.
+#[derive(Default)]
+pub(super) struct WornPause {
+    pause: Duration,
+    until: Option<Instant>,
+}
+
+impl WornPause {
+    const FIRST: Duration = Duration::from_secs(10);
+    const LONGEST: Duration = Duration::from_secs(600);
+
+    fn failed(&mut self) {
+        self.pause = (2 * self.pause).clamp(WornPause::FIRST, WornPause::LONGEST);
+        self.until = Some(Instant::now() + self.pause);
+    }
+
+    pub(super) fn is_over(&self) -> bool {
+        self.until.is_none_or(|until| Instant::now() >= until)
+    }
+}
+
+/// What became of a switch.
+pub(super) enum Switched {
+    Done,
+    /// The old one serves on.
+    Stayed,
+    OldDied(Exit),
+    Stopping,
+}
+
+impl Beside {
+    /// Waits for news; for ever if there is nothing beside.
+    pub(super) async fn next(beside: &mut Option<Beside>) -> News {
+        let Some(beside) = beside else { return pending().await };
+        let round = match &beside.why {
+            Why::Reload(round) => Some(round.clone()),
+            Why::Worn => None,
+        };
+        if beside.boot.ready.is_none() {
+            match beside.boot.next().await {
+                Ok(()) => {
+                    if let Some(round) = &round {
+                        round.report(Ok(()));
+                    }
+                }
+                Err(failure) => return News::Failed(failure),
+            }
+        }
+        let Some(round) = round else { return News::Go };
+        tokio::select! {
+            outcome = beside.boot.next() => match outcome {
+                Ok(()) => pending().await,
+                Err(failure) => News::Failed(failure),
+            },
+            verdict = round.verdict() => match verdict {
+                Ok(()) => News::Go,
+                Err(reason) => News::Abort(reason),
+            },
+        }
+    }
+}
+
+impl Supervisor {
+    /// Starts one beside.
+    pub(super) fn start_beside(&mut self, why: Why) {
+        let warm = match why {
+            Why::Worn if self.beside.is_some() => return,
+            Why::Worn => self.take_standby(),
+            // What stands by is of the old version.
+            Why::Reload(_) => {
+                self.shared.standby.renew(&self.shared);
+                self.drop_beside("a reload was asked for");
+                None
+            }
+        };
+        let boot = match warm {
+            Some(warm) => Ok(warm),
+            None => Boot::start(&self.shared, self.post),
+        };
+        match boot {
+            Ok(boot) => self.beside = Some(Beside { boot, why }),
+            Err(no_start) => self.beside_failed(&why, &Failure::from(no_start)),
+        }
+    }
+
+    /// The old one serves on.
+    pub(super) fn beside_failed(&mut self, why: &Why, failure: &Failure) {
+        match why {
+            Why::Reload(round) => {
+                self.shared.logs.warn(&format!(
+                    "reload: the new Python did not start, and the old one serves on: {}",
+                    failure.reason
+                ));
+                round.report(Err(failure.reason.clone()));
+                self.end_round(round, Err(failure.reason.clone()));
+            }
+            Why::Worn => {
+                self.worn_pause.failed();
+                self.shared.logs.warn(&format!(
+                    "a worn Python can't be replaced now, and serves on: {}",
+                    failure.reason
+                ));
+            }
+        }
+    }
+
+    /// Ends what was started beside, if anything was.
+    pub(super) fn drop_beside(&mut self, reason: &str) {
+        let Some(Beside { boot, why }) = self.beside.take() else {
+            return;
+        };
+        if let Why::Reload(round) = why {
+            if boot.ready.is_none() {
+                round.report(Err(reason.to_owned()));
+            }
+            self.end_round(&round, Err(reason.to_owned()));
+        }
+        discard(&self.shared, boot.worker);
+    }
+
+    pub(super) fn end_round(&self, round: &Round, outcome: Result<(), String>) {
+        round.done(outcome);
+        self.shared.next_reload();
+        self.shared.started.notify_waiters();
+    }
+
+    /// Has the process beside serve, and the old one end what it has. If the controller carries its state over, calls wait
+    /// until the old one has given it and the new one has it; else only until those before them have begun, and those that
+    /// have the main thread have ended.
+    pub(super) async fn switch(&mut self, old: &mut Worker, beside: Beside) -> Switched {
+        let Beside { mut boot, why } = beside;
+        let round = match why {
+            Why::Reload(round) => Some(round),
+            Why::Worn => None,
+        };
+        let deadline = Instant::now() + self.shared.options.limits.drain_timeout;
+        let outcome = self.take_over(old, &mut boot, deadline).await;
+        match outcome {
+            Ok(()) => {
+                let new = self.open(boot);
+                let old = std::mem::replace(old, new);
+                retire(&self.shared, old, deadline);
+                let count = match round {
+                    Some(_) => &self.shared.reloads_done,
+                    None => &self.shared.recycled,
+                };
+                count.set(count.get() + 1);
+                if let Some(round) = round {
+                    self.end_round(&round, Ok(()));
+                }
+                Switched::Done
+            }
+            Err(NoSwitch::Stay(reason)) => {
+                discard(&self.shared, boot.worker);
+                self.shared.change(|calls| calls.stay(old.seat()));
+                self.set_gate(Gate::Open);
+                self.set(State::Ready, None);
+                self.shared.logs.warn(&format!(
+                    "the new Python can't take over, and the old one serves on: {reason}"
+                ));
+                match round {
+                    Some(round) => self.end_round(&round, Err(reason)),
+                    None => self.worn_pause.failed(),
+                }
+                Switched::Stayed
+            }
+            Err(NoSwitch::OldDied(exit)) => {
+                // The new one is as good as any.
+                self.next = Some(boot);
+                self.round = round.map(|round| (round, Reported::Yes));
+                Switched::OldDied(exit)
+            }
+            Err(NoSwitch::Stopping) => {
+                discard(&self.shared, boot.worker);
+                if let Some(round) = round {
+                    self.end_round(&round, Err("the daemon is stopping".to_owned()));
+                }
+                Switched::Stopping
+            }
+        }
+    }
+
+    async fn take_over(&mut self, old: &mut Worker, boot: &mut Boot, deadline: Instant) -> Result<(), NoSwitch> {
+        let shared = self.shared.clone();
+        let orders = &shared.workers[self.post].orders;
+        let seat = old.seat();
+        let carries = shared.serving_has(ON_SNAPSHOT) && boot.has_hook(ON_RESTORE);
+        self.set_gate(Gate::Hold { starting: false });
+        shared.change(|calls| calls.leave(seat));
+        let settled = tokio::select! {
+            settled = timeout_at(deadline, until(&shared, old, |calls| {
+                if carries { calls.nothing_sent(seat) } else { calls.is_settled(seat) }
+            })) => settled,
+            outcome = boot.next() => {
+                let reason = outcome.err().map(|failure| failure.reason);
+                return Err(NoSwitch::Stay(reason.unwrap_or_default()));
+            },
+            () = orders.until_stop() => return Err(NoSwitch::Stopping),
+        };
+        match settled {
+            Ok(Some(exit)) => return Err(NoSwitch::OldDied(exit)),
+            Ok(None) => {}
+            // What still runs is cancelled, at once or as the old one is retired.
+            Err(_) if !carries => {}
+            Err(_) => {
+                shared
+                    .logs
+                    .warn("reload: calls that still run are cancelled: `drain_timeout` is over");
+                shared.change(|calls| calls.cancel_begun(seat, CancelledBy::Shutdown));
+                match timeout(END_GRACE, until(&shared, old, |calls| calls.nothing_sent(seat))).await {
+                    Ok(Some(exit)) => return Err(NoSwitch::OldDied(exit)),
+                    Ok(None) => {}
+                    Err(_) => {
+                        return Err(NoSwitch::Stay(
+                            "a call can't be cancelled, so no snapshot can be taken".into(),
+                        ));
+                    }
+                }
+            }
+        }
+        if !carries {
+            return Ok(());
+        }
+        let limits = &shared.options.limits;
+        let state = ask(&shared, orders, old, ON_SNAPSHOT, None, limits.drain_timeout).await;
+        match state {
+            Ok(state) => shared.took_snapshot(&state),
+            Err(NoAnswer::Died(exit)) => return Err(NoSwitch::OldDied(exit)),
+            Err(NoAnswer::Failed(reason)) => {
+                return Err(NoSwitch::Stay(format!(
+                    "on_snapshot failed (`baskd restart` does without it): {reason}"
+                )));
+            }
+            Err(NoAnswer::Stopping) => return Err(NoSwitch::Stopping),
+        }
+        let Some(snapshot) = shared.last_snapshot() else {
+            return Ok(());
+        };
+        let params = restore_params(&shared, &snapshot);
+        match ask(
+            &shared,
+            orders,
+            &mut boot.worker,
+            ON_RESTORE,
+            Some(params),
+            limits.startup_timeout,
+        )
+        .await
+        {
+            Ok(_) => {
+                shared.logs.info("the old Python's state was restored in the new one");
+                Ok(())
+            }
+            Err(NoAnswer::Failed(reason)) => Err(NoSwitch::Stay(format!("on_restore failed: {reason}"))),
+            Err(NoAnswer::Died(exit)) => {
+                let how = describe(exit.status, exit.oom);
+                let reason = format!("it {how} in on_restore");
+                shared.note_exit(&exit, &reason);
+                shared.bury(boot.worker.seat(), &exit);
+                Err(NoSwitch::Stay(reason))
+            }
+            Err(NoAnswer::Stopping) => Err(NoSwitch::Stopping),
+        }
+    }
+}
+
+enum NoSwitch {
+    Stay(String),
+    OldDied(Exit),
+    Stopping,
+}

@@ -1,0 +1,197 @@
+//! Calls of the daemon's own: `on_snapshot` and `on_restore`.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::time::Duration;
+
+use baskd_protocol::error::CancelledBy;
+use serde::Deserialize;
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep_until};
+
+use super::super::orders::Orders;
+use super::super::snapshot::Snapshot;
+use super::super::worker::{Event, Exit, Worker};
+use super::super::{Item, Outcome, Shared, Sink, Taken};
+
+pub(crate) const ON_SNAPSHOT: &str = "on_snapshot";
+pub(crate) const ON_RESTORE: &str = "on_restore";
+
+/// Why a hook has given nothing.
+pub(super) enum NoAnswer {
+    Died(Exit),
+    /// It raised, or took too long.
+    Failed(String),
+    Stopping,
+}
+
+/// Where a hook's answer goes.
+struct Answer {
+    outcome: RefCell<Option<Result<Vec<u8>, String>>>,
+    came: Notify,
+}
+
+struct Waiting(Rc<Answer>);
+
+impl Sink for Waiting {
+    fn item(&mut self, _: Item<'_>) -> Taken {
+        Taken::Now
+    }
+
+    fn end(self: Box<Self>, outcome: Outcome<'_>) {
+        *self.0.outcome.borrow_mut() = Some(read(outcome));
+        self.0.came.notify_one();
+    }
+
+    fn ends_with_its_owner(&self) -> bool {
+        false
+    }
+}
+
+#[derive(Deserialize)]
+struct Told {
+    message: String,
+    data: Option<ToldData>,
+}
+
+#[derive(Deserialize)]
+struct ToldData {
+    traceback: Option<String>,
+}
+
+fn read(outcome: Outcome<'_>) -> Result<Vec<u8>, String> {
+    match outcome {
+        Outcome::Result(result) => Ok(result.to_vec()),
+        Outcome::Error(error) => Err(match serde_json::from_slice::<Told>(error) {
+            Ok(told) => match told.data.and_then(|data| data.traceback) {
+                Some(traceback) => format!("{}\n{}", told.message, traceback.trim_end()),
+                None => told.message,
+            },
+            Err(_) => "it failed".to_owned(),
+        }),
+    }
+}
+
+/// Calls a hook of a process that serves nothing else, and waits for what it gives, or for the daemon to stop.
+pub(super) async fn ask(
+    shared: &Shared,
+    orders: &Orders,
+    worker: &mut Worker,
+    hook: &str,
+    params: Option<String>,
+    limit: Duration,
+) -> Result<Vec<u8>, NoAnswer> {
+    tokio::select! {
+        answer = ask_to_the_end(shared, worker, hook, params, limit) => answer,
+        () = orders.until_stop() => Err(NoAnswer::Stopping),
+    }
+}
+
+/// As [`ask`], also while the daemon stops.
+pub(super) async fn ask_to_the_end(
+    shared: &Shared,
+    worker: &mut Worker,
+    hook: &str,
+    params: Option<String>,
+    limit: Duration,
+) -> Result<Vec<u8>, NoAnswer> {
+    let answer = Rc::new(Answer {
+        outcome: RefCell::default(),
+        came: Notify::new(),
+    });
+    let seat = worker.seat();
+    let sink = Box::new(Waiting(answer.clone()));
+    let Some(id) = shared.change(|calls| calls.ask(seat, hook, params, sink)) else {
+        return Err(NoAnswer::Failed("there are too many calls".to_owned()));
+    };
+    let deadline = Instant::now() + limit;
+    loop {
+        tokio::select! {
+            () = answer.came.notified() => {
+                let outcome = answer.outcome.take().unwrap_or_else(|| Err(String::new()));
+                return outcome.map_err(NoAnswer::Failed);
+            },
+            event = worker.next() => {
+                if let Event::Died(exit) = event {
+                    return Err(NoAnswer::Died(exit));
+                }
+            },
+            () = sleep_until(deadline) => {
+                shared.change(|calls| calls.cancel(id, CancelledBy::Shutdown));
+                return Err(NoAnswer::Failed(format!("it has not ended within {limit:?}")));
+            }
+        }
+    }
+}
+
+/// What `on_restore` is given: the state, and the properties, which were set later than it was taken.
+pub(super) fn restore_params(shared: &Shared, snapshot: &Snapshot) -> String {
+    let properties = String::from_utf8(shared.journal.to_json()).unwrap_or_else(|_| "{}".to_owned());
+    format!(r#"{{"state":{},"properties":{properties}}}"#, snapshot.state.get())
+}
+
+/// Where a snapshot that is taken beside all else goes.
+struct Beside {
+    shared: Rc<Shared>,
+    /// Whether one is being taken.
+    under_way: Rc<Cell<bool>>,
+}
+
+impl Sink for Beside {
+    fn item(&mut self, _: Item<'_>) -> Taken {
+        Taken::Now
+    }
+
+    fn end(self: Box<Self>, outcome: Outcome<'_>) {
+        self.under_way.set(false);
+        match outcome {
+            Outcome::Result(state) => self.shared.took_snapshot(state),
+            Outcome::Error(_) => {
+                let why = read(outcome).err().unwrap_or_default();
+                self.shared
+                    .logs
+                    .warn(&format!("on_snapshot failed, and the last snapshot stays: {why}"));
+            }
+        }
+    }
+
+    fn ends_with_its_owner(&self) -> bool {
+        false
+    }
+}
+
+/// When snapshots are taken of a process that serves.
+pub(super) struct Snapshotting {
+    under_way: Rc<Cell<bool>>,
+    /// How many calls it had answered when the last was taken.
+    answered: u64,
+}
+
+impl Snapshotting {
+    pub(super) fn new() -> Snapshotting {
+        Snapshotting {
+            under_way: Rc::default(),
+            answered: 0,
+        }
+    }
+
+    /// Asks for one, after the calls that were sent already; not if it would be the same as the last.
+    pub(super) fn take(&mut self, shared: &Rc<Shared>, seat: usize) {
+        let answered = shared.calls.borrow().answered(seat);
+        if answered == self.answered || self.under_way.replace(true) {
+            return;
+        }
+        self.answered = answered;
+        let sink = Box::new(Beside {
+            shared: shared.clone(),
+            under_way: self.under_way.clone(),
+        });
+        if shared
+            .change(|calls| calls.ask(seat, ON_SNAPSHOT, None, sink))
+            .is_none()
+        {
+            // The table is full; the next one comes.
+            self.under_way.set(false);
+        }
+    }
+}

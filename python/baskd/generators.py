@@ -148,6 +148,8 @@ class Generators:
     def _first(self, call: Call) -> Any:
         self._router.begun[call.ident & MASK] = call.ident
         call.begun = True
+        if self._router.is_cancelled(call.ident):  # Looked at once more, as in `Pump.run`.
+            raise self._router.cancelled_type("the call was cancelled")
         assert call.begin is not None
         made = call.begin()
         if not isinstance(made, GeneratorType):

@@ -178,6 +178,8 @@ class AsyncLoop:
         router.begun[ident & MASK] = ident
         assert call.begin is not None
         try:
+            if router.is_cancelled(ident):  # Looked at once more, as in `Pump.run`.
+                raise router.cancelled_type("the call was cancelled")
             result = call.begin()
             if inspect.isasyncgen(result):
                 await self._drain(call, result)

@@ -55,9 +55,10 @@ class Pump:
         reader, outbox, messages = router.reader, router.outbox, self.messages
         if reader.controls:
             router.take_controls()
-        methods, begun, result_line, out, blocks = (
+        methods, begun, cancels, result_line, out, blocks = (
             router.methods,
             router.begun,
+            router.cancels,
             router.result_line,
             outbox.lines,
             reader.blocks,
@@ -104,10 +105,12 @@ class Pump:
             try:
                 try:
                     router.running = ident
-                    # The signal may have come since it was looked at.
-                    if self.careful and router.is_cancelled(ident):  # type: ignore[unreachable]
+                    slot = ident & MASK
+                    begun[slot] = ident
+                    # In this order: the daemon marks what is cancelled, then looks whether it has begun. One of the
+                    # two sees what the other has written, so that nothing runs that is said to have waited.
+                    if cancels[slot] == ident:
                         raise router.cancelled_type("the call was cancelled")
-                    begun[ident & MASK] = ident
                     result = method.function(params) if method.takes_whole else method.function(*arguments, **named)
                 finally:
                     router.running = 0

@@ -54,6 +54,8 @@ class Threads:
         router.begun[ident & MASK] = ident
         assert call.begin is not None
         try:
+            if router.is_cancelled(ident):  # Looked at once more, as in `Pump.run`.
+                raise router.cancelled_type("the call was cancelled")
             result = call.begin()
             if isinstance(result, GeneratorType):
                 result = self._drain(call, result)

@@ -83,7 +83,7 @@ def _hurried(chance: random.Random) -> Iterator[Step]:
         return lambda client: client.send(*(client.new(each, may=may) for each in methods), timeout_ms=timeout_ms)
 
     for _ in range(60):
-        kinds = ["work", "work", "again", "later", "beside", "items", "count"]
+        kinds = ["work", "work", "again", "later", "beside", "items", "sent"]
         yield step(chance.randrange(1, 6), chance.choices(kinds, k=chance.randrange(1, 30)))
         if chance.random() < 0.5:
             yield lambda client: client.settle()

@@ -13,12 +13,18 @@
 # with the shell, for it goes to the whole process group; so does `timeout 5 baskd.sh …`. A `kill` that is meant for
 # the script's process alone is not passed on: send it to the group, as in `kill -TERM -PID`.
 #
+# How it starts a daemon: a call that finds nobody at the socket runs `baskd start`, which waits until a daemon listens,
+# and is then made again; nothing of it had left. A connection that is lost later is not made again: the call may have
+# run. --no-start, or BASKD_START=0, leaves it at an error.
+#
 # Exit status: 0 done; 1 the method raised, or was cancelled; 2 usage, or an unknown method or parameter;
 # 3 no daemon reached; 4 the backend crashed or is unavailable; 5 timed out.
 
 # --- what it offers --------------------------------------------------------------------------------------------------
 
-# baskd_call [--timeout DURATION] [--json] METHOD [PARAMS]: prints the result.
+# Options, before a method: --timeout DURATION; --json; --no-start; --controller CONTROLLER, which is what to start.
+
+# baskd_call [OPTION…] METHOD [PARAMS]: prints the result.
 # PARAMS: JSON, an object or an array; or key=value (a JSON scalar where it reads as one, else text) and key:=JSON; or -,
 # which reads JSON from stdin.
 baskd_call() {
@@ -33,15 +39,14 @@ baskd_call() {
     fi
 }
 
-# baskd_stream [--timeout DURATION] [--json] METHOD [PARAMS]: prints a line of JSON for each partial result, and last the
+# baskd_stream [OPTION…] METHOD [PARAMS]: prints a line of JSON for each partial result, and last the
 # return value, unless that is null.
 baskd_stream() {
     baskd__options "$@" || return
     shift "$baskd__shift"
     [ $# -gt 0 ] || { baskd__usage 'stream needs a method'; return; }
     baskd__params "$@" || return
-    baskd__path || return
-    baskd__send stream.call "$(baskd__call_options "$1")" | baskd__events
+    baskd__stream "$(baskd__call_options "$1")"
 }
 
 # baskd_get NAME: prints a property.
@@ -60,12 +65,12 @@ baskd_set() {
     baskd__request setProperty "{\"name\":$(baskd__quote "$1"),\"value\":$(baskd__scalar "$2")}"
 }
 
-# baskd_status, baskd_methods: what the daemon does, and what can be called (OpenRPC), as JSON.
-baskd_status() { baskd__options "$@" && baskd__request daemon.status ''; }
+# baskd_methods: what can be called (OpenRPC), as JSON. baskd_status: what the daemon does, if there is one.
 baskd_methods() { baskd__options "$@" && baskd__request rpc.discover ''; }
+baskd_status() { baskd__options "$@" && baskd__start=0 && baskd__request daemon.status ''; }
 
 # baskd_restart: replaces Python by a new one, and waits until that is ready.
-baskd_restart() { baskd__options "$@" && baskd__request daemon.restart ''; }
+baskd_restart() { baskd__options "$@" && baskd__start=0 && baskd__request daemon.restart ''; }
 
 # baskd_socket [NAME]: prints the path of the socket, whether or not a daemon is there.
 baskd_socket() { baskd__locate "$@" && printf '%s\n' "$baskd__path"; }
@@ -73,21 +78,38 @@ baskd_socket() { baskd__locate "$@" && printf '%s\n' "$baskd__path"; }
 # --- requests and replies --------------------------------------------------------------------------------------------
 
 # The whole of stdin is one request. Its end half-closes the connection, on which the daemon closes it after the last
-# answer, and that ends socat; -t is how long it would wait for that, and says a year.
+# answer, and that ends socat; -t is how long it would wait for that, and says a year. If there is no connection, so
+# that nothing has left, prints "unconnected: " and why.
 baskd__send() {
     # In a path, socat takes these characters for its own.
     baskd__address=$(printf '%s\n' "$baskd__path" | sed 's/[][\\:,!"'\''(){}]/\\&/g')
-    if [ -n "$2" ]; then
-        printf '{"jsonrpc":"2.0","id":1,"method":%s,"params":%s}\n' "$(baskd__quote "$1")" "$2"
-    else
-        printf '{"jsonrpc":"2.0","id":1,"method":%s}\n' "$(baskd__quote "$1")"
-    fi | socat -t 31536000 - "UNIX-CONNECT:$baskd__address" 2>/dev/null
+    {
+        if [ -n "$2" ]; then
+            printf '{"jsonrpc":"2.0","id":1,"method":%s,"params":%s}\n' "$(baskd__quote "$1")" "$2"
+        else
+            printf '{"jsonrpc":"2.0","id":1,"method":%s}\n' "$(baskd__quote "$1")"
+        fi 2>/dev/null 3>&- |
+            LC_ALL=C socat -t 31536000 - "UNIX-CONNECT:$baskd__address" 2>&1 >&3 3>&- | baskd__refused >&3 3>&-
+    } 3>&1
+}
+
+# Reads what socat says of itself.
+baskd__refused() {
+    while IFS= read -r baskd__line; do
+        case $baskd__line in
+            *' connect('*'): '*) printf 'unconnected: %s\n' "${baskd__line##*: }" ;;
+        esac
+    done
 }
 
 # METHOD PARAMS: prints the result, or says what went wrong.
 baskd__request() {
     baskd__path || return
     baskd__reply=$(baskd__send "$1" "$2") || : # what it says tells more, and `set -e` must not end a caller here
+    if baskd__nobody "$baskd__reply"; then
+        baskd__started || return
+        baskd__reply=$(baskd__send "$1" "$2") || :
+    fi
     case $baskd__reply in
         '{"jsonrpc":"2.0","id":1,"result":'*'}')
             baskd__reply=${baskd__reply#'{"jsonrpc":"2.0","id":1,"result":'}
@@ -97,9 +119,23 @@ baskd__request() {
     esac
 }
 
-# Reads a stream's lines.
+# PARAMS of stream.call: prints what comes.
+baskd__stream() {
+    baskd__path || return
+    baskd__status=0
+    baskd__send stream.call "$1" | baskd__events again || baskd__status=$?
+    if [ "$baskd__status" = 100 ]; then
+        baskd__started || return
+        baskd__status=0
+        baskd__send stream.call "$1" | baskd__events '' || baskd__status=$?
+    fi
+    return "$baskd__status"
+}
+
+# Reads a stream's lines. With "again", gives 100 if nobody was there to be asked for it.
 baskd__events() {
     IFS= read -r baskd__line || baskd__line=
+    if [ -n "$1" ] && baskd__nobody "$baskd__line"; then return 100; fi
     case $baskd__line in
         '{"jsonrpc":"2.0","id":1,"result":'*'}') ;;
         *) baskd__no_result "$baskd__line"; return ;;
@@ -136,11 +172,15 @@ baskd__no_result() {
         # A request that the daemon could not read has no id.
         '{"jsonrpc":"2.0","id":1,"error":'*'}') baskd__rest=${1#'{"jsonrpc":"2.0","id":1,"error":'} ;;
         '{"jsonrpc":"2.0","id":null,"error":'*'}') baskd__rest=${1#'{"jsonrpc":"2.0","id":null,"error":'} ;;
-        '')
-            if command -v socat >/dev/null 2>&1; then
-                baskd__say "no daemon answers at $baskd__path (or it has just gone): start one with \`baskd serve\`"
-            else
+        '' | unconnected:*)
+            if ! command -v socat >/dev/null 2>&1; then
                 baskd__say "socat is missing: install it, for example with \`apt install socat\`"
+            elif [ -z "$1" ]; then
+                baskd__say "the daemon at $baskd__path has gone before it answered: the call may have run, or not"
+            elif baskd__nobody "$1"; then
+                baskd__no_daemon
+            else
+                baskd__say "$baskd__path can't be connected to: ${1#unconnected: }"
             fi
             return 3
             ;;
@@ -148,6 +188,68 @@ baskd__no_result() {
     esac
     baskd__error "${baskd__rest%'}'}"
 }
+
+baskd__no_daemon() { baskd__say "no daemon answers at $baskd__path: start one with \`baskd serve\`${1-}"; }
+
+# --- starting a daemon -----------------------------------------------------------------------------------------------
+
+# Whether that reply says that no daemon was there, so that nothing of the request has left.
+baskd__nobody() {
+    case $1 in
+        'unconnected: No such file or directory' | 'unconnected: Connection refused') ;;
+        *) return 1 ;;
+    esac
+}
+
+# Has a daemon started where none was; says why if it can't be.
+baskd__started() {
+    if [ "$baskd__start" = 0 ]; then
+        baskd__no_daemon
+        return 3
+    fi
+    baskd__bin=$(baskd__find_bin) || {
+        baskd__no_daemon " (install it with \`cargo install --path crates/baskd\`, or name it in BASKD_BIN)"
+        return 3
+    }
+    if ! command -v "$baskd__bin" >/dev/null; then
+        baskd__no_daemon "; BASKD_BIN names $baskd__bin, which can't be run"
+        return 3
+    fi
+    set -- --socket "$baskd__path"
+    [ -z "$baskd__name" ] || set -- "$@" --name "$baskd__name"
+    # The daemon outlives all that runs here: it is to hold none of its descriptors.
+    baskd__status=0
+    baskd__said=$(exec 2>&1 >/dev/null </dev/null 3>&- 4>&- 5>&- 6>&- 7>&- 8>&- 9>&-
+        exec "$baskd__bin" start "$@" ${baskd__controller:+"$baskd__controller"}) || baskd__status=$?
+    baskd__said=${baskd__said#baskd: }
+    case $baskd__status,$baskd__said in
+        0,*) return 0 ;;
+        2,'nothing to start'*) baskd__no_daemon "; $baskd__said"; return 3 ;;
+        [1-5],*) ;;
+        *) baskd__status=3 ;;
+    esac
+    baskd__say "no daemon could be started for $baskd__path: ${baskd__said:-$baskd__bin said nothing}"
+    return "$baskd__status"
+}
+
+# Prints the path of baskd: $BASKD_BIN, else the one on the PATH, else one that was built beside this file.
+baskd__find_bin() {
+    if [ -n "${BASKD_BIN-}" ]; then
+        printf '%s\n' "$BASKD_BIN"
+        return
+    fi
+    baskd__bin=$(command -v baskd) || baskd__bin=
+    case $baskd__bin in */*) printf '%s\n' "$baskd__bin"; return ;; esac
+    # Where this file is read by `.`, only its caller knows where it is.
+    case ${0##*/} in baskd.sh) ;; *) return 1 ;; esac
+    baskd__dir=$(dirname "$(readlink -f -- "$0")")
+    for baskd__bin in "$baskd__dir/../../target/release/baskd" "$baskd__dir/../../target/debug/baskd"; do
+        if [ -x "$baskd__bin" ]; then printf '%s\n' "$baskd__bin"; return; fi
+    done
+    return 1
+}
+
+# --- errors ----------------------------------------------------------------------------------------------------------
 
 # An error object: one sentence, or with --json all of it, to stderr; and the status for its code.
 baskd__error() {
@@ -193,9 +295,16 @@ baskd__usage() { baskd__say "$1; see baskd.sh --help"; return 2; }
 # The options that stand before a method; baskd__shift says how many words they are.
 baskd__options() {
     baskd__timeout='' baskd__json='' baskd__shift=0
+    baskd__start=${BASKD__START:-${BASKD_START-}} baskd__controller=${BASKD__CONTROLLER-}
     while [ $# -gt 0 ]; do
         case $1 in
             --json) baskd__json=1 baskd__shift=$((baskd__shift + 1)); shift ;;
+            --no-start) baskd__start=0 baskd__shift=$((baskd__shift + 1)); shift ;;
+            --controller)
+                [ -n "${2-}" ] || { baskd__usage '--controller needs a value'; return; }
+                baskd__controller=$2 baskd__shift=$((baskd__shift + 2))
+                shift 2
+                ;;
             --timeout)
                 [ $# -gt 1 ] || { baskd__usage '--timeout needs a duration'; return; }
                 baskd__timeout=$(baskd__milliseconds "$2") ||
@@ -303,8 +412,10 @@ baskd__path() { baskd__locate && baskd__folder "${baskd__path%/*}"; }
 baskd__locate() {
     baskd__name=${1-${BASKD__NAME-}}
     if [ -n "${BASKD__SOCKET-}" ]; then
+        baskd__name=${baskd__name:-${BASKD_NAME-}}
         baskd__path=$BASKD__SOCKET
     elif [ -z "$baskd__name" ] && [ -n "${BASKD_SOCKET-}" ]; then
+        baskd__name=${BASKD_NAME-}
         baskd__path=$BASKD_SOCKET
     else
         baskd__name=${baskd__name:-${BASKD_NAME:-default}}
@@ -345,7 +456,7 @@ baskd__folder() {
         baskd__say "$baskd__dir has to be a folder and no link: remove it, then start the daemon"
         return 3
     fi
-    [ -d "$baskd__dir" ] || { baskd__no_result ''; return; }
+    [ -d "$baskd__dir" ] || return 0 # There is no socket, then; whoever starts a daemon makes it.
     # ls is the only portable way to its mode and owner; the fields before the name can't be forged by a name.
     baskd__mode=$(LC_ALL=C ls -ldn -- "$baskd__dir") || return 3
     # shellcheck disable=SC2086 # in words, on purpose, and with no name that could be a pattern
@@ -365,13 +476,15 @@ baskd__folder() {
 
 baskd__help() {
     cat <<'HELP'
-baskd.sh [--name NAME | --socket PATH] COMMAND
+baskd.sh [--name NAME | --socket PATH] [--no-start] [--controller CONTROLLER] COMMAND
 
   call [--timeout 30s] [--json] METHOD [PARAMS]     prints the result
   stream [--timeout 30s] [--json] METHOD [PARAMS]   prints each partial result, and last the return value
   get NAME      set NAME VALUE                      a property
-  status        methods       restart      socket   the daemon
+  methods       status         restart     socket   the daemon
 
+If no daemon runs, these but status, restart and socket start one, by `baskd start`: for CONTROLLER, else for the one
+in the instance's config. --no-start, or BASKD_START=0: they don't.
 PARAMS is JSON, or - for JSON from stdin, or key=value and key:=JSON. --json prints the whole error object.
 Exit status: 0 done; 1 the method raised, or was cancelled; 2 usage, or an unknown method or parameter;
 3 no daemon reached; 4 the backend crashed or is unavailable; 5 timed out.
@@ -380,14 +493,19 @@ HELP
 
 baskd__main() {
     # What was given is not to be taken from the environment.
-    BASKD__NAME='' BASKD__SOCKET=''
+    BASKD__NAME='' BASKD__SOCKET='' BASKD__START='' BASKD__CONTROLLER=''
     while [ $# -gt 0 ]; do
         case $1 in
-            --name | --socket)
+            --name | --socket | --controller)
                 [ -n "${2-}" ] || { baskd__usage "$1 needs a value"; return; }
-                if [ "$1" = --name ]; then BASKD__NAME=$2; else BASKD__SOCKET=$2; fi
+                case $1 in
+                    --name) BASKD__NAME=$2 ;;
+                    --socket) BASKD__SOCKET=$2 ;;
+                    --controller) BASKD__CONTROLLER=$2 ;;
+                esac
                 shift 2
                 ;;
+            --no-start) BASKD__START=0; shift ;;
             -h | --help | help) baskd__help; return ;;
             *) break ;;
         esac

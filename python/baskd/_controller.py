@@ -65,7 +65,17 @@ def idempotent(function: Function) -> Function:
 class BaseController:
     """Base of a `Controller`: properties that clients set and get, and `send()` for partial results.
 
-    A subclass need not call `super().__init__()`.
+    A subclass need not call `super().__init__()`. It may have these hooks, each `def` or `async def`, which no client
+    can call:
+
+    - `on_start()` runs before the first call, after the properties that were set before are set again.
+    - `on_snapshot()` returns, as JSON, what the next process is to know; `on_restore(state)` takes it there, before the
+      first call; the properties are then set again, for they may be newer.
+    - `on_stop()` runs after the last call.
+
+    A snapshot is taken between two plain methods, on the main thread, now and then while others are under way: a
+    generator may be paused at a yield, a coroutine at an await, and `@concurrent` methods run on in their threads.
+    What these change in several steps, it has to guard itself, for one with a lock that `on_snapshot` takes, too.
     """
 
     _stream_func: Optional[Callable[[Any], None]] = None

@@ -12,7 +12,6 @@ from . import errors
 from ._controller import Cancelled
 from .calls import Call
 from .errors import NotJson
-from .page import MASK
 from .wire import HELD, MANY, SLOW
 
 if TYPE_CHECKING:
@@ -146,10 +145,8 @@ class Generators:
         return router.error_line(call.ident, router.error_of(problem, call.ident, call.method))
 
     def _first(self, call: Call) -> Any:
-        self._router.begun[call.ident & MASK] = call.ident
+        self._router.begin(call.ident)
         call.begun = True
-        if self._router.is_cancelled(call.ident):  # Looked at once more, as in `Pump.run`.
-            raise self._router.cancelled_type("the call was cancelled")
         assert call.begin is not None
         made = call.begin()
         if not isinstance(made, GeneratorType):

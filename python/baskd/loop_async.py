@@ -18,7 +18,6 @@ from typing import Any, Callable, Optional
 from . import errors
 from ._controller import Cancelled
 from .calls import CURRENT, Call
-from .page import MASK
 from .router import Router
 
 
@@ -39,7 +38,7 @@ class AsyncLoop:
 
     def __init__(self, router: Router) -> None:
         self._router = router
-        self._loop = asyncio.SelectorEventLoop(_Selector(router))
+        self._loop = asyncio.SelectorEventLoop(_Selector(router, self._answer_for_the_dead))
         asyncio.set_event_loop(self._loop)
         self._all_ended: asyncio.Future[None] = self._loop.create_future()
         self._pump_is_due = False
@@ -95,6 +94,8 @@ class AsyncLoop:
     def _pump(self) -> None:
         self._pump_is_due = False
         router = self._router
+        if router.starting:
+            self._answer_for_the_dead()
         try:
             self._apart(router.pump.run)
         except Exception as problem:
@@ -156,16 +157,19 @@ class AsyncLoop:
     def _start(self, call: Call) -> None:
         self._router.starting += 1
         call.task = self._loop.create_task(self._run(call))
-        call.task.add_done_callback(partial(self._over, call))
 
-    def _over(self, call: Call, _: Any) -> None:
-        """User code may cancel any task, even one that has not begun, of which then nothing runs at all."""
+    def _answer_for_the_dead(self) -> None:
+        """User code may cancel any task, even one that has not begun, of which then nothing runs at all.
+
+        Asked when something may wait for such a call to begin, and when the loop blocks: it costs other calls nothing.
+        """
         router = self._router
-        if router.live.get(call.ident) is call:
+        for call in [each for each in router.live.values() if each.task is not None and not each.begun]:
+            if not call.task.done():
+                continue
             router.starting -= 1
             problem = asyncio.CancelledError("its task was cancelled, by other code here, before it began")
             router.finish(call, router.error_line(call.ident, router.error_of(problem, call.ident, call.method)))
-            self._pump_soon()  # What came after it may begin now.
 
     async def _run(self, call: Call) -> None:
         router, ident = self._router, call.ident
@@ -175,11 +179,9 @@ class AsyncLoop:
             return
         CURRENT.set(call)
         call.begun = True
-        router.begun[ident & MASK] = ident
         assert call.begin is not None
         try:
-            if router.is_cancelled(ident):  # Looked at once more, as in `Pump.run`.
-                raise router.cancelled_type("the call was cancelled")
+            router.begin(ident)
             result = call.begin()
             if inspect.isasyncgen(result):
                 await self._drain(call, result)
@@ -307,12 +309,15 @@ _STEP = _Steps._step.__code__
 class _Selector(selectors.DefaultSelector):
     """Where asyncio blocks; just before it does, everything that is ready leaves."""
 
-    def __init__(self, router: Router) -> None:
+    def __init__(self, router: Router, answer_for_the_dead: Callable[[], None]) -> None:
         super().__init__()
         self._router = router
+        self._answer_for_the_dead = answer_for_the_dead
 
     def select(self, timeout: Optional[float] = None) -> Any:
         if timeout is None or timeout > 0:
+            if self._router.starting:
+                self._answer_for_the_dead()
             self._router.about_to_wait()
         else:
             self._router.outbox.flush()

@@ -55,15 +55,15 @@ class Pump:
         reader, outbox, messages = router.reader, router.outbox, self.messages
         if reader.controls:
             router.take_controls()
-        methods, begun, cancels, result_line, out, blocks = (
+        methods, begun, result_line, out, blocks = (
             router.methods,
             router.begun,
-            router.cancels,
             router.result_line,
             outbox.lines,
             reader.blocks,
         )
         self._look_around()
+        marks, settled = router.marks, self._settled
         left = _GROUP
         before = perf_counter()
         while True:
@@ -105,11 +105,9 @@ class Pump:
             try:
                 try:
                     router.running = ident
-                    slot = ident & MASK
-                    begun[slot] = ident
-                    # In this order: the daemon marks what is cancelled, then looks whether it has begun. One of the
-                    # two sees what the other has written, so that nothing runs that is said to have waited.
-                    if cancels[slot] == ident:
+                    # As `Router.begin` does; that no mark was made since tells that this call has none.
+                    begun[ident & MASK] = ident
+                    if marks[0] != settled and router.is_cancelled(ident):
                         raise router.cancelled_type("the call was cancelled")
                     result = method.function(params) if method.takes_whole else method.function(*arguments, **named)
                 finally:
@@ -184,9 +182,7 @@ class Pump:
         try:
             try:
                 router.running = ident
-                if router.is_cancelled(ident):
-                    raise router.cancelled_type("the call was cancelled")
-                router.begun[ident & MASK] = ident
+                router.begin(ident)
                 result = method.function(*arguments, **named)
             finally:
                 router.running = 0

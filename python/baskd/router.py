@@ -197,6 +197,16 @@ class Router:
         else:
             self.sending.wake()
 
+    def begin(self, ident: int) -> None:
+        """Marks a call as begun: its user code is entered next. Raises Cancelled if somebody was faster.
+
+        Whoever cancels a call, or lets its time run out, marks that first, and looks then whether it has begun. So one
+        of the two sees the other's mark: what was said to have waited in the queue never runs.
+        """
+        self.begun[ident & MASK] = ident
+        if self.cancels[ident & MASK] == ident:
+            raise self.cancelled_type("the call was cancelled")
+
     # Answers
 
     def item_line(self, ident: int, encoded: bytes) -> bytes:

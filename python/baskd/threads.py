@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 from . import errors
 from ._controller import Cancelled
 from .calls import CURRENT, Call
-from .page import MASK
 
 if TYPE_CHECKING:
     from .router import Router
@@ -51,11 +50,9 @@ class Threads:
             return router.error_line(ident, errors.cancelled())
         CURRENT.set(call)
         call.begun = True
-        router.begun[ident & MASK] = ident
         assert call.begin is not None
         try:
-            if router.is_cancelled(ident):  # Looked at once more, as in `Pump.run`.
-                raise router.cancelled_type("the call was cancelled")
+            router.begin(ident)
             result = call.begin()
             if isinstance(result, GeneratorType):
                 result = self._drain(call, result)

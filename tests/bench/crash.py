@@ -2,8 +2,8 @@
 
     cd tests; python3 -m bench.crash [--rounds 30] [--start 0.3]
 
-A call that ends the process is answered first, by the daemon; then the next call's answer is waited for. The rounds of
-both daemons are interleaved. `--start`: how long the controller's `on_start` takes, in seconds, as loading a model does.
+The rounds of both daemons are interleaved. `--start`: how long the controller's `on_start` takes, in seconds,
+as a model that is loaded does.
 """
 
 from __future__ import annotations

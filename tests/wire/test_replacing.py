@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-import re
 import select
 import shutil
 import signal
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any, Optional
 
@@ -53,6 +53,7 @@ class Replacing(DaemonTest):
     def wait_until(self, connection: Connection, name: str, wanted: Any) -> dict[str, Any]:
         """The status, once what it says of `name` is as wanted."""
         deadline = time.monotonic() + 20
+        status: dict[str, Any]
         while not wanted((status := connection.call("daemon.status"))[name]):
             self.assertLess(time.monotonic(), deadline, f"{name} is {status[name]}")
             time.sleep(0.01)
@@ -295,54 +296,51 @@ class Standby(Replacing):
         connection = self.open(daemon)
         connection.call("setProperty", {"name": "label", "value": "x"})
         for round in range(1, 4):
-            status = self.wait_until(connection, "beside", lambda beside: beside and beside[0]["ready_ms"] is not None)
-            waiting = status["beside"][0]
-            self.assertEqual(waiting["state"], "standby")
+            waiting = self.standby(connection)
             connection.call("increment")
-            self.wait_until(
-                connection, "snapshot", lambda taken: taken and taken["bytes"] > 0 and self.kept(daemon) == round
-            )
+            self.until(partial(self.has_kept, daemon, round))
             connection.call("setProperty", {"name": "label", "value": round})
             self.assertError(connection.error("die"), -32021, ran="yes")
-            self.assertEqual(connection.call("pid"), waiting["pid"])
+            self.assertEqual(connection.call("pid"), waiting)
             self.assertEqual(connection.call("counted"), round)
             self.assertEqual(connection.call("getProperty", {"name": "label"}), round)
 
-    def kept(self, daemon: Daemon) -> int:
-        """What the count is in the snapshot on disk."""
-        text = (daemon.places.state / "baskd" / "default" / "snapshot.json").read_text()
-        found = re.search(r'"count":(\d+)', text)
-        return int(found[1]) if found else -1
+    def has_kept(self, daemon: Daemon, count: int) -> bool:
+        """Whether the snapshot on disk has this count."""
+        file = daemon.places.state / "baskd" / "default" / "snapshot.json"
+        return file.exists() and f'"count":{count},' in file.read_text()
+
+    def standby(self, connection: Connection) -> int:
+        """The pid of the process that stands by, once it is ready."""
+
+        def is_ready(beside: list[dict[str, Any]]) -> bool:
+            return any(process["state"] == "standby" and process["ready_ms"] is not None for process in beside)
+
+        beside = self.wait_until(connection, "beside", is_ready)["beside"]
+        pid: int = next(process["pid"] for process in beside if process["state"] == "standby")
+        return pid
 
     def test_a_standby_of_an_old_version_is_not_taken(self) -> None:
         daemon = self.serve(config="standby = true")
         connection = self.open(daemon)
-        ready = lambda beside: beside and beside[0]["ready_ms"] is not None  # noqa: E731
-        old = self.wait_until(connection, "beside", ready)["beside"][0]["pid"]
+        old = self.standby(connection)
         self.change("VERSION = 1", "VERSION = 2")
         self.assertError(connection.error("die"), -32021)
         self.assertEqual(connection.call("version"), 2)
         self.wait_gone(old)
         # And a reload brings a new one.
-        old = self.wait_until(connection, "beside", lambda b: ready(b) and b[0]["state"] == "standby")["beside"][0][
-            "pid"
-        ]
+        old = self.standby(connection)
         self.assertIs(connection.call("daemon.reload"), True)
-        new = self.wait_until(connection, "beside", lambda b: ready(b) and b[0]["state"] == "standby")["beside"][0][
-            "pid"
-        ]
-        self.assertNotEqual(new, old)
         self.wait_gone(old)
+        self.assertNotEqual(self.standby(connection), old)
 
     def test_a_standby_that_dies_is_replaced(self) -> None:
         daemon = self.serve(config="standby = true")
         connection = self.open(daemon)
-        ready = lambda beside: beside and beside[0]["ready_ms"] is not None  # noqa: E731
-        old = self.wait_until(connection, "beside", ready)["beside"][0]["pid"]
+        old = self.standby(connection)
         os.kill(old, signal.SIGKILL)
         daemon.wait_for_log("the standby is gone")
-        new = self.wait_until(connection, "beside", ready)["beside"][0]["pid"]
-        self.assertNotEqual(new, old)
+        self.assertNotEqual(self.standby(connection), old)
         self.assertEqual(connection.call("daemon.status")["restarts"], 0)
 
 
@@ -432,6 +430,16 @@ class State(Replacing):
             daemon.wait_for_log("on_restore failed with a snapshot that is .* old; Python is started anew without it")
             self.assertTrue((self.state(daemon) / "snapshot.json.refused").exists())
             self.assertEqual(len(daemon.wait_for_log("is ready after")), 2)
+
+    def test_what_was_set_by_a_notification_just_before_a_stop_is_on_disk(self) -> None:
+        daemon = self.serve()
+        connection = self.open(daemon)
+        connection.call("pid")
+        for value in range(100):
+            connection.notify("setProperty", {"name": "label", "value": value})
+        connection.call("daemon.shutdown")
+        self.assertEqual(daemon.wait(), 0)
+        self.assertIn('["label",99]', (self.state(daemon) / "properties.json").read_text())
 
     def test_a_torn_snapshot_is_put_aside(self) -> None:
         daemon = self.serve()

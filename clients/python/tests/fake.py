@@ -85,6 +85,7 @@ class FakeDaemon:
         self.peers: queue.Queue[Peer] = queue.Queue()
         self.all_peers: list[Peer] = []
         self.special: dict[str, Callable[[Peer, Any], None]] = {}  # a test's own methods
+        self.idempotent: set[str] = set()
         self._numbers = iter(range(100, 1 << 30))
         self.start()
 
@@ -95,13 +96,16 @@ class FakeDaemon:
         self._thread = threading.Thread(target=self._accept, args=(self._listener,), daemon=True)
         self._thread.start()
 
-    def stop(self) -> None:
-        """As if it had crashed: every connection ends, nobody listens."""
+    def stop(self, then_start: bool = False) -> None:
+        """As if it had crashed: every connection ends, nobody listens, unless another daemon does at once."""
         self._listener.shutdown(socket.SHUT_RDWR)
         self._thread.join(WAIT)
         self._listener.close()
         os.unlink(self.path)
-        for peer in self.all_peers:
+        peers = list(self.all_peers)
+        if then_start:
+            self.start()
+        for peer in peers:
             peer.hang_up()
             peer.gone.wait(WAIT)
 
@@ -112,6 +116,14 @@ class FakeDaemon:
         if self._thread.is_alive():
             self.stop()
         self._folder.cleanup()
+
+    def so_far(self) -> list[Any]:
+        """What has come and was not expected, but for the question by which a new connection is tried."""
+        messages = []
+        with contextlib.suppress(queue.Empty):
+            while True:
+                messages.append(self.seen.get_nowait())
+        return [message for message in messages if message["method"] != "daemon.status"]
 
     def expect(self, method: str) -> Any:
         """The next message of that method that comes, or came."""
@@ -155,6 +167,13 @@ class FakeDaemon:
     def do_boom(self, peer: Peer, id: Any, params: Any) -> None:
         data = {"type": "ValueError", "message": "no", "traceback": "Traceback: here\nValueError: no\n"}
         peer.refuse(id, -32020, "ValueError: no", data)
+
+    def do_rpc_discover(self, peer: Peer, id: Any, params: Any) -> None:
+        methods = [{"name": "echo"}, *({"name": name, "x-idempotent": True} for name in sorted(self.idempotent))]
+        peer.answer(id, {"openrpc": "1.3.2", "methods": methods})
+
+    def do_daemon_status(self, peer: Peer, id: Any, params: Any) -> None:
+        peer.answer(id, {})
 
     def do_hang(self, peer: Peer, id: Any, params: Any) -> None:
         peer.running[id] = "hang"

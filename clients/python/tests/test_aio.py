@@ -49,7 +49,7 @@ class Calls(AsyncTest):
 
     async def test_a_daemon_that_lets_a_timeout_pass_is_given_up(self) -> None:
         self.daemon.special["rpc.call"] = lambda peer, message: None
-        with unittest.mock.patch("baskd.aio._GRACE_SECONDS", 0.01), self.assertRaises(baskd.TimedOut):
+        with unittest.mock.patch("baskd._options.GRACE_SECONDS", 0.01), self.assertRaises(baskd.TimedOut):
             await self.backend.call("hang", timeout=0.01)
         await self.expect("$/cancelRequest")
 
@@ -168,43 +168,6 @@ class Messages(AsyncTest):
             await self.backend.messages(method="refused").__anext__()
         with self.assertRaises(baskd.TooManySubscriptions):
             await self.backend.on_message(print, method="refused")
-
-
-class Reconnecting(AsyncTest):
-    async def test_the_next_call_connects_again_and_messages_go_on(self) -> None:
-        got: list[Any] = []
-        await self.backend.on_message(got.append)
-        self.daemon.stop()
-        with self.assertRaises(baskd.NotRunning):
-            await self.backend.echo(2)
-        self.daemon.start()
-        await self.backend.talk("a")
-        self.assertEqual(got, ["a"])
-
-    async def test_a_request_that_never_left_is_sent_again(self) -> None:
-        await self.backend.echo(1)
-        self.daemon.stop()
-        self.daemon.start()
-        # The loop has not run since: the write finds the connection gone.
-        self.assertEqual(await self.backend.echo(2), [2])
-
-    async def test_calls_under_way_fail(self) -> None:
-        calls = [asyncio.ensure_future(self.backend.hang()) for _ in range(3)]
-        for _ in calls:
-            await self.expect("hang")
-        self.daemon.stop()
-        results = await asyncio.gather(*calls, return_exceptions=True)
-        self.assertEqual([type(result) for result in results], [baskd.Disconnected] * 3)
-
-    async def test_close_wakes_who_waits(self) -> None:
-        call = asyncio.ensure_future(self.backend.hang())
-        messages = asyncio.ensure_future(self.backend.messages().__anext__())
-        await self.expect("hang")
-        await self.backend.close()
-        with self.assertRaisesRegex(baskd.Disconnected, "closed"):
-            await call
-        with self.assertRaises(StopAsyncIteration):
-            await messages
 
 
 class Loops(unittest.TestCase):

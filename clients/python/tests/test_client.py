@@ -8,13 +8,12 @@ import threading
 import time
 import unittest
 import unittest.mock
-import warnings
 import weakref
 from typing import Any
 
 import baskd
 from baskd.client import Client
-from tests.fake import WAIT, FakeDaemon, Peer
+from tests.fake import WAIT, FakeDaemon
 
 
 class ClientTest(unittest.TestCase):
@@ -64,7 +63,7 @@ class Calls(ClientTest):
 
     def test_a_daemon_that_lets_a_timeout_pass_is_given_up(self) -> None:
         self.daemon.special["rpc.call"] = lambda peer, message: None
-        with unittest.mock.patch("baskd.client._GRACE_SECONDS", 0.01), self.assertRaises(baskd.TimedOut) as late:
+        with unittest.mock.patch("baskd._options.GRACE_SECONDS", 0.01), self.assertRaises(baskd.TimedOut) as late:
             self.backend.call("hang", timeout=0.01)
         self.assertIsNone(late.exception.where)
         self.daemon.expect("$/cancelRequest")
@@ -165,11 +164,11 @@ class Cancelling(ClientTest):
         with self.assertRaises(KeyboardInterrupt):
             self.backend.hang()
         # Cancelled, or, where the interrupt fell between a write or a read and its bookkeeping, hung up on.
-        link = self.backend._link
+        link = self.backend._connection.link
         if link.lost is None:
             self.assertEqual(self.daemon.expect("$/cancelRequest")["params"], {"id": 1})
         self.assertEqual(self.backend.echo(1), [1])
-        self.assertIs(self.backend._link is link, link.lost is None)
+        self.assertIs(self.backend._connection.link is link, link.lost is None)
 
     def test_ctrl_c_of_a_follower(self) -> None:
         leading = self.backend.submit("hang")
@@ -183,7 +182,7 @@ class Cancelling(ClientTest):
         self.thread(interrupt)
         with self.assertRaises(KeyboardInterrupt):
             self.backend.hang()
-        if self.backend._link.lost is None:  # see above
+        if self.backend._connection.link.lost is None:  # see above
             self.daemon.expect("$/cancelRequest")
             self.backend.release()
             self.assertEqual(leading.result(), "released")
@@ -320,14 +319,14 @@ class Messages(ClientTest):
             self.backend.messages(method="refused")
         with self.assertRaises(baskd.UsageError):
             self.backend.messages(scope="some")
-        self.assertEqual(self.backend._feeds, [])
+        self.assertEqual(self.backend._connection.feeds, [])
 
     def test_a_dropped_iterator_unsubscribes(self) -> None:
         messages = self.backend.messages()
         del messages
         gc.collect()
         self.daemon.expect("messages.unsubscribe")
-        self.assertEqual(self.backend._feeds, [])
+        self.assertEqual(self.backend._connection.feeds, [])
 
     def test_close_hands_over_what_has_come_and_ends_iterators(self) -> None:
         got: list[Any] = []
@@ -338,123 +337,6 @@ class Messages(ClientTest):
         self.backend.close()
         ended.join(WAIT)
         self.assertEqual((got, ended.is_alive()), (list(range(100)), False))
-
-
-class Reconnecting(ClientTest):
-    def test_a_daemon_that_came_back(self) -> None:
-        self.backend.echo(1)
-        self.daemon.stop()
-        with self.assertRaises(baskd.NotRunning):
-            self.backend.echo(2)
-        self.daemon.start()
-        self.assertEqual(self.backend.echo(3), [3])
-
-    def test_a_request_that_never_left_is_sent_again(self) -> None:
-        self.backend.echo(1)
-        self.daemon.stop()
-        self.daemon.start()
-        # Nobody has read the end of the old connection; the write finds it.
-        self.assertIsNone(self.backend._link.lost)
-        self.assertEqual(self.backend.echo(2), [2])
-        self.daemon.stop()
-        self.daemon.start()
-        self.assertEqual(list(self.backend.stream("count")), [0, 1, 2])
-
-    def test_a_call_under_way_fails_and_is_not_sent_again(self) -> None:
-        self.daemon.special["die"] = lambda peer, message: peer.hang_up()
-        with self.assertRaises(baskd.Disconnected):
-            self.backend.die()
-        self.daemon.expect("die")
-        self.assertEqual(self.backend.echo(1), [1])
-        self.assertEqual(self.daemon.seen.get(timeout=WAIT)["method"], "echo")
-
-    def test_every_thread_is_told(self) -> None:
-        told: list[BaseException] = []
-
-        def wait(run: Any) -> None:
-            try:
-                run()
-            except baskd.Disconnected as error:
-                told.append(error)
-
-        stream = self.backend.stream("count", {"n": 100}, window=1)
-        next(stream)
-        next(stream)
-        threads = [self.thread(wait, self.backend.hang) for _ in range(3)]
-        for _ in threads:
-            self.daemon.expect("hang")
-        self.daemon.stop()
-        for thread in threads:
-            thread.join(WAIT)
-        wait(lambda: list(stream))
-        self.assertEqual(len({id(error) for error in told}), 4)
-
-    def test_messages_are_subscribed_to_again(self) -> None:
-        got: list[Any] = []
-        self.backend.on_message(got.append)
-        messages = self.backend.messages(scope="all")
-        self.daemon.stop()
-        self.daemon.start()
-        self.backend.talk("a")
-        self.assertEqual(got, ["a"])
-        self.assertEqual(next(messages).data, "a")
-
-    def test_an_iterator_that_waits_connects_again_by_itself(self) -> None:
-        messages = self.backend.messages()
-        got: list[Any] = []
-        reader = self.thread(lambda: got.append(next(messages)))
-        old = self.daemon.peers.get(timeout=WAIT)
-        old.hang_up()
-        new: Peer = self.daemon.peers.get(timeout=WAIT)
-        self.daemon.expect("messages.subscribe")
-        self.daemon.expect("messages.subscribe")
-        self.assertIsNot(new, old)
-        self.backend.talk("a")
-        reader.join(WAIT)
-        self.assertEqual([message.data for message in got], ["a"])
-
-    def test_why_the_daemon_hung_up_is_told(self) -> None:
-        def forbid(peer: Peer, message: Any) -> None:
-            peer.refuse(None, -32027, "You are not who I serve.", {"uid": 7})
-            peer.hang_up()
-
-        self.daemon.special["echo"] = forbid
-        with self.assertRaises(baskd.Forbidden):
-            self.backend.echo(1)
-
-    def test_a_closed_client_says_so(self) -> None:
-        self.backend.close()
-        self.backend.close()
-        with self.assertRaisesRegex(baskd.Disconnected, "closed"):
-            self.backend.echo(1)
-
-    def test_close_wakes_who_waits(self) -> None:
-        told: list[str] = []
-
-        def wait() -> None:
-            try:
-                self.backend.hang()
-            except baskd.Disconnected as error:
-                told.append(str(error))
-
-        threads = [self.thread(wait) for _ in range(2)]
-        self.daemon.expect("hang")
-        self.daemon.expect("hang")
-        self.backend.close()
-        for thread in threads:
-            thread.join(WAIT)
-        self.assertEqual(told, ["This client was closed."] * 2)
-
-    def test_a_forked_child_connects_for_itself(self) -> None:
-        self.assertEqual(self.backend.echo(1), [1])
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # the fake is a thread; 3.12 warns of what a child can't have of it
-            child = os.fork()
-        if child == 0:
-            os._exit(0 if self.backend.echo("child") == ["child"] else 1)
-        self.assertEqual(os.waitpid(child, 0)[1], 0)
-        self.assertEqual(self.backend.echo("parent"), ["parent"])
-        self.assertEqual(len(self.daemon.all_peers), 2)
 
 
 class Descriptors(ClientTest):
@@ -469,7 +351,7 @@ class Descriptors(ClientTest):
         self.assertEqual(len(os.listdir("/proc/self/fd")), before)
 
     def test_a_client_nobody_holds_is_forgotten(self) -> None:
-        client = Client(self.daemon.path)
+        client = Client(socket=self.daemon.path)
         client.echo(1)
         gone = weakref.ref(client)
         client.close()
@@ -479,5 +361,4 @@ class Descriptors(ClientTest):
 
 
 if __name__ == "__main__":
-    start = time.monotonic()
     unittest.main()

@@ -124,7 +124,7 @@ class Daemon(RealDaemon):
         first = self.serve(path)
         with baskd.connect(socket=path) as backend:
             got: list[Any] = []
-            backend.on_message(got.append)
+            backend.on_message(got.append, on_gap=got.append)
             backend.talk(data=["a"])
             handle = backend.submit("sleep")
             first.kill()

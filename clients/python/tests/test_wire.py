@@ -7,7 +7,9 @@ import unittest
 
 import baskd
 from baskd import _errors
-from baskd._wire import Session, StreamSink, arguments, message_feed, with_options
+from baskd._options import Request, arguments
+from baskd._sinks import StreamSink, message_feed
+from baskd._wire import Session
 
 
 def line(**message: object) -> bytes:
@@ -34,11 +36,12 @@ class Requests(unittest.TestCase):
         self.assertEqual(session.request("m")[0].id, 1)
 
     def test_a_timeout_makes_it_an_rpc_call(self) -> None:
-        self.assertEqual(with_options("m", None, None), ("m", None))
-        self.assertEqual(with_options("m", [1], 0.0001), ("rpc.call", {"method": "m", "params": [1], "timeout_ms": 1}))
+        self.assertEqual(Request("m", None, None).for_the_wire(), ("m", None))
+        options = {"method": "m", "params": [1], "timeout_ms": 1}
+        self.assertEqual(Request("m", [1], 0.0001).for_the_wire(), ("rpc.call", options))
         for timeout in (-1, float("inf"), float("nan")):
             with self.assertRaises(baskd.UsageError):
-                with_options("m", None, timeout)
+                Request("m", None, timeout)
 
     def test_arguments_are_an_array_or_an_object(self) -> None:
         self.assertEqual(arguments("m", (1, 2), {}), [1, 2])

@@ -220,6 +220,14 @@ impl Client {
         self.call("rpc.discover", ()).await
     }
 
+    /// Loads the controller anew, and returns when the new version has taken over. The old one serves until then.
+    ///
+    /// # Errors
+    /// As [`call`](Client::call); `BackendUnavailable` if the new one does not start: then the old one serves on.
+    pub async fn reload(&self) -> Result<(), Error> {
+        self.call::<Value>("daemon.reload", ()).await.map(drop)
+    }
+
     /// Replaces Python by a new one, and returns when that is ready. The daemon and this connection stay.
     ///
     /// # Errors

@@ -7,6 +7,7 @@ cd "$(dirname "$0")" || exit 2
 : "${BASKD_BIN:?is to be the path of the daemon to test against}"
 script=$PWD/../baskd.sh
 passed=0 failed=0
+real=$BASKD_BIN
 
 work=$(mktemp -d) # mode 0700
 daemon=
@@ -18,7 +19,7 @@ finish() {
 trap finish EXIT
 trap 'exit 130' INT TERM
 
-unset BASKD_SOCKET BASKD_NAME
+unset BASKD_SOCKET BASKD_NAME BASKD_START BASKD_CONTROLLER
 export XDG_RUNTIME_DIR="$work/run" XDG_STATE_HOME="$work/state" XDG_CONFIG_HOME="$work/config"
 mkdir -m 700 "$work/run"
 
@@ -84,9 +85,38 @@ class Controller:
 
     def die(self):
         os._exit(3)
+
+    def stop(self):
+        """Kills the daemon."""
+        os.kill(os.getppid(), 9)
+        time.sleep(60)
 PY
 
-"$BASKD_BIN" serve ${BASKD_TEST_PYTHON:+--python "$BASKD_TEST_PYTHON"} "$work/controller.py" >"$work/log" 2>&1 &
+# A `baskd` that does what $FAKE says, and writes down what it was asked for.
+cat >"$work/baskd" <<'SH'
+#!/bin/sh
+echo "$*" >>"$FAKE_LOG"
+ls "/proc/$$/fd" >"$FAKE_LOG.fds"
+case ${FAKE-} in
+    nothing) echo 'baskd: nothing to start: name a controller' >&2; exit 2 ;;
+    fails) printf 'baskd: line 1 of x.toml\nis "wrong"\n' >&2; exit 2 ;;
+    dies) echo 'baskd: it has died' >&2; exit 3 ;;
+    killed) kill -9 $$ ;;
+    lies) echo "$3"; exit 0 ;;
+    starts)
+        # As the real one does: in a session of its own, and not before it can be connected to.
+        setsid "$FAKE_REAL" serve --socket "$3" "$FAKE_CONTROLLER" </dev/null >"$FAKE_LOG.serve" 2>&1 &
+        echo $! >"$FAKE_LOG.pid"
+        until socat -u OPEN:/dev/null "UNIX-CONNECT:$3" 2>/dev/null; do kill -0 $! || exit 3; done
+        echo "$3"
+        ;;
+    *) echo "baskd: nobody asked for a start" >&2; exit 1 ;;
+esac
+SH
+chmod +x "$work/baskd"
+export BASKD_BIN="$work/baskd" FAKE_LOG="$work/asked" FAKE_REAL="$real" FAKE_CONTROLLER="$work/controller.py" FAKE=nothing
+
+"$real" serve ${BASKD_TEST_PYTHON:+--python "$BASKD_TEST_PYTHON"} "$work/controller.py" >"$work/log" 2>&1 &
 daemon=$!
 tries=0
 until [ -S "$work/run/baskd/default.sock" ]; do
@@ -246,8 +276,8 @@ null
     run 'the path of a name' 0 "$work/run/baskd/other.sock" '' --name other socket
     run 'a name beats the environment' 0 "$work/run/baskd/other.sock" '' --name other socket
     check 'the environment' 0 /x/y.sock '' env BASKD_SOCKET=/x/y.sock "$shell" "$script" socket
-    run 'no daemon' 3 '' '*baskd serve*' --name nobody call echo
-    run 'no folder' 3 '' '*baskd serve*' --socket "$work/none/x.sock" call echo
+    run 'no daemon' 3 '' '*baskd serve*; nothing to start: name a controller' --name nobody call echo
+    run 'no folder' 3 '' '*baskd serve*; nothing to start*' --socket "$work/none/x.sock" call echo
     run 'a name that can not be' 2 '' '*' --name ../x call echo
     run 'a path too long' 2 '' '*107*' --socket "/$(printf '%0107d' 0)" call echo
     mkdir -m 755 "$work/open-$shell"
@@ -273,10 +303,98 @@ null
 
     interrupted call call wait
     interrupted stream stream waits
+
+    starting
 }
 
+# What a call does where no daemon runs.
+starting() {
+    other="$work/run/baskd/other.sock"
+    : >"$FAKE_LOG"
+    run 'no start by option' 3 '' '*other.sock: start one with `baskd serve`' --name other --no-start call echo
+    run 'no start by option, after the command' 3 '' '*`baskd serve`' --name other call --no-start echo
+    check 'no start by environment' 3 '' '*`baskd serve`' \
+        env BASKD_START=0 "$shell" "$script" --name other stream quiet n=1
+    for command in status restart; do
+        run "no start for $command" 3 '' '*`baskd serve`' --name other "$command"
+    done
+    run 'no start for socket' 0 "$other" '' --name other socket
+    logged 'so nothing was started' ''
+
+    run 'a start by name' 3 '' '*nothing to start*' --name other --controller 'a b.py:C' call echo
+    logged 'with all that is known' "start --socket $other --name other a b.py:C"
+    run 'a start by socket' 3 '' '*nothing to start*' --socket "$work/x y.sock" get n
+    logged 'without a name' "start --socket $work/x y.sock"
+    check 'a start by environment' 3 '' '*nothing to start*' \
+        env BASKD_SOCKET="$work/e.sock" BASKD_NAME=other "$shell" "$script" stream --controller c.py quiet
+    logged 'with the name that it has' "start --socket $work/e.sock --name other c.py"
+
+    FAKE=fails run 'a config that is wrong' 2 '' 'baskd.sh: no daemon could be started for *other.sock: line 1 of x.toml
+is "wrong"' --name other call echo
+    FAKE=dies run 'a daemon that dies' 3 '' '*: it has died' --name other stream quiet
+    FAKE=killed run 'a start that is killed' 3 '' '*' --name other set n 1
+    FAKE=lies run 'a start that did not help' 3 '' '*`baskd serve`' --name other call echo
+    FAKE=lies run 'nor for a stream' 3 '' '*`baskd serve`' --name other stream quiet
+    check 'no baskd' 3 '' '*BASKD_BIN names*nowhere*' \
+        env BASKD_BIN="$work/nowhere" "$shell" "$script" --name other methods
+    check 'none on the PATH, and none built' 3 '' '*cargo install*BASKD_BIN*' \
+        env -u BASKD_BIN PATH="$work/few" "$shell_path" "$work/lone/baskd.sh" --name other methods
+    sourced 'a failing start under set -e' 0 'status 3' '*nothing to start*' \
+        'BASKD_NAME=other; baskd_call echo || echo "status $?"'
+    mkdir -m 700 "$work/closed-$shell"
+    : >"$work/closed-$shell/x.sock"
+    : >"$FAKE_LOG"
+    FAKE=dies run 'no socket' 3 '' '*: it has died' --socket "$work/closed-$shell/x.sock" call echo
+
+    FAKE=starts run 'a daemon is started, and called' 0 '{"by":5}' '' --name other call echo by=5
+    run 'and called once more' 0 '{"by":6}' '' --name other call echo by=6
+    ended
+    FAKE=starts run 'a stream starts one' 0 '0
+1' '' --name other stream quiet n=2
+    ended
+    FAKE=starts check 'params from stdin are sent again' 0 '{"a":[1,2]}' '' "$shell" -c \
+        'printf "{\"a\":[1,2]}" | "$0" "$1" --name other call echo -' "$shell" "$script"
+    ended
+    # 9 is a descriptor of whoever calls; the daemon must not keep it open.
+    FAKE=starts check 'it holds nothing of its caller' 0 "{}
+0
+1
+2" '' "$shell" -c \
+        'exec 3>/dev/null 9>/dev/null; "$0" "$1" --name other call echo; grep -x "[0-9]" "$2" | grep -vx 3' \
+        "$shell" "$script" "$FAKE_LOG.fds"
+    FAKE=starts run 'a daemon that goes in the middle' 3 '' '*has gone before it answered*' --name other call stop
+    wait_for_end
+    FAKE=starts run 'a stream whose daemon goes' 3 '' '*has gone before it answered*' --name other stream stop
+    wait_for_end
+}
+
+# NAME TEXT: what baskd was asked for last.
+logged() {
+    check "$1" 0 "$2" '' tail -n 1 "$FAKE_LOG"
+}
+
+# Ends the daemon that a test has started.
+ended() {
+    kill "$(cat "$FAKE_LOG.pid")"
+    wait_for_end
+}
+
+wait_for_end() {
+    tries=0
+    while kill -0 "$(cat "$FAKE_LOG.pid")" 2>/dev/null; do
+        tries=$((tries + 1))
+        [ "$tries" -lt 400 ] || { failed=$((failed + 1)); echo "FAILED $shell: a daemon did not end"; return; }
+        sleep 0.05
+    done
+}
+
+# A PATH without baskd, and the script where no baskd was built.
+mkdir "$work/few" "$work/lone"
+cp "$script" "$work/lone/baskd.sh"
+for tool in socat sed awk grep ls id wc dirname readlink cat; do ln -s "$(command -v "$tool")" "$work/few/$tool"; done
+
 for shell in dash bash; do
-    command -v "$shell" >/dev/null || { echo "skipped: $shell is not here"; continue; }
+    shell_path=$(command -v "$shell") || { echo "skipped: $shell is not here"; continue; }
     suite
 done
 echo "$passed passed, $failed failed"

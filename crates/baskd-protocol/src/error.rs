@@ -249,6 +249,15 @@ impl Error {
         )
     }
 
+    /// A reload did not come to its end. `serves_on`: whether the old version is there.
+    pub fn not_reloaded(reason: &str, serves_on: bool) -> Error {
+        let mut error = Error::backend_unavailable(reason, &[], None);
+        if serves_on {
+            error.message = format!("The new version can't serve, and the old one serves on: {reason}");
+        }
+        error
+    }
+
     pub fn timed_out(place: Where) -> Error {
         let message = match place {
             Where::Starting => "The call timed out while Python was starting.",

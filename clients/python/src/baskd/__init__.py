@@ -30,13 +30,15 @@ from ._errors import (
     RequestTooLarge,
     ResponseTooLarge,
     ResultNotJson,
+    StartFailed,
     TimedOut,
     TooManyConnections,
     TooManySubscriptions,
     UnsafeSocket,
     UsageError,
+    WrongController,
 )
-from ._wire import Message
+from ._sinks import Message
 from .aio import AsyncClient, AsyncStream, connect_async
 from .client import Client, connect
 
@@ -70,12 +72,14 @@ __all__ = [
     "RequestTooLarge",
     "ResponseTooLarge",
     "ResultNotJson",
+    "StartFailed",
     "Stream",
     "TimedOut",
     "TooManyConnections",
     "TooManySubscriptions",
     "UnsafeSocket",
     "UsageError",
+    "WrongController",
     "cancelled",
     "concurrent",
     "connect",

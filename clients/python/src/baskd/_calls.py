@@ -3,52 +3,155 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 import time
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from ._errors import Disconnected
+from ._connection import Connection
+from ._errors import BaskdError, Disconnected, TimedOut
+from ._link import Sent
+from ._options import Request
+from ._retry import ASK_SECONDS, because, lost_under_way, says_idempotent, sooner
+from ._sinks import Pending, StreamSink
 from ._threads import ThreadLink
-from ._wire import Pending, StreamSink
 
 if TYPE_CHECKING:
     from .client import Client
 
 
+class Call:
+    """A call, over the connections that it takes: one, and one more if it is lost under way and is idempotent."""
+
+    __slots__ = ("_ask_until", "_connection", "_final", "_idempotent", "_lock", "_sent", "link", "pending", "request")
+
+    def __init__(self, connection: Connection, request: Request, idempotent: bool | None) -> None:
+        self._connection = connection
+        self._idempotent = idempotent
+        self._ask_until: float | None = None
+        self._final = idempotent is False  # its answer is the answer, whatever it is
+        self._lock = threading.Lock()  # of the decision, for which several threads may wait
+        self._sent: list[Sent] = []
+        self.request = request
+        self.link: ThreadLink
+        self.pending: Pending
+
+    def send(self) -> None:
+        self.link, self.pending = self._connection.send(self.request, self._sent)
+
+    def wait(self, until: float | None = None) -> bool:
+        """Whether it is answered by then."""
+        while self.link.wait(self.pending, until):
+            if self.answered() or self._decide(self.pending, until):
+                return True
+            if until is not None and time.monotonic() >= until:
+                return False
+        return False
+
+    def answered(self) -> bool:
+        pending = self.pending
+        if pending.error is None:
+            return pending.done
+        return self._final or self._connection.closed or not lost_under_way(pending)
+
+    def outcome(self) -> Any:
+        return self.pending.outcome()
+
+    def abandon(self) -> None:
+        """Cancels it, wherever it is."""
+        self.send_no_more()
+        for link, pending in self._sent:
+            link.cancel(pending)
+
+    def send_no_more(self) -> None:
+        self._final = True
+
+    def _decide(self, lost: Pending, until: float | None) -> bool:
+        """What becomes of a call that was lost. True if that is the answer; else it may have been sent again."""
+        if not self._lock.acquire(timeout=-1 if until is None else max(0.0, until - time.monotonic())):
+            return False
+        try:
+            if self._final or self.pending is not lost:  # another thread has decided
+                return self.answered()
+            again = self._send_again(until)
+            if again is None:
+                return False  # not yet known
+            self._final = True
+            return not again
+        finally:
+            self._lock.release()
+
+    def _send_again(self, until: float | None) -> bool | None:
+        """Whether that was done; None if it is not known by then."""
+        if self._idempotent is None:
+            self._idempotent = self._ask(until)
+        if not self._idempotent:
+            return self._idempotent
+        lost, deadline = self.pending.error, self.request.deadline
+        try:
+            self._connection.live(sooner(until, deadline))
+            if self._final:  # cancelled meanwhile
+                return False
+            self.send()
+        except BaskdError as error:
+            if isinstance(error, TimedOut) and (deadline is None or time.monotonic() < deadline):
+                return None
+            self.abandon()
+            because(lost, error)
+            return False
+        return True
+
+    def _ask(self, until: float | None) -> bool | None:
+        if self._ask_until is None:
+            self._ask_until = sooner(time.monotonic() + ASK_SECONDS, self.request.deadline) or 0.0
+        deadline = sooner(until, self._ask_until)
+        try:
+            link = self._connection.live(deadline)
+            asked = link.shared("rpc.discover")
+            if link.wait(asked, deadline):
+                return says_idempotent(asked.outcome(), self.request.method)
+        except TimedOut:
+            pass
+        except BaskdError as error:
+            because(self.pending.error, error)
+            return False
+        return False if time.monotonic() >= self._ask_until else None
+
+
 class CallHandle:
     """A call that was sent. It runs whether or not anybody waits for it."""
 
-    def __init__(self, client: Client, link: ThreadLink, pending: Pending) -> None:
+    def __init__(self, client: Client, call: Call) -> None:
         self._client = client
-        self._link = link
-        self._pending = pending
+        self._call = call
 
     @property
     def id(self) -> int:
-        """The request's id, which its messages carry."""
-        return self._pending.id
+        """The request's id, which its messages carry; another one after it was sent again."""
+        return self._call.pending.id
 
     def done(self) -> bool:
         """Whether its answer has been read. The socket is read only while some thread waits for something."""
-        return self._pending.done
+        return self._call.answered()
 
     def result(self, timeout: float | None = None) -> Any:
         """The method's result. `timeout` limits only this wait: after it, TimeoutError, and the call goes on."""
-        deadline = None if timeout is None else time.monotonic() + timeout
-        if not self._link.wait(self._pending, deadline):
+        if not self._call.wait(None if timeout is None else time.monotonic() + timeout):
             raise TimeoutError(f"The call is not answered after {timeout} s; it goes on.")
         self._client._settle_listeners()
-        return self._pending.outcome()
+        return self._call.outcome()
 
     def cancel(self) -> bool:
         """Cancels the call, from any thread; whoever waits for its result gets CallCancelled.
 
         False if it had been answered already.
         """
-        if self._pending.done:
+        call = self._call
+        if call.pending.done:
+            call.send_no_more()
             return False
-        request = self._link.request("rpc.cancel", {"id": self._pending.id})
-        self._link.wait(request)
+        request = call.link.request("rpc.cancel", {"id": call.pending.id})
+        call.link.wait(request)
         try:
             return bool(request.outcome())
         except Disconnected:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import sys
 from typing import Any, cast
 
@@ -49,12 +50,26 @@ class UnsafeSocket(BaskdError, PermissionError):
     """The socket's folder is one that somebody else could put a socket into."""
 
 
+class WrongController(UsageError):
+    """The daemon that answers at the socket serves another controller than the one that was asked for."""
+
+
 class Disconnected(BaskdError, ConnectionError):
-    """The connection is gone, and with it this call: it may have run or not. The next call connects again."""
+    """The connection is gone, and with it this call: it may have run or not. The next call connects again.
+
+    `data` is `{"method": …}` where a call was under way.
+    """
 
 
 class NotRunning(Disconnected):
-    """No daemon answers at the socket."""
+    """No daemon answers at the socket, and none is to be started or there is nothing to start."""
+
+
+class StartFailed(NotRunning):
+    """No daemon answers at the socket, and starting one failed: the message is what it said.
+
+    `data` has `command`, `status` (None where it could not be run) and `stderr`.
+    """
 
 
 class Lagged(BaskdError):
@@ -264,3 +279,16 @@ def from_wire(error: Any) -> BaskdError:
         return BaskdError(f"The daemon sent an error that is no object: {error!r}")
     code = error.get("code")
     return BY_CODE.get(code, BaskdError)(str(error.get("message")), code, error.get("data"))
+
+
+CLOSED = "This client was closed."
+
+
+def to_one_caller(error: BaskdError, about: str = "", begun: bool = True) -> BaskdError:
+    """A copy of what several threads may raise, for one of them: for the call of `about`, if that was under way."""
+    told = copy.copy(error)
+    if about and begun and isinstance(told, Disconnected) and told.message != CLOSED and told.data is None:
+        told.message = f"{told.message} {about} was under way, and may have run."
+        told.args = (told.message,)
+        told.data = {"method": about}
+    return told

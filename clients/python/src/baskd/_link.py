@@ -8,7 +8,8 @@ from __future__ import annotations
 import socket
 
 from ._errors import BaskdError, Disconnected
-from ._wire import Params, Pending, Session, Sink, Waitable
+from ._sinks import Pending, Sink, Waitable
+from ._wire import Params, Session
 
 _CHUNK = 1 << 16  # below malloc's threshold for mmap, so that allocating it for each read is cheap
 _LARGE_CHUNK = 1 << 20
@@ -38,6 +39,8 @@ class Link:
         self.session = Session()
         self.outbox = Outbox()
         self.lost: BaskdError | None = None
+        self.proven = False  # a daemon has answered on it
+        self._shared: dict[str, Pending] = {}
         self._written = 0  # bytes that ever went into the outbox
 
     def request(
@@ -53,6 +56,13 @@ class Link:
         if self.lost is not None:
             self._forsake(self.lost)  # it came after the others had been told
         return pending
+
+    def shared(self, method: str) -> Pending:
+        """A question to the daemon. Who asks while another waits shares the answer; none is kept, for it may change."""
+        asked = self._shared.get(method)
+        if asked is None or asked.done:
+            asked = self._shared[method] = self.request(method)
+        return asked
 
     def notify(self, method: str, params: Params) -> None:
         self.write(self.session.notification(method, params))

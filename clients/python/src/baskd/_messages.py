@@ -8,7 +8,8 @@ import threading
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Callable, Generic, TypeVar
 
-from ._wire import FeedSink, Message
+from ._connection import Connection
+from ._sinks import FeedSink, Message
 
 if TYPE_CHECKING:
     from .client import Client
@@ -21,11 +22,12 @@ _log = logging.getLogger("baskd")
 class Feed(Generic[T]):
     """What comes by a subscription, as an iterator without an end but `close()`.
 
-    When the connection is lost it connects again, once, and goes on; if no daemon answers it raises.
+    While the connection is lost it waits for a daemon that answers, and starts none; then an item says that there may
+    be a gap. If the daemon refuses the subscription it raises that error.
     """
 
-    def __init__(self, client: Client, sink: FeedSink) -> None:
-        self._client = client
+    def __init__(self, connection: Connection, sink: FeedSink) -> None:
+        self._connection = connection
         self._sink = sink
 
     def __iter__(self) -> Feed[T]:
@@ -40,12 +42,12 @@ class Feed(Generic[T]):
             except IndexError:
                 pass
             if not sink.over:
-                self._client._live().wait(sink)
+                self._connection.await_event(sink)
             elif not sink.items:
                 raise sink.error or StopIteration
 
     def close(self) -> None:
-        self._client._unsubscribe(self._sink)
+        self._connection.unsubscribe(self._sink)
 
     def __enter__(self) -> Feed[T]:
         return self
@@ -56,7 +58,7 @@ class Feed(Generic[T]):
     def __del__(self) -> None:
         # A loop that was left by `break` drops its iterator; nobody could read that subscription any more.
         with contextlib.suppress(Exception):
-            self._client._abandon(self._sink)
+            self._connection.abandon(self._sink)
 
 
 class Listener:
@@ -66,10 +68,17 @@ class Listener:
     callback and the result after the call sees them in this order.
     """
 
-    def __init__(self, client: Client, sink: FeedSink, callback: Callable[[Any], object]) -> None:
+    def __init__(
+        self,
+        client: Client,
+        sink: FeedSink,
+        callback: Callable[[Any], object],
+        on_gap: Callable[[Message], object] | None = None,
+    ) -> None:
         self._client = client
         self._sink = sink
         self._callback = callback
+        self._on_gap = on_gap or log_gap
         self._handled = 0
         self._progress = threading.Condition()
         self._thread = threading.Thread(target=self._run, name="baskd messages", daemon=True)
@@ -77,7 +86,7 @@ class Listener:
 
     def close(self) -> None:
         """Ends it, after what has come so far was handed over."""
-        self._client._unsubscribe(self._sink)
+        self._client._connection.unsubscribe(self._sink)
         self._client._forget_listener(self)
         if threading.current_thread() is not self._thread:
             self._thread.join()
@@ -96,7 +105,7 @@ class Listener:
             try:
                 message = sink.items.popleft()
             except IndexError:
-                self._client._wait_connected(sink)
+                self._client._connection.await_event(sink)
                 continue
             try:
                 self._deliver(message)
@@ -110,7 +119,14 @@ class Listener:
             _log.error("No more messages: %s", sink.error)
 
     def _deliver(self, message: Message) -> None:
-        if message.dropped:
-            _log.warning("%d messages were dropped, because they came faster than they were taken", message.dropped)
+        if message.dropped or message.restarted:
+            self._on_gap(message)
         else:
             self._callback(message.data)
+
+
+def log_gap(message: Message) -> None:
+    if message.restarted:
+        _log.warning("The connection to the daemon was lost and set up again; messages may be missing")
+    if message.dropped:
+        _log.warning("%d messages were dropped, because they came faster than they were taken", message.dropped)

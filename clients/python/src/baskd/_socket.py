@@ -12,7 +12,7 @@ from ._errors import Disconnected, NotRunning, UnsafeSocket, UsageError
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,31}")
 _LONGEST_PATH = 107  # sun_path holds 108 bytes, one of them the closing NUL
-_CONNECT_SECONDS = 5
+CONNECT_SECONDS = 5.0
 
 
 def locate(name: str | None = None, path: str | os.PathLike[str] | None = None) -> str:
@@ -34,6 +34,13 @@ def locate(name: str | None = None, path: str | os.PathLike[str] | None = None) 
     return path
 
 
+def location(name: str | None = None, path: str | os.PathLike[str] | None = None) -> list[str]:
+    """The options that have `baskd` find the same instance, whatever becomes of the environment."""
+    if path is not None or (name is None and os.environ.get("BASKD_SOCKET")):
+        return ["--socket", locate(name, path)]
+    return ["--name", name if name is not None else os.environ.get("BASKD_NAME") or "default"]
+
+
 def _folder() -> str:
     runtime = os.environ.get("XDG_RUNTIME_DIR", "")
     if os.path.isabs(runtime):  # the XDG specification has relative ones ignored
@@ -44,20 +51,28 @@ def _folder() -> str:
     return f"/tmp/baskd-{user}"
 
 
-def open_socket(path: str) -> socket.socket:
-    """A blocking socket that is connected to the daemon at `path`."""
+def open_socket(path: str, patience: float = CONNECT_SECONDS) -> socket.socket:
+    """A socket that is connected to the daemon at `path`, which may take so many seconds; with 0 BlockingIOError is
+    raised where it would have to wait."""
     _check_folder(path)
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         # A connect to a daemon that is stopped waits for a place in its backlog. `settimeout` would not wait
         # there at all: it makes the socket non-blocking, and such a connect fails at once with EAGAIN.
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", _CONNECT_SECONDS, 0))
+        if patience > 0:
+            seconds, rest = divmod(patience, 1)
+            limit = struct.pack("ll", int(seconds), max(1, int(rest * 1e6)))
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
+        else:
+            sock.setblocking(False)
         sock.connect(path)
     except (FileNotFoundError, ConnectionRefusedError):
         sock.close()
         raise _not_running(path) from None
     except OSError as error:
         sock.close()
+        if patience <= 0 and isinstance(error, BlockingIOError):
+            raise
         raise Disconnected(f"Can't connect to the daemon at {path}: {error.strerror}.") from error
     return sock
 

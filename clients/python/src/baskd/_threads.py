@@ -26,15 +26,22 @@ import time
 from collections import deque
 from functools import partial
 
-from ._errors import BaskdError, Disconnected
+from ._errors import CLOSED, BaskdError, Disconnected
 from ._link import Link, Sent
-from ._wire import Params, Pending, Sink, Waitable
+from ._sinks import Pending, Sink, Waitable
+from ._wire import Params
+
+# A signal that comes just before its thread goes to sleep does not wake it, and where threads take turns it does come
+# then: so the main thread, which is the one that Ctrl-C is for, looks around so often. (Not where it leads: there a
+# time limit would cost each call, and nobody is waiting to run while it falls asleep.)
+_LOOK_SECONDS = 0.5
 
 
 class ThreadLink(Link):
     def __init__(self, sock: socket.socket) -> None:
         super().__init__(sock)
         self._lock = threading.Lock()
+        self._main_thread = threading.main_thread().ident
         self._leader: int | None = None  # the thread that polls
         self._followers: list[threading.Lock] = []
         self._abandoned: deque[Sink] = deque()
@@ -95,10 +102,10 @@ class ThreadLink(Link):
             with contextlib.suppress(BlockingIOError):  # full: it has been nudged
                 os.write(self._nudge_end, b"!")
 
-    def drain(self) -> None:
-        """Returns when all has been written, so that a thread that only writes is held up, not its memory filled."""
-        if self.outbox.data:
-            self.wait(self.outbox)
+    def drain(self, deadline: float | None = None) -> bool:
+        """Returns when all has been written, so that a thread that only writes is held up, not its memory filled;
+        False when the deadline has passed before."""
+        return not self.outbox.data or self.wait(self.outbox, deadline) or self.lost is not None
 
     # --- waiting ----------------------------------------------------------------------------------------------
 
@@ -156,6 +163,8 @@ class ThreadLink(Link):
 
     def _follow(self, target: Waitable, left: float | None) -> None:
         """Waits until `target` may be ready or the lead is free."""
+        if threading.get_ident() == self._main_thread:
+            left = _LOOK_SECONDS if left is None else min(left, _LOOK_SECONDS)
         asleep = threading.Lock()
         asleep.acquire()
         waker = partial(_release, asleep)
@@ -181,9 +190,9 @@ class ThreadLink(Link):
 
     # --- the end ----------------------------------------------------------------------------------------------
 
-    def close(self) -> None:
+    def close(self, error: BaskdError | None = None) -> None:
         with self._lock:
-            self.lose(Disconnected("This client was closed."))
+            self.lose(error or Disconnected(CLOSED))
 
     def _retire(self) -> None:
         if self._leader is not None:

@@ -7,221 +7,21 @@ client build their ways of waiting upon the `wakers` of what they wait for.
 
 from __future__ import annotations
 
-import copy
 import json
-import math
 import re
-from collections import deque
-from typing import Any, Callable, NamedTuple
+from typing import Any
 
-from ._errors import BaskdError, Disconnected, Lagged, TimedOut, UsageError, from_wire
+from ._errors import BaskdError, Disconnected, from_wire, to_one_caller
+from ._sinks import Pending, Sink, StreamSink
 
 Params = Any  # dict, list, tuple or None
+
+_CARRIERS = ("rpc.call", "stream.call")  # whose `method` is the one that is called
 
 _encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False, ensure_ascii=False).encode
 _encode_ascii = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
 _decoder: Any = json.JSONDecoder()  # of which the type stubs don't know all
 _ID = re.compile(rb'\{"jsonrpc":"2\.0","id":(\d+),')
-
-# How many messages are kept for a consumer that does not keep up.
-_KEPT = 65_536
-
-
-class Message(NamedTuple):
-    """A partial result that a call sent: `send(data)`, or a `yield` in a plain call."""
-
-    data: Any
-    method: str | None = None
-    call: int | None = None
-    """The daemon's number of the call."""
-    request: Any = None
-    """The request's id, in `own` messages."""
-    dropped: int = 0
-    """If not 0, this is no message, but says that so many were lost here."""
-
-
-class Waitable:
-    """Something that is waited for. Its wakers are called whenever it may have become ready."""
-
-    __slots__ = ("wakers",)
-
-    def __init__(self) -> None:
-        self.wakers: list[Callable[[], Any]] = []
-
-    def ready(self) -> bool:
-        raise NotImplementedError
-
-    def wake(self) -> None:
-        for waker in tuple(self.wakers):
-            waker()
-
-
-class Pending(Waitable):
-    """A request that awaits its answer."""
-
-    __slots__ = ("done", "error", "id", "method", "sink", "start", "unsent", "value")
-
-    def __init__(self, id: int, method: str, sink: Sink | None) -> None:
-        super().__init__()
-        self.id = id
-        self.method = method
-        self.sink = sink  # what the subscription that this asks for is to feed
-        self.start = 0  # where in all that was ever written its first byte stands
-        self.done = False
-        self.unsent = False  # the connection was lost before anything of it had left
-        self.value: Any = None
-        self.error: BaskdError | None = None
-
-    def ready(self) -> bool:
-        return self.done
-
-    def outcome(self) -> Any:
-        if self.error is not None:
-            raise self.error
-        return self.value
-
-    def settle(self, value: Any = None, error: BaskdError | None = None) -> None:
-        self.value, self.error, self.done = value, error, True
-        self.wake()
-
-
-class Sink(Waitable):
-    """The receiving end of a subscription."""
-
-    __slots__ = ("error", "items", "over", "subscription")
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.items: deque[Any] = deque()
-        self.subscription: Any = None
-        self.over = False
-        self.error: BaskdError | None = None
-
-    def ready(self) -> bool:
-        return self.over or bool(self.items)
-
-    @property
-    def ender(self) -> str:
-        """The method that ends such a subscription."""
-        raise NotImplementedError
-
-    def push(self, result: Any) -> None:
-        raise NotImplementedError
-
-    def fail(self, error: BaskdError | None) -> None:
-        if not self.over:
-            self.error, self.over = error, True
-            self.wake()
-
-    def lost(self, error: BaskdError) -> None:
-        self.fail(copy.copy(error))
-
-
-class StreamSink(Sink):
-    """One call's partial results. At most `window` of them are ever under way or waiting here."""
-
-    __slots__ = ("_due", "_taken", "ended", "result", "window")
-
-    def __init__(self, window: int) -> None:
-        super().__init__()
-        if window < 1:
-            raise UsageError(f"A stream's window is at least 1, not {window}.")
-        self.window = window
-        self.ended = False  # by itself, with a result
-        self.result: Any = None
-        self._taken = 0
-        self._due = (window + 1) // 2
-
-    @property
-    def ender(self) -> str:
-        return "stream.cancel"
-
-    def push(self, result: Any) -> None:
-        if "item" in result:
-            self.items.append(result["item"])
-            self.wake()
-        elif "error" in result:
-            self.fail(from_wire(result["error"]))
-        elif "end" in result:
-            self.result, self.ended = result["end"], True
-            self.fail(None)
-
-    def grant(self) -> int:
-        """To be asked after each item that was taken: how many more to allow now, mostly 0.
-
-        By half windows: one notification for many items, and the sender never runs dry meanwhile.
-        """
-        self._taken += 1
-        if self._taken < self._due or self.over:
-            return 0
-        granted, self._taken = self._taken, 0
-        return granted
-
-
-class FeedSink(Sink):
-    """Messages or log lines. It outlives connections: the next one subscribes to it again."""
-
-    __slots__ = ("_read", "detached", "lossy", "pending", "pushed", "request")
-
-    def __init__(self, method: str, params: dict[str, Any], read: Callable[[Any], Any], lossy: bool) -> None:
-        super().__init__()
-        self.request = (method, params)
-        self.pending: Pending | None = None  # the latest request to subscribe
-        self.detached = True  # no connection feeds it
-        self.pushed = 0
-        self._read = read
-        # As the daemon drops the oldest of what it keeps for a slow connection, so here for a slow consumer.
-        self.lossy = lossy
-
-    def ready(self) -> bool:
-        return self.over or self.detached or bool(self.items)
-
-    @property
-    def ender(self) -> str:
-        return self.request[0].replace(".subscribe", ".unsubscribe")
-
-    def push(self, result: Any) -> None:
-        if not self.lossy and len(self.items) >= _KEPT:
-            # Nobody is to believe that he has seen all. What is here already stays to be taken.
-            self.fail(
-                Lagged(f"More than {_KEPT} messages were not taken, and those after them are lost: take them sooner.")
-            )
-            return
-        dropped = 0
-        while len(self.items) >= _KEPT:
-            dropped += _lost_with(self.items.popleft())
-        if dropped:
-            self.items.appendleft(self._read({"dropped": dropped}))
-        self.items.append(self._read(result))
-        self.pushed += 1
-        self.wake()
-
-    def lost(self, error: BaskdError) -> None:
-        self.detached = True
-        self.wake()
-
-
-def _lost_with(item: Any) -> int:
-    """How many messages are lost with this one: more than it, if it says itself that some were."""
-    dropped = item.get("dropped") if isinstance(item, dict) else item.dropped
-    return dropped or 1
-
-
-def message_feed(scope: str, method: str | None) -> FeedSink:
-    if scope not in ("own", "all"):
-        raise UsageError(f"The scope of messages is 'own' or 'all', not {scope!r}.")
-    params = {"scope": scope} if method is None else {"scope": scope, "method": method}
-    return FeedSink("messages.subscribe", params, _read_message, lossy=scope == "all")
-
-
-def log_feed() -> FeedSink:
-    return FeedSink("logs.subscribe", {}, lambda line: line, lossy=True)
-
-
-def _read_message(result: dict[str, Any]) -> Message:
-    if "dropped" in result:
-        return Message(None, dropped=result["dropped"])
-    return Message(result.get("data"), result.get("method"), result.get("call"), result.get("request"))
 
 
 class Session:
@@ -236,7 +36,12 @@ class Session:
         """A request, and the line that is to be written for it."""
         line = self._line(self._last_id + 1, method, params)
         self._last_id += 1
-        pending = self._pending[self._last_id] = Pending(self._last_id, method, sink)
+        about = method
+        if method in _CARRIERS and isinstance(params, dict):
+            about = str(params.get("method"))
+        if sink is not None:
+            sink.about = about
+        pending = self._pending[self._last_id] = Pending(self._last_id, about, sink)
         return pending, line
 
     def notification(self, method: str, params: Params = None) -> bytes:
@@ -286,11 +91,9 @@ class Session:
         pending, self._pending = self._pending, {}
         sinks, self._sinks = self._sinks, {}
         for request in pending.values():
-            request.unsent = request.start >= sent
             if request.sink is not None:
                 request.sink.lost(error)
-            # A copy for each, because several threads may raise them.
-            request.settle(error=copy.copy(error))
+            request.lost(error, sent)
         for sink in sinks.values():
             sink.lost(error)
 
@@ -335,11 +138,13 @@ class Session:
 
     def _subscribed(self, sink: Sink, subscription: Any, error: BaskdError | None) -> None:
         if error is not None:
-            sink.fail(copy.copy(error))
+            sink.fail(to_one_caller(error))
             return
         # At once, for its first items may be in the very bytes that are being fed.
         self._sinks[subscription] = sink
         sink.subscription = subscription
+        if not sink.over:
+            sink.acknowledged()
         if sink.over:  # given up while its acknowledgement was under way
             self.outgoing.append(self.unsubscription(sink) or b"")
 
@@ -364,7 +169,7 @@ class Session:
         pending = self._pending.pop(int(found[1]), None) if found else None
         if pending is None:
             raise Disconnected(f"The daemon sent what can't be read ({error}): {line[:100]!r}")
-        pending.settle(error=BaskdError(f"The answer to {pending.method} can't be read here: {error}."))
+        pending.settle(error=BaskdError(f"The answer to {pending.about} can't be read here: {error}."))
 
 
 def _parse(text: str) -> Any:
@@ -374,39 +179,3 @@ def _parse(text: str) -> Any:
     except StopIteration:
         return _decoder.decode(text)
     return message if end == len(text) else _decoder.decode(text)
-
-
-def with_options(method: str, params: Params, timeout: float | None) -> tuple[str, Params]:
-    """The request for a call; one with a timeout goes by `rpc.call`."""
-    if timeout is None:
-        return method, params
-    return "rpc.call", _options(method, params, timeout)
-
-
-def stream_options(method: str, params: Params, timeout: float | None, window: int) -> dict[str, Any]:
-    return {**_options(method, params, timeout), "window": window}
-
-
-def _options(method: str, params: Params, timeout: float | None) -> dict[str, Any]:
-    options: dict[str, Any] = {"method": method}
-    if params is not None:
-        options["params"] = params
-    if timeout is not None:
-        if not 0 <= timeout < math.inf:
-            raise UsageError(f"A timeout is a number of seconds, not {timeout}.")
-        options["timeout_ms"] = max(1, math.ceil(timeout * 1000))
-    return options
-
-
-def arguments(method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Params:
-    """A call's arguments as params: positional ones an array, keywords an object."""
-    if args and kwargs:
-        raise TypeError(
-            f"{method}() takes its arguments by position or by name, not both: JSON-RPC has no way to say so"
-        )
-    return list(args) if args else kwargs or None
-
-
-def unanswered(method: str, timeout: float | None) -> TimedOut:
-    """Where even the daemon's TimedOut does not come: it is stopped, or starved."""
-    return TimedOut(f"The daemon itself did not answer {method} within its {timeout} s: see `baskd status`.")

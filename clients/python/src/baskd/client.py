@@ -4,48 +4,40 @@ from __future__ import annotations
 
 import contextlib
 import os
-import threading
-import time
 import weakref
 from collections.abc import Callable
 from importlib import import_module
 from types import TracebackType
 from typing import Any, cast
 
-from ._calls import CallHandle, Stream
-from ._errors import Disconnected, all_errors
+from ._calls import Call, CallHandle, Stream
+from ._connection import Connection
+from ._errors import all_errors
 from ._link import Sent
 from ._messages import Feed, Listener
-from ._socket import locate, open_socket
-from ._threads import ThreadLink
-from ._wire import (
-    FeedSink,
-    Message,
-    Params,
-    Pending,
-    StreamSink,
-    arguments,
-    log_feed,
-    message_feed,
-    stream_options,
-    unanswered,
-    with_options,
-)
+from ._options import Request, arguments
+from ._sinks import FeedSink, Message, StreamSink, log_feed, message_feed
+from ._start import Target
+from ._wire import Params
 
 __all__ = ["CallHandle", "Client", "Feed", "Listener", "Message", "RemoteMethod", "Stream", "connect"]
-
-# The daemon answers a call that is late. Only if it does not, so much later, is it given up here.
-_GRACE_SECONDS = 5.0
 
 _ERRORS = {error.__name__ for error in all_errors()}
 _ASYNC = {"AsyncClient", "AsyncStream", "connect_async"}
 
 
-def connect(name: str | None = None, *, socket: str | os.PathLike[str] | None = None) -> Client:
-    """Connects to the daemon of that name, or at that socket; by default `$BASKD_SOCKET`, else `$BASKD_NAME`,
-    else `default`. Raises NotRunning if none answers."""
-    client = Client(locate(name, socket))
-    client._live()
+def connect(
+    name: str | None = None,
+    *,
+    controller: str | os.PathLike[str] | None = None,
+    socket: str | os.PathLike[str] | None = None,
+    python: str | os.PathLike[str] | None = None,
+    start: bool = True,
+) -> Client:
+    """A `Client` that is connected. If no daemon answers and none can be started, this raises StartFailed, or
+    NotRunning where there is nothing to start, or `start` is false, or `$BASKD_START` is 0."""
+    client = Client(controller, name=name, socket=socket, python=python, start=start)
+    client._connection.live()
     return client
 
 
@@ -64,69 +56,90 @@ def __getattr__(name: str) -> Any:
 
 
 class Client:
-    """A connection to one daemon, to be shared by threads. Use it in a `with`, or `close()` it.
+    """The way to one daemon, to be shared by threads. Use it in a `with`, or `close()` it.
 
     `backend.increment(by=5)` calls the controller's method; so does `backend.call("increment", {"by": 5})`,
     which also reaches methods whose names are this class's own or start with an underscore.
 
-    A connection that was lost is made again by the next call. Calls that were under way then fail with
-    Disconnected; a request of which nothing had left is sent again.
+    The daemon is the one of that `name`, or at that `socket`; by default `$BASKD_SOCKET`, else `$BASKD_NAME`, else
+    `default`. If none answers when something is asked of it, one is started, by `baskd start`: for `controller`
+    (`path/to/controller.py`, `path.py:Class` or `package.module:Class`) and with `python` (an interpreter, or a venv's
+    folder), else as its config says. `start=False`, or `BASKD_START=0` in the environment, has none started. A daemon
+    that serves another controller than the given one is refused with WrongController.
+
+    A connection that was lost is made again by the next request; a request of which nothing had left is sent again.
+    Calls that were under way fail with Disconnected, unless they are idempotent: see `call`.
     """
 
-    def __init__(self, path: str) -> None:
-        self._path = path
-        self._link: ThreadLink | None = None
-        self._feeds: list[FeedSink] = []
+    def __init__(
+        self,
+        controller: str | os.PathLike[str] | None = None,
+        *,
+        name: str | None = None,
+        socket: str | os.PathLike[str] | None = None,
+        python: str | os.PathLike[str] | None = None,
+        start: bool = True,
+    ) -> None:
+        self._connection = Connection(Target(controller, name, socket, python, start))
         self._listeners: list[Listener] = []
-        self._closed = False
-        self._lock = threading.Lock()  # of the connecting; the link has its own
-        self._connected = threading.Condition(self._lock)
         _clients.add(self)
 
     # --- calls ------------------------------------------------------------------------------------------------
 
-    def call(self, method: str, params: Params = None, *, timeout: float | None = None) -> Any:
+    def call(
+        self, method: str, params: Params = None, *, timeout: float | None = None, idempotent: bool | None = None
+    ) -> Any:
         """Calls a method and returns its result. `params` is a dict (by name) or a list (by position).
 
-        After `timeout` seconds the call is cancelled and TimedOut raised. Ctrl-C cancels the call, too.
+        After `timeout` seconds the call is cancelled and TimedOut raised; the time that it takes to connect, and to
+        start a daemon, counts. Ctrl-C cancels the call, too.
+
+        A call that is under way when the connection is lost raises Disconnected: it may have run. One that is
+        `idempotent` is sent again, once. If you don't say whether it is, the controller does, by `@idempotent`;
+        it is asked when that matters, at most for 2 s.
         """
-        name, options = with_options(method, params, timeout)
-        sent: list[Sent] = []
+        request = Request(method, params, timeout)
+        call = Call(self._connection, request, idempotent)
         try:
-            link, pending = self._send(name, options, sent)
-            answered = link.wait(pending, None if timeout is None else time.monotonic() + timeout + _GRACE_SECONDS)
+            call.send()
+            answered = call.wait(request.given_up())
         except BaseException:
-            _cancel(sent)
+            call.abandon()
             raise
         if not answered:
-            link.cancel(pending)
-            raise unanswered(method, timeout)
+            call.abandon()
+            raise request.unanswered()
         self._settle_listeners()
-        return pending.outcome()
+        return call.outcome()
 
-    def submit(self, method: str, params: Params = None, *, timeout: float | None = None) -> CallHandle:
-        """Sends a call and returns at once, with a handle to wait for its result or to cancel it."""
-        name, options = with_options(method, params, timeout)
-        sent: list[Sent] = []
+    def submit(
+        self, method: str, params: Params = None, *, timeout: float | None = None, idempotent: bool | None = None
+    ) -> CallHandle:
+        """Sends a call and returns at once, with a handle to wait for its result or to cancel it. Whether it is to be
+        sent again, where it is lost, is decided when its result is waited for."""
+        call = Call(self._connection, Request(method, params, timeout), idempotent)
         try:
-            return CallHandle(self, *self._send(name, options, sent))
+            call.send()
         except BaseException:
-            _cancel(sent)
+            call.abandon()
             raise
+        return CallHandle(self, call)
 
     def stream(self, method: str, params: Params = None, *, window: int = 256, timeout: float | None = None) -> Stream:
         """Calls a method and returns an iterator over what it sends or yields.
 
         At most `window` items are under way or waiting here: a generator pauses until they are taken, and
-        others are served meanwhile.
+        others are served meanwhile. If the connection is lost it ends with Disconnected, after the items that came.
         """
-        options = stream_options(method, params, timeout, window)
+        request = Request(method, params, timeout, window)
         sent: list[Sent] = []
         try:
-            link, pending = self._send("stream.call", options, sent, window)
-            link.wait(pending)
+            link, pending = self._connection.send(request, sent)
+            if not link.wait(pending, request.given_up()):
+                raise request.unanswered()
         except BaseException:
-            _cancel(sent)
+            for where, asked in sent:
+                where.cancel(asked)
             raise
         pending.outcome()
         return Stream(link, cast(StreamSink, pending.sink))
@@ -140,7 +153,7 @@ class Client:
 
     def get(self, name: str) -> Any:
         """A property's value."""
-        return self.call("getProperty", {"name": name})
+        return self.call("getProperty", {"name": name}, idempotent=True)
 
     def set(self, name: str, value: Any) -> Any:
         """Sets a property, which outlives the Python process; returns its value."""
@@ -152,62 +165,63 @@ class Client:
     # --- messages and logs ------------------------------------------------------------------------------------
 
     def on_message(
-        self, callback: Callable[[Any], object], *, scope: str = "own", method: str | None = None
+        self,
+        callback: Callable[[Any], object],
+        *,
+        scope: str = "own",
+        method: str | None = None,
+        on_gap: Callable[[Message], object] | None = None,
     ) -> Listener:
         """Has `callback(data)` called, in a thread of its own, with what calls send: those of this client, or
         with `scope="all"` everyone's. A call returns after the callback is done with what that call sent, so
-        the callback must not wait for something that the calling thread holds."""
-        sink = message_feed(scope, method)
-        self._subscribe(sink)
-        listener = Listener(self, sink, callback)
+        the callback must not wait for something that the calling thread holds.
+
+        Where messages may be missing, `on_gap` is called with a Message that says so: `dropped`, if they came
+        faster than they were taken, or `restarted`, if the connection was lost. Without it, this is logged.
+        """
+        listener = Listener(self, self._subscribe(message_feed(scope, method)), callback, on_gap)
         self._listeners.append(listener)
         return listener
 
     def messages(self, *, scope: str = "own", method: str | None = None) -> Feed[Message]:
-        """An iterator over what calls send, without an end but `close()`."""
-        sink = message_feed(scope, method)
-        self._subscribe(sink)
-        return Feed(self, sink)
+        """An iterator over what calls send, without an end but `close()`. Where some may be missing, it has a Message
+        that says so: by `dropped` or `restarted`."""
+        return Feed(self._connection, self._subscribe(message_feed(scope, method)))
 
     def logs(self) -> Feed[dict[str, Any]]:
-        """An iterator over the daemon's log lines, Python's stdout and stderr among them."""
-        sink = log_feed()
-        self._subscribe(sink)
-        return Feed(self, sink)
+        """An iterator over the daemon's log lines, Python's stdout and stderr among them. `{"dropped": N}` and
+        `{"restarted": True}` stand where some are, or may be, missing."""
+        return Feed(self._connection, self._subscribe(log_feed()))
 
     # --- the daemon -------------------------------------------------------------------------------------------
 
     def status(self) -> dict[str, Any]:
         """`daemon.status`, as PROTOCOL.md has it."""
-        status: dict[str, Any] = self.call("daemon.status")
+        status: dict[str, Any] = self.call("daemon.status", idempotent=True)
         return status
 
     def methods(self) -> list[dict[str, Any]]:
-        """The controller's methods, as OpenRPC method objects."""
-        methods: list[dict[str, Any]] = self.call("rpc.discover")["methods"]
+        """The controller's methods, as OpenRPC method objects: those it has now, for a reload may change them."""
+        methods: list[dict[str, Any]] = self.call("rpc.discover", idempotent=True)["methods"]
         return methods
 
     def restart(self) -> None:
         """Starts Python anew, and returns when it is ready. Properties are set again."""
-        self.call("daemon.restart")
+        self.call("daemon.restart", idempotent=False)
 
     def reload(self) -> None:
         """Loads the controller anew beside the old one, then switches over. Nothing is dropped."""
-        self.call("daemon.reload")
+        self.call("daemon.reload", idempotent=False)
 
     def shutdown(self) -> None:
-        """Stops the daemon."""
-        self.call("daemon.shutdown")
+        """Stops the daemon. The next call would start one again."""
+        self.call("daemon.shutdown", idempotent=False)
 
     def close(self) -> None:
-        """Ends the connection, and with it the calls that still run. Messages that have come are handed over."""
-        with self._lock:
-            self._closed = True
-            link, feeds, listeners = self._link, list(self._feeds), list(self._listeners)
-        if link is not None:
-            link.close()
-        for feed in feeds:
-            self._unsubscribe(feed)
+        """Ends the connection, and with it the calls that still run. Messages that have come are handed over. Nothing
+        connects again."""
+        listeners = list(self._listeners)
+        self._connection.close()
         for listener in listeners:
             listener.close()
 
@@ -218,87 +232,11 @@ class Client:
         self.close()
 
     def __repr__(self) -> str:
-        return f"<baskd.Client {self._path}>"
+        return f"<baskd.Client {self._connection.target.path}>"
 
-    # --- the connection ---------------------------------------------------------------------------------------
-
-    def _live(self) -> ThreadLink:
-        """The connection, made anew if it was lost."""
-        link = self._link
-        if link is not None and link.lost is None:
-            return link
-        with self._lock:
-            return self._connect()
-
-    def _connect(self) -> ThreadLink:
-        """To be called with the lock held. Subscribes what no connection feeds."""
-        if self._closed:
-            raise Disconnected("This client was closed.")
-        link = self._link
-        if link is None or link.lost is not None:
-            link = ThreadLink(open_socket(self._path))
-        for sink in tuple(self._feeds):
-            if sink.detached and not sink.over:
-                sink.detached = False
-                sink.pending = link.request(*sink.request, sink=sink)
-        self._link = link
-        self._connected.notify_all()
-        return link
-
-    def _send(
-        self, method: str, params: Params, sent: list[Sent], window: int | None = None
-    ) -> tuple[ThreadLink, Pending]:
-        """Writes a request: to the connection there is, and if nothing of it has left when that turns out to
-        be lost, to a new one."""
-        for _ in range(2):
-            link = self._live()
-            pending = link.request(method, params, None if window is None else StreamSink(window), sent)
-            link.drain()
-            if not (pending.unsent and isinstance(pending.error, Disconnected)):
-                break
-        return link, pending
-
-    def _subscribe(self, sink: FeedSink) -> None:
-        self._feeds.append(sink)
-        try:
-            for _ in range(2):
-                with self._lock:
-                    link = self._connect()
-                    pending = sink.pending
-                if pending is not None:
-                    link.wait(pending)
-                    if not sink.detached:
-                        break
-            if pending is not None:
-                pending.outcome()
-        except BaseException:
-            self._unsubscribe(sink)
-            raise
-
-    def _unsubscribe(self, sink: FeedSink) -> None:
-        with contextlib.suppress(ValueError):
-            self._feeds.remove(sink)
-        if self._link is not None:
-            self._link.end(sink)
-        sink.fail(None)
-        with self._lock:
-            self._connected.notify_all()
-
-    def _abandon(self, sink: FeedSink) -> None:
-        """The same from a finalizer, which must not wait for a lock."""
-        if not sink.over:
-            with contextlib.suppress(ValueError):
-                self._feeds.remove(sink)
-            if self._link is not None:
-                self._link.abandon(sink)
-
-    def _wait_connected(self, sink: FeedSink) -> None:
-        """Waits for a sink without connecting: for a listener, which has nobody to tell that it can't."""
-        with self._lock:
-            self._connected.wait_for(lambda: sink.over or not sink.detached)
-            link = self._link
-        if link is not None:
-            link.wait(sink)
+    def _subscribe(self, sink: FeedSink) -> FeedSink:
+        self._connection.subscribe(sink)
+        return sink
 
     def _forget_listener(self, listener: Listener) -> None:
         with contextlib.suppress(ValueError):
@@ -309,14 +247,8 @@ class Client:
             listener.settle()
 
     def _after_fork(self) -> None:
-        """In a forked child. The socket is the parent's: the child lets go of it and connects for itself.
-        Threads, and what they listened to, stay with the parent."""
-        self._lock = threading.Lock()
-        self._connected = threading.Condition(self._lock)
-        self._feeds, self._listeners = [], []
-        link, self._link = self._link, None
-        if link is not None:
-            link.forget()
+        self._listeners = []
+        self._connection.after_fork()
 
 
 class RemoteMethod:
@@ -337,11 +269,6 @@ class RemoteMethod:
 
     def __repr__(self) -> str:
         return f"<baskd method {self._name}>"
-
-
-def _cancel(sent: list[Sent]) -> None:
-    for link, pending in sent:
-        link.cancel(pending)
 
 
 _clients: weakref.WeakSet[Client] = weakref.WeakSet()

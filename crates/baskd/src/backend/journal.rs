@@ -41,6 +41,9 @@ struct Inner {
     changes: Cell<u64>,
     waiting: RefCell<Vec<Held>>,
     work: Notify,
+    /// Whether all that was set is written, or can't be.
+    is_written: Cell<bool>,
+    written: Notify,
     /// A property whose name has one of these words, in lower case, is never written to disk.
     volatile: Vec<String>,
 }
@@ -80,6 +83,8 @@ impl Journal {
             changes: Cell::new(0),
             waiting: RefCell::default(),
             work: Notify::new(),
+            is_written: Cell::new(true),
+            written: Notify::new(),
             volatile,
         });
         tokio::task::spawn_local(write(inner.clone(), path, logs.clone()));
@@ -128,7 +133,19 @@ impl Journal {
             }
         }
         self.inner.waiting.borrow_mut().extend(held);
+        self.inner.is_written.set(false);
         self.inner.work.notify_one();
+    }
+
+    /// Waits until all that was set is on disk, or can't be.
+    pub(crate) async fn saved(&self) {
+        loop {
+            let written = self.inner.written.notified();
+            if self.inner.is_written.get() {
+                return;
+            }
+            written.await;
+        }
     }
 
     /// How many changes there were.
@@ -194,6 +211,13 @@ impl Inner {
     fn is_volatile(&self, name: &str) -> bool {
         has_word(name, &self.volatile)
     }
+
+    fn wrote(&self) {
+        if self.waiting.borrow().is_empty() {
+            self.is_written.set(true);
+            self.written.notify_waiters();
+        }
+    }
 }
 
 async fn write(inner: Rc<Inner>, path: PathBuf, logs: Rc<Logs>) {
@@ -219,6 +243,7 @@ async fn write(inner: Rc<Inner>, path: PathBuf, logs: Rc<Logs>) {
             held.end(None);
         }
         if later.is_empty() && !is_behind {
+            inner.wrote();
             continue;
         }
         let text = {
@@ -255,6 +280,7 @@ async fn write(inner: Rc<Inner>, path: PathBuf, logs: Rc<Logs>) {
         for held in later {
             held.end(error.as_deref());
         }
+        inner.wrote();
     }
 }
 

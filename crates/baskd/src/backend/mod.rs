@@ -326,6 +326,12 @@ impl Backend {
         }
     }
 
+    /// Whether there is a Python that serves.
+    pub(crate) fn takes_calls(&self) -> bool {
+        let mut posts = self.shared.workers.iter();
+        posts.any(|post| post.status.borrow().state == State::Ready)
+    }
+
     /// Lets running calls end, then starts every Python anew, and has `done` told when all are ready, or why one is not.
     /// False if too many wait for that already.
     pub fn restart(&self, done: Option<Asker>) -> bool {
@@ -370,6 +376,7 @@ impl Backend {
         self.shared.reloads.stop("the daemon is stopping");
         futures_util::future::join_all(self.shared.workers.iter().map(|post| post.orders.stop(grace))).await;
         self.shared.standby.end(&self.shared).await;
+        self.shared.journal.saved().await;
         self.shared.snapshots.saved().await;
     }
 

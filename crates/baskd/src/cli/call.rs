@@ -14,6 +14,7 @@ use super::exit::Failure;
 use super::output;
 use super::params;
 use super::progress::Progress;
+use super::start::MayStart;
 
 /// Call a method of the controller, and print its result as JSON
 #[derive(Debug, Args)]
@@ -45,6 +46,8 @@ pub(crate) struct Call {
     /// Give up after so long: 250ms, 30s, 5m, or a number of seconds
     #[arg(long, value_name = "DURATION", value_parser = parse_some)]
     timeout: Option<Duration>,
+    #[command(flatten)]
+    pub(crate) may_start: MayStart,
     #[command(flatten)]
     pub(crate) target: Target,
 }

@@ -1,4 +1,4 @@
-//! `socket`, `restart` and `stop`.
+//! `socket`, `reload`, `restart` and `stop`.
 
 use baskd_client::Client;
 use clap::Args;
@@ -27,6 +27,26 @@ impl Socket {
     }
 }
 
+/// Load the controller anew, and have the new version take over when it is ready
+#[derive(Debug, Args)]
+#[command(after_help = "\
+The new Python starts beside the old one, which serves on until then, and for good if the new one does not start.
+Calls under way end on the old one; no call is lost. State is carried over by on_snapshot and on_restore.
+
+Example:
+  baskd reload || echo 'the old version serves on'")]
+pub(crate) struct Reload {
+    #[command(flatten)]
+    pub(crate) target: Target,
+}
+
+impl Reload {
+    pub(crate) async fn run(&self, client: &Client) -> Result<(), Failure> {
+        client.reload().await?;
+        told(client, self.target.json).await
+    }
+}
+
 /// Replace Python by a new one, and wait until that is ready
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -42,21 +62,26 @@ pub(crate) struct Restart {
 impl Restart {
     pub(crate) async fn run(&self, client: &Client) -> Result<(), Failure> {
         client.restart().await?;
-        if self.target.json {
-            return output::line("true").await;
-        }
-        let status = client.status().await?;
-        let worker = status.workers.first();
-        let pid = worker
-            .and_then(|worker| worker.pid)
-            .map(|pid| format!(" (process {pid})"))
-            .unwrap_or_default();
-        let took = worker
-            .and_then(|worker| worker.ready_ms)
-            .map(|ms| format!(" in {}", spoken(ms)))
-            .unwrap_or_default();
-        output::line(format!("{}: the new Python{pid} was ready{took}", status.name)).await
+        told(client, self.target.json).await
     }
+}
+
+/// Tells of the Python that serves now.
+async fn told(client: &Client, json: bool) -> Result<(), Failure> {
+    if json {
+        return output::line("true").await;
+    }
+    let status = client.status().await?;
+    let worker = status.workers.first();
+    let pid = worker
+        .and_then(|worker| worker.pid)
+        .map(|pid| format!(" (process {pid})"))
+        .unwrap_or_default();
+    let took = worker
+        .and_then(|worker| worker.ready_ms)
+        .map(|ms| format!(" in {}", spoken(ms)))
+        .unwrap_or_default();
+    output::line(format!("{}: the new Python{pid} was ready{took}", status.name)).await
 }
 
 /// Stop the daemon and its Python, and wait until they have

@@ -40,6 +40,8 @@ pub(crate) enum Failure {
         path: PathBuf,
         flags: String,
     },
+    /// There is none, and one that was started did not come up: why.
+    NotStarted(String),
     /// What was typed can't be meant.
     Usage(String),
     /// Any other reason, as a sentence.
@@ -60,7 +62,7 @@ impl Failure {
     pub(crate) fn exit(&self) -> Exit {
         match self {
             Failure::Client(error) => of(error),
-            Failure::NoDaemon { .. } => Exit::NoDaemon,
+            Failure::NoDaemon { .. } | Failure::NotStarted(_) => Exit::NoDaemon,
             Failure::Usage(_) => Exit::Usage,
             Failure::Failed(_) | Failure::Interrupted => Exit::Failed,
             Failure::ReaderGone => Exit::Done,
@@ -86,6 +88,7 @@ impl Failure {
         let name = match self {
             Failure::Client(Error::Rpc(error)) => return serde_json::to_value(error).ok(),
             Failure::NoDaemon { .. } | Failure::Client(Error::NoDaemon { .. }) => "NoDaemon",
+            Failure::NotStarted(_) => "StartFailed",
             Failure::Client(Error::Disconnected) => "Disconnected",
             Failure::Interrupted => "Cancelled",
             Failure::Client(_) | Failure::Failed(_) => "Failed",
@@ -103,7 +106,7 @@ impl Failure {
                 "no daemon answers at {}: start one with `baskd serve{flags}`",
                 path.display()
             )),
-            Failure::Usage(text) | Failure::Failed(text) => Some(text.clone()),
+            Failure::NotStarted(text) | Failure::Usage(text) | Failure::Failed(text) => Some(text.clone()),
             Failure::Interrupted => Some("interrupted, so the call was cancelled".to_owned()),
             Failure::ReaderGone => None,
         }

@@ -9,6 +9,7 @@ use serde_json::Value;
 use super::Target;
 use super::exit::Failure;
 use super::output;
+use super::start::MayStart;
 
 /// List the controller's methods, or describe one
 #[derive(Debug, Args)]
@@ -20,6 +21,8 @@ Examples:
 pub(crate) struct Methods {
     /// Describe this one
     method: Option<String>,
+    #[command(flatten)]
+    pub(crate) may_start: MayStart,
     #[command(flatten)]
     pub(crate) target: Target,
 }

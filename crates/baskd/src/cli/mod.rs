@@ -17,6 +17,7 @@ mod params;
 mod progress;
 mod property;
 mod serve;
+mod start;
 mod status;
 
 use std::path::PathBuf;
@@ -30,6 +31,7 @@ use tokio::time::timeout;
 
 use exit::{Exit, Failure};
 use interrupt::Interrupts;
+use start::MayStart;
 
 /// How long the daemon gets to take in that what was under way is cancelled, before this process ends anyway.
 const FAREWELL: Duration = Duration::from_secs(1);
@@ -56,12 +58,14 @@ struct Cli {
 enum Command {
     Demo(demo::Demo),
     Serve(serve::Serve),
+    Start(start::Start),
     Call(call::Call),
     Get(property::Get),
     Set(property::Set),
     Methods(methods::Methods),
     Status(status::Status),
     Socket(control::Socket),
+    Reload(control::Reload),
     Restart(control::Restart),
     Stop(control::Stop),
 }
@@ -106,7 +110,10 @@ impl Instance {
 
 pub(crate) fn main() -> ExitCode {
     let command = Cli::parse().command;
-    let json = command.target().is_some_and(|target| target.json);
+    let json = match &command {
+        Command::Start(start) => start.json,
+        command => command.target().is_some_and(|target| target.json),
+    };
     match command.run() {
         Ok(()) => Exit::Done.into(),
         Err(failure) => failure.report(json),
@@ -118,19 +125,27 @@ impl Command {
         match self {
             Command::Demo(demo) => demo.run(),
             Command::Serve(serve) => serve.run(),
+            Command::Start(start) => start.run(),
             Command::Socket(socket) => socket.run(),
             Command::Call(call) => {
                 // What is wrong with the parameters is said before a daemon is looked for.
                 let params = call.params()?;
-                with_client(&call.target, async |client| call.run(client, params).await)
+                with_started(&call.target, &call.may_start, async |client| {
+                    call.run(client, params).await
+                })
             }
-            Command::Get(get) => with_client(&get.target, async |client| get.run(client).await),
+            Command::Get(get) => with_started(&get.target, &get.may_start, async |client| get.run(client).await),
             Command::Set(set) => {
                 let (name, value) = set.property()?;
-                with_client(&set.target, async |client| set.run(client, &name, value).await)
+                with_started(&set.target, &set.may_start, async |client| {
+                    set.run(client, &name, value).await
+                })
             }
-            Command::Methods(methods) => with_client(&methods.target, async |client| methods.run(client).await),
+            Command::Methods(methods) => with_started(&methods.target, &methods.may_start, async |client| {
+                methods.run(client).await
+            }),
             Command::Status(status) => with_client(&status.target, async |client| status.run(client).await),
+            Command::Reload(reload) => with_client(&reload.target, async |client| reload.run(client).await),
             Command::Restart(restart) => with_client(&restart.target, async |client| restart.run(client).await),
             Command::Stop(stop) => with_client(&stop.target, async |client| stop.run(client).await),
         }
@@ -139,30 +154,55 @@ impl Command {
     /// None for what needs no daemon.
     fn target(&self) -> Option<&Target> {
         match self {
-            Command::Demo(_) | Command::Serve(_) | Command::Socket(_) => None,
+            Command::Demo(_) | Command::Serve(_) | Command::Start(_) | Command::Socket(_) => None,
             Command::Call(call) => Some(&call.target),
             Command::Get(get) => Some(&get.target),
             Command::Set(set) => Some(&set.target),
             Command::Methods(methods) => Some(&methods.target),
             Command::Status(status) => Some(&status.target),
+            Command::Reload(reload) => Some(&reload.target),
             Command::Restart(restart) => Some(&restart.target),
             Command::Stop(stop) => Some(&stop.target),
         }
     }
 }
 
+/// As [`with_client`]; where no daemon answers, the one that the config describes is started.
+fn with_started(
+    target: &Target,
+    may_start: &MayStart,
+    work: impl AsyncFnOnce(&Client) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    run_with_client(target, may_start.is_wanted(), work)
+}
+
 /// Connects and does `work`, unless it is interrupted: then what is under way is cancelled.
 fn with_client(target: &Target, work: impl AsyncFnOnce(&Client) -> Result<(), Failure>) -> Result<(), Failure> {
+    run_with_client(target, false, work)
+}
+
+fn run_with_client(
+    target: &Target,
+    may_start: bool,
+    work: impl AsyncFnOnce(&Client) -> Result<(), Failure>,
+) -> Result<(), Failure> {
     let socket = target.instance.socket()?;
     let runtime = runtime()?;
+    let mut connected = runtime.block_on(Client::connect(&socket));
+    if may_start
+        && matches!(connected, Err(baskd_client::Error::NoDaemon { .. }))
+        && start::start_configured(&target.instance, &socket)?
+    {
+        connected = runtime.block_on(Client::connect(&socket));
+    }
+    let client = connected.map_err(|error| match error {
+        baskd_client::Error::NoDaemon { path, .. } => Failure::NoDaemon {
+            path,
+            flags: target.instance.flags(),
+        },
+        error => error.into(),
+    })?;
     let outcome = runtime.block_on(async {
-        let client = Client::connect(&socket).await.map_err(|error| match error {
-            baskd_client::Error::NoDaemon { path, .. } => Failure::NoDaemon {
-                path,
-                flags: target.instance.flags(),
-            },
-            error => error.into(),
-        })?;
         let mut interrupts = Interrupts::new()?;
         let outcome = tokio::select! {
             outcome = work(&client) => outcome,

@@ -8,6 +8,7 @@ use super::Target;
 use super::exit::Failure;
 use super::output;
 use super::params;
+use super::start::MayStart;
 
 /// Print a property of the controller, as JSON
 #[derive(Debug, Args)]
@@ -21,6 +22,8 @@ pub(crate) struct Get {
     /// The property
     #[arg(value_name = "PROPERTY")]
     property: String,
+    #[command(flatten)]
+    pub(crate) may_start: MayStart,
     #[command(flatten)]
     pub(crate) target: Target,
 }
@@ -49,6 +52,8 @@ pub(crate) struct Set {
     /// Its value
     #[arg(allow_hyphen_values = true)]
     value: Option<String>,
+    #[command(flatten)]
+    pub(crate) may_start: MayStart,
     #[command(flatten)]
     pub(crate) target: Target,
 }

@@ -191,7 +191,10 @@ fn daemon_renew(peer: &Peer, params: Option<&str>, answer: Answer, renew: fn(&Ba
         let Some(answer) = waiting.take() else { return };
         match outcome {
             Ok(()) => answer.result(b"true"),
-            Err(reason) => answer.error(&Error::backend_unavailable(reason, &[], None)),
+            Err(reason) => {
+                let serves_on = answer.peer.service.backend.takes_calls();
+                answer.error(&Error::not_reloaded(reason, serves_on));
+            }
         }
     };
     if !renew(&peer.service.backend, Some(Box::new(done)))

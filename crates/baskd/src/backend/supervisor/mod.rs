@@ -313,6 +313,7 @@ impl Supervisor {
         self.set_gate(Gate::Closed(Error::backend_unavailable(&reason, &failure.stderr, None)));
         self.history = History::default();
         self.has_served = false;
+        self.drop_next(&reason);
         loop {
             tokio::select! {
                 () = sleep(LOOK_EVERY), if looks => {

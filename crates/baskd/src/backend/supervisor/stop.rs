@@ -105,21 +105,25 @@ impl Supervisor {
         shared.bury(seat, &exit);
     }
 
-    pub(super) async fn stopped(&mut self) {
-        self.set(State::Stopping, None);
-        // The last one's ends what still waits.
-        self.set_gate(Gate::Closed(Error::cancelled(CancelledBy::Shutdown)));
-        self.drop_beside("the daemon is stopping");
+    /// What was started, or asked for, to serve next, does not.
+    pub(super) fn drop_next(&mut self, reason: &str) {
+        self.drop_beside(reason);
         if let Some(boot) = self.next.take() {
             discard(&self.shared, boot.worker);
         }
         if let Some((round, reported)) = self.round.take() {
-            let why = || Err("the daemon is stopping".to_owned());
             if reported == Reported::NotYet {
-                round.report(why());
+                round.report(Err(reason.to_owned()));
             }
-            round.done(why());
+            self.end_round(&round, Err(reason.to_owned()));
         }
+    }
+
+    pub(super) async fn stopped(&mut self) {
+        self.set(State::Stopping, None);
+        // The last one's ends what still waits.
+        self.set_gate(Gate::Closed(Error::cancelled(CancelledBy::Shutdown)));
+        self.drop_next("the daemon is stopping");
         self.orders().close();
         all_ended(&self.shared).await;
         self.orders().stopped();

@@ -10,8 +10,9 @@ use serde_json::value::{RawValue, to_raw_value};
 use serde_json::{Value, json};
 use tokio::sync::Mutex;
 
-use crate::connection::{Connection, Failure};
-use crate::socket::dial;
+use crate::connection::Failure;
+use crate::session::{self, Retry, Session};
+use crate::start::Launch;
 use crate::stream::{Messages, Scope, Stream, StreamOptions};
 use crate::{Error, Status};
 
@@ -21,25 +22,16 @@ const RECONNECT: Duration = Duration::from_secs(1);
 /// The events of a stream that its window does not count.
 const LAST_EVENTS: usize = 1;
 
-/// How many messages are kept for a reader who falls behind; they have no window.
-const BUFFERED_MESSAGES: usize = 1 << 16;
-
 /// A handle to a daemon. Clones share one connection, which closes with the last of them and of their streams.
 #[derive(Debug, Clone)]
-pub struct Client(Arc<Shared>);
-
-#[derive(Debug)]
-struct Shared {
-    path: PathBuf,
-    reconnect: Duration,
-    current: Mutex<Arc<Connection>>,
-}
+pub struct Client(Arc<Session>);
 
 /// How to connect. Made by [`Client::builder`].
 #[derive(Debug, Clone)]
 pub struct Builder {
     wait: Duration,
     reconnect: Duration,
+    launch: Launch,
 }
 
 /// What to ask for with a call.
@@ -48,6 +40,9 @@ pub struct CallOptions {
     /// After how long the daemon answers `TimedOut`, the time in its queue included; in whole milliseconds. None:
     /// never.
     pub timeout: Option<Duration>,
+    /// Whether the call may run twice: then it is sent again, once, if the connection is lost while it is under way.
+    /// None: if the controller says so (`@baskd.idempotent`), which is asked of the next daemon.
+    pub idempotent: Option<bool>,
 }
 
 impl Builder {
@@ -66,16 +61,55 @@ impl Builder {
         self
     }
 
+    /// What to serve where no daemon answers: `path/to/controller.py`, `path.py:Class` or `package.module:Class`. Without
+    /// it a daemon is started if the instance's config names a controller.
+    #[must_use]
+    pub fn controller(mut self, controller: impl Into<String>) -> Self {
+        self.launch.controller = Some(controller.into());
+        self
+    }
+
+    /// The instance's name, for a daemon that is started; else it follows from the socket.
+    #[must_use]
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.launch.name = Some(name.into());
+        self
+    }
+
+    /// The interpreter, or the folder of its venv, for a daemon that is started.
+    #[must_use]
+    pub fn python(mut self, python: impl Into<PathBuf>) -> Self {
+        self.launch.python = Some(python.into());
+        self
+    }
+
+    /// The `baskd` program that starts one; else `$BASKD_BIN`, else the one on the PATH.
+    #[must_use]
+    pub fn binary(mut self, binary: impl Into<PathBuf>) -> Self {
+        self.launch.binary = Some(binary.into());
+        self
+    }
+
+    /// Whether a daemon is started at all where none answers, for the first connection or for a later call. It is, unless
+    /// `BASKD_START=0` is set.
+    #[must_use]
+    pub fn start(mut self, start: bool) -> Self {
+        self.launch.wanted = start;
+        self
+    }
+
     /// Connects to the socket at `path`; see [`socket::resolve`](crate::socket::resolve) for where it is.
     ///
     /// # Errors
-    /// [`Error::NoDaemon`] if nobody answers, [`Error::Socket`] if the socket's folder can't be trusted.
+    /// [`Error::NoDaemon`] if nobody answers and there is nothing to start, [`Error::StartFailed`] if what was started did
+    /// not come up, [`Error::Socket`] if the socket's folder can't be trusted.
     pub async fn connect(self, path: impl AsRef<Path>) -> Result<Client, Error> {
         let path = path.as_ref().to_owned();
-        let connection = Connection::new(dial(&path, self.wait).await?);
-        Ok(Client(Arc::new(Shared {
+        let connection = session::connect(&path, self.wait, &self.launch).await?;
+        Ok(Client(Arc::new(Session {
             path,
             reconnect: self.reconnect,
+            launch: self.launch,
             current: Mutex::new(connection),
         })))
     }
@@ -95,6 +129,7 @@ impl Client {
         Builder {
             wait: Duration::ZERO,
             reconnect: RECONNECT,
+            launch: Launch::new(),
         }
     }
 
@@ -111,9 +146,9 @@ impl Client {
     ///
     /// # Errors
     /// [`Error::Rpc`] with what the daemon or the method answered; [`Error::Disconnected`] if the daemon went away
-    /// meanwhile; [`Error::NoDaemon`] if it was away before; [`Error::Decode`] if the result is no `T`.
+    /// meanwhile and the method is not one that may run twice; [`Error::NoDaemon`] if it was away before; [`Error::Decode`] if the result is no `T`.
     pub async fn call<T: DeserializeOwned>(&self, method: &str, params: impl Serialize) -> Result<T, Error> {
-        decode(&self.raw(method, raw_params(params)?.as_deref()).await?)
+        self.call_with(method, params, CallOptions::default()).await
     }
 
     /// As [`call`](Client::call), with options.
@@ -126,16 +161,25 @@ impl Client {
         params: impl Serialize,
         options: CallOptions,
     ) -> Result<T, Error> {
-        let Some(timeout) = options.timeout else {
-            return self.call(method, params).await;
+        let params = raw_params(params)?;
+        // The daemon's own have a `.` or a `/` in their names.
+        let retry = Retry {
+            method: Some(method).filter(|method| !method.contains(['.', '/'])),
+            idempotent: options.idempotent,
         };
-        let wrapped = Wrapped {
-            method,
-            params: raw_params(params)?,
-            timeout_ms: Some(milliseconds(timeout)),
-            window: None,
+        let result = match options.timeout {
+            None => self.0.call(method, params.as_deref(), retry).await?,
+            Some(timeout) => {
+                let wrapped = encode(&Wrapped {
+                    method,
+                    params,
+                    timeout_ms: Some(milliseconds(timeout)),
+                    window: None,
+                })?;
+                self.0.call("rpc.call", Some(&wrapped), retry).await?
+            }
         };
-        self.call("rpc.call", wrapped).await
+        decode(&result)
     }
 
     /// Calls a method for its partial results. Dropping the stream cancels the call.
@@ -152,7 +196,7 @@ impl Client {
             timeout_ms,
             window: Some(window),
         })?;
-        let connection = self.connection().await?;
+        let connection = self.0.connection().await?;
         let events = connection
             .subscribe("stream.call", params, "stream.cancel", window as usize + LAST_EVENTS)
             .await;
@@ -160,7 +204,8 @@ impl Client {
     }
 
     /// What calls `send()` or `yield` besides their results: those of this connection's plain calls, or everybody's; of
-    /// one method, or of all. Dropping it unsubscribes. Up to 65,536 messages are kept for a reader that falls behind.
+    /// one method, or of all. Dropping it unsubscribes. Up to 65,536 messages are kept for a reader that falls behind. If the
+    /// connection is lost, it subscribes again by itself, and says so by [`Message::Restarted`].
     ///
     /// # Errors
     /// As [`call`](Client::call).
@@ -169,16 +214,7 @@ impl Client {
             Some(method) => json!({ "scope": scope.text(), "method": method }),
             None => json!({ "scope": scope.text() }),
         };
-        let connection = self.connection().await?;
-        let events = connection
-            .subscribe(
-                "messages.subscribe",
-                encode(&params)?,
-                "messages.unsubscribe",
-                BUFFERED_MESSAGES,
-            )
-            .await;
-        Ok(Messages::new(events.map_err(last)?))
+        Messages::subscribe(self.0.clone(), encode(&params)?).await
     }
 
     /// A property of the controller.
@@ -255,26 +291,6 @@ impl Client {
     pub async fn closed(&self) {
         let current = self.0.current.lock().await.clone();
         current.closed().await;
-    }
-
-    async fn raw(&self, method: &str, params: Option<&RawValue>) -> Result<Box<RawValue>, Error> {
-        loop {
-            // This ends: a request that never went out has a lost connection behind it, and another is only made by a
-            // daemon that accepts it.
-            match self.connection().await?.call(method, params).await {
-                Err(Failure::Unsent) => {}
-                Err(Failure::Final(error)) => return Err(error),
-                Ok(result) => return Ok(result),
-            }
-        }
-    }
-
-    async fn connection(&self) -> Result<Arc<Connection>, Error> {
-        let mut current = self.0.current.lock().await;
-        if !current.alive() {
-            *current = Connection::new(dial(&self.0.path, self.0.reconnect).await?);
-        }
-        Ok(current.clone())
     }
 }
 

@@ -6,6 +6,7 @@
 //! counted here. That also spares a timer for each call, which `request` would start in a thread of its own.
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
@@ -17,7 +18,7 @@ use serde::de::DeserializeOwned;
 use serde_json::value::{RawValue, to_raw_value};
 use tokio::net::UnixStream;
 use tokio::runtime::Handle;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{OnceCell, mpsc, oneshot};
 use tokio::task::JoinSet;
 
 use crate::Error;
@@ -32,6 +33,8 @@ pub(crate) struct Connection {
     ids: AtomicU64,
     link: Arc<Link>,
     runtime: Handle,
+    /// The controller's methods that may run twice, once somebody had to know.
+    pub(crate) idempotent: OnceCell<HashSet<String>>,
     /// What was begun in a `drop`, where nothing can be awaited.
     errands: Mutex<JoinSet<()>>,
 }
@@ -61,6 +64,7 @@ impl Connection {
             ids: AtomicU64::new(1),
             link,
             runtime: Handle::current(),
+            idempotent: OnceCell::new(),
             errands: Mutex::default(),
         })
     }
@@ -149,11 +153,16 @@ impl Connection {
     pub(crate) async fn flush(&self) {
         let mut errands = std::mem::take(&mut *self.errands.lock().unwrap_or_else(PoisonError::into_inner));
         while errands.join_next().await.is_some() {}
-        // Requests take effect in the order of arrival, so the answer to any of them tells of all before. No call has a
-        // string for its id, so this cancels nothing.
-        if let Ok(params) = to_raw_value(&serde_json::json!({ "id": "none" })) {
-            let _ = self.call("rpc.cancel", Some(&params)).await;
-        }
+        // Requests take effect in the order of arrival, so the answer to any of them tells of all before.
+        let _ = self.ping().await;
+    }
+
+    /// Returns once the daemon has answered something.
+    pub(crate) async fn ping(&self) -> Result<(), Failure> {
+        // No call has a string for its id, so this cancels nothing.
+        let params = to_raw_value(&serde_json::json!({ "id": "none" }));
+        let params = params.map_err(|error| Failure::Final(Error::Encode(error)))?;
+        self.call("rpc.cancel", Some(&params)).await.map(drop)
     }
 
     pub(crate) async fn closed(&self) {

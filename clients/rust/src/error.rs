@@ -18,11 +18,14 @@ pub enum Error {
         #[source]
         source: io::Error,
     },
+    /// Nothing answers, and the daemon that was started did not come up: what it, or `baskd start`, said.
+    #[error("the daemon did not start: {0}")]
+    StartFailed(String),
     /// The socket can't be used as it is: choose another, or mend its folder.
     #[error(transparent)]
     Socket(#[from] SocketError),
-    /// The connection was lost while the call was under way, so it may or may not have run. The next call connects
-    /// again.
+    /// The connection was lost while the call was under way, so it may or may not have run, and the controller does not
+    /// say that it may run twice. The next call connects again.
     #[error(
         "the daemon closed the connection before it answered, so the call may or may not have run: check `baskd status`"
     )]

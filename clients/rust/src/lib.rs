@@ -22,13 +22,16 @@
 //!
 //! A [`Client`] is cheap to clone and can be used from many tasks at once; all share one connection. It needs a tokio
 //! runtime. Dropping the future of a call, or a [`Stream`], cancels it in the daemon. A client outlives its daemon:
-//! calls under way when the connection is lost fail with [`Error::Disconnected`], and the next one connects again.
+//! calls under way when the connection is lost fail with [`Error::Disconnected`], unless they may run twice, and the next
+//! one connects again. Where no daemon answers, one is started: see [`Builder::controller`].
 
 mod client;
 mod connection;
 mod error;
 mod link;
+mod session;
 pub mod socket;
+mod start;
 mod status;
 mod stream;
 mod subscription;

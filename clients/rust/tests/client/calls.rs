@@ -77,6 +77,7 @@ async fn a_timeout_goes_with_the_call() {
     let (client, mut peer) = Fake::new().client().await;
     let options = CallOptions {
         timeout: Some(Duration::from_millis(250)),
+        idempotent: None,
     };
     let (result, ()) = join!(client.call_with::<u32>("slow", json!([1]), options), async {
         let request = peer.expect("rpc.call").await;
@@ -164,7 +165,11 @@ async fn a_connection_that_is_refused_says_why() {
 async fn a_lost_call_fails_and_the_next_connects_again() {
     let fake = Fake::new();
     let (client, mut peer) = fake.client().await;
-    let (result, ()) = join!(client.call::<Value>("f", ()), async move {
+    let once = CallOptions {
+        idempotent: Some(false),
+        ..CallOptions::default()
+    };
+    let (result, ()) = join!(client.call_with::<Value>("f", (), once), async move {
         peer.expect("f").await;
     });
     assert!(matches!(result, Err(Error::Disconnected)), "{result:?}");

@@ -66,7 +66,10 @@ impl Call {
             let stream = client.stream(&self.method, params, options).await?;
             return Printer::new().print(stream).await;
         }
-        let options = CallOptions { timeout: self.timeout };
+        let options = CallOptions {
+            timeout: self.timeout,
+            idempotent: None,
+        };
         let result: Box<RawValue> = client.call_with(&self.method, params, options).await?;
         output::line(result.get()).await
     }

@@ -71,7 +71,7 @@ async fn play(folder: &Path, daemon: &mut Child) -> Result<(), Failure> {
     say(format!("$ export BASKD_SOCKET={}", socket.display())).await?;
     say("$ baskd serve &                 # with the embedded example").await?;
     let client = tokio::select! {
-        client = Client::builder().wait(STARTUP).connect(&socket) => client?,
+        client = Client::builder().start(false).wait(STARTUP).connect(&socket) => client?,
         status = daemon.wait() => return Err(Failure::Failed(format!("the daemon ended before it was reached{}", how(status)))),
     };
     let stage = Stage { client };

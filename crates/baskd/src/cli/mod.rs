@@ -188,12 +188,12 @@ fn run_with_client(
 ) -> Result<(), Failure> {
     let socket = target.instance.socket()?;
     let runtime = runtime()?;
-    let mut connected = runtime.block_on(Client::connect(&socket));
+    let mut connected = runtime.block_on(Client::builder().start(false).connect(&socket));
     if may_start
         && matches!(connected, Err(baskd_client::Error::NoDaemon { .. }))
         && start::start_configured(&target.instance, &socket)?
     {
-        connected = runtime.block_on(Client::connect(&socket));
+        connected = runtime.block_on(Client::builder().start(false).connect(&socket));
     }
     let client = connected.map_err(|error| match error {
         baskd_client::Error::NoDaemon { path, .. } => Failure::NoDaemon {

@@ -95,7 +95,8 @@ impl Start {
             } else {
                 Some(self.start(&socket)?)
             };
-            let status = runtime.block_on(async { Client::connect(&socket).await?.status().await });
+            let status =
+                runtime.block_on(async { Client::builder().start(false).connect(&socket).await?.status().await });
             match status {
                 Ok(status) => break (status, ours),
                 // It was on its way out: the next one is started.

@@ -65,7 +65,7 @@ def stopped_for_good(round: Round) -> None:
             stopped.add(pid)
 
 
-@scenario("deadlines", rounds=0)
+@scenario("deadlines")
 def deadlines(round: Round) -> None:
     """Time limits of a few milliseconds, met at every moment of a call's life: who is told "queued" has not run."""
     round.start()

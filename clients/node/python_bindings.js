@@ -164,7 +164,10 @@ export default class Bindings extends Routed {
       method: "messages.subscribe",
       params: { scope: "own" },
       unsubscribe: "messages.unsubscribe",
-      onItem: ({ data }) => this.#deliver(data),
+      // Of what was lost with a connection the calls tell whose it was.
+      onItem: (event) => {
+        if ("data" in event) this.#deliver(event.data);
+      },
       onRun: ({ values }) => {
         for (const data of values) this.#deliver(data);
       },

@@ -62,7 +62,8 @@ def _options() -> argparse.Namespace:
     options = parser.parse_args()
     if options.list:
         for scenario in SCENARIOS.values():
-            print(f"{scenario.name:<20} {scenario.about}")
+            only = "" if scenario.rounds else " (long run only)"
+            print(f"{scenario.name:<20} {scenario.about}{only}")
         sys.exit(0)
     return options
 

@@ -33,10 +33,10 @@ export class Backend extends Routed {
   /**
    * @param {string} method
    * @param {unknown} [params] an object of named params, or an array of positional ones
-   * @param {{ signal?: AbortSignal, timeoutMs?: number }} [options]
+   * @param {{ signal?: AbortSignal, timeoutMs?: number, idempotent?: boolean }} [options]
    * @returns {Promise<any>}
    */
-  call(method, params, { signal, timeoutMs } = {}) {
+  call(method, params, { signal, timeoutMs, idempotent } = {}) {
     let checked;
     try {
       checked = checkedParams(params);
@@ -44,9 +44,10 @@ export class Backend extends Routed {
       return Promise.reject(error);
     }
     if (timeoutMs === undefined || DAEMONS_OWN.test(method)) {
-      return this.#session.call(method, checked, { signal, timeoutMs });
+      return this.#session.call(method, checked, { signal, timeoutMs, idempotent });
     }
-    return this.#session.call("rpc.call", { method, params: checked, timeout_ms: timeoutMs }, { signal, timeoutMs });
+    const wrapped = { method, params: checked, timeout_ms: timeoutMs };
+    return this.#session.call("rpc.call", wrapped, { signal, timeoutMs, idempotent, called: method });
   }
 
   /**

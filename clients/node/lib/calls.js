@@ -4,7 +4,10 @@ import { Pending } from "./pending.js";
 /**
  * @typedef {object} Call
  * @property {number} id
- * @property {string} text the request, a line of JSON; empty once it was written
+ * @property {string} method of the controller, or one of the daemon's own
+ * @property {string} text the request, a line of JSON; empty once it was written, unless it may have to be again
+ * @property {boolean | undefined} idempotent whether it may run twice, where its caller has said so
+ * @property {boolean} repeated whether it has been written twice
  * @property {number} madeAt
  * @property {(result: any) => void} resolve
  * @property {(error: any) => void} reject
@@ -30,9 +33,21 @@ function quoted(method) {
   return quote;
 }
 
+/** The daemon's own methods have a dot or a slash in their names. */
+const DAEMONS_OWN = /[./]/;
+
+/**
+ * Whether a call that was lost may go out again, as far as its caller knows.
+ * @param {Call} call
+ */
+function mayRepeat({ method, idempotent, standing, repeated }) {
+  return idempotent !== false && !standing && !repeated && !DAEMONS_OWN.test(method);
+}
+
 /**
  * The requests without an answer. Queued ones have not left this process and go out on the next connection; pending
- * ones were written, and no one can tell whether they ran if the connection is lost.
+ * ones were written, and no one can tell whether they ran if the connection is lost. Those among these that may be
+ * written once more are doubtful then, until it is known whether they are idempotent.
  */
 export class Calls {
   #lastId = 0;
@@ -42,6 +57,8 @@ export class Calls {
   #queued = 0;
   /** @type {Pending<Call>} */
   #pending = new Pending();
+  /** @type {Set<Call>} in order */
+  #doubtful = new Set();
   #size = 0;
   /** @type {(() => void)[]} */
   #onDrained = [];
@@ -61,6 +78,10 @@ export class Calls {
     return this.#queued;
   }
 
+  get doubtful() {
+    return this.#doubtful.size;
+  }
+
   /** Resolves when every call made so far has its answer. */
   drained() {
     return new Promise((/** @type {(value?: undefined) => void} */ resolve) => {
@@ -76,13 +97,16 @@ export class Calls {
    * @param {Pick<Call, "resolve" | "reject"> & Partial<Call>} rest
    * @returns {Call}
    */
-  make(method, params, { resolve, reject, site, onResult, onLateResult, standing = false }) {
+  make(method, params, { resolve, reject, site, onResult, onLateResult, idempotent, standing = false, ...rest }) {
     const id = ++this.#lastId;
     const head = `{"jsonrpc":"2.0","id":${id},"method":${quoted(method)}`;
     const text = params === undefined ? `${head}}\n` : `${head},"params":${JSON.stringify(params)}}\n`;
     return {
       id,
+      method: rest.method ?? method,
       text,
+      idempotent,
+      repeated: false,
       madeAt: Date.now(),
       resolve,
       reject,
@@ -111,6 +135,15 @@ export class Calls {
   }
 
   /**
+   * A call that is written at once, before all that wait.
+   * @param {Call} call
+   */
+  addSent(call) {
+    this.#pending.add(call);
+    if (this.#size++ === 0) this.#onBusy();
+  }
+
+  /**
    * What is to be written next, in order, and how far in the queue that goes.
    * @param {number} limit stop when there is this much
    */
@@ -129,7 +162,7 @@ export class Calls {
     for (let n = 0; n < count; n++) {
       const call = this.#queue[n];
       if (call.over) continue;
-      call.text = "";
+      if (!mayRepeat(call)) call.text = "";
       this.#pending.add(call);
       this.#queued--;
     }
@@ -189,6 +222,10 @@ export class Calls {
     const isPending = this.#pending.has(call.id);
     this.fail(call, error);
     call.text = "";
+    if (this.#doubtful.delete(call)) {
+      this.#less();
+      return false;
+    }
     if (isPending && call.onLateResult) return false;
     if (isPending) this.#pending.take(call.id);
     else this.#queued--;
@@ -197,17 +234,56 @@ export class Calls {
   }
 
   /**
-   * The connection is lost.
+   * The connection is lost, and with it what was written, but for what may be written once more.
    * @param {Error | undefined} cause
    */
-  failPending(cause) {
+  lose(cause) {
     const lost = this.#pending.takeAll();
-    this.#size -= lost.length;
     this.#dropQueued((call) => call.standing);
     for (const call of lost) {
-      if (!call.standing) this.fail(call, cause instanceof Closed ? cause : new Disconnected(cause));
+      if (!call.over && mayRepeat(call)) {
+        this.#doubtful.add(call);
+      } else {
+        this.#size--;
+        if (!call.standing) this.fail(call, new Disconnected(cause, call.method));
+      }
     }
     this.#changed();
+  }
+
+  /**
+   * Decides on doubtful calls: those that may run twice wait to go out, before all others.
+   * @param {(call: Call) => boolean | undefined} decide nothing for a call that is left in doubt
+   * @param {Error} [cause] of those that are given up
+   */
+  decide(decide, cause) {
+    const again = [];
+    for (const call of this.#doubtful) {
+      const isIdempotent = decide(call);
+      if (isIdempotent === undefined) continue;
+      this.#doubtful.delete(call);
+      if (isIdempotent) {
+        call.repeated = true;
+        again.push(call);
+      } else {
+        this.#size--;
+        this.fail(call, cause instanceof Closed ? cause : new Disconnected(cause, call.method));
+      }
+    }
+    this.#queue = [...again, ...this.#queue];
+    this.#queued += again.length;
+    this.#changed();
+  }
+
+  /**
+   * Nothing more will be read.
+   * @param {Closed} closed
+   */
+  failPending(closed) {
+    const lost = this.#pending.takeAll();
+    this.#size -= lost.length;
+    for (const call of lost) if (!call.standing) this.fail(call, closed);
+    this.decide(() => false, closed);
   }
 
   /**

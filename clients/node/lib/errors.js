@@ -65,12 +65,16 @@ class PythonError extends Error {
 
 /** The connection was lost while the call was under way: it may or may not have run. */
 export class Disconnected extends BaskdError {
-  /** @param {unknown} [cause] */
-  constructor(cause) {
+  /**
+   * @param {unknown} [cause]
+   * @param {string} [method] the one that was called
+   */
+  constructor(cause, method) {
     const why = cause instanceof Error ? `: ${cause.message}` : "";
-    super(`the connection to baskd was lost while the call was under way${why}`, {
+    super(`the connection to baskd was lost while the call was under way, so it may or may not have run${why}`, {
       code: "DISCONNECTED",
       name: "Disconnected",
+      data: method === undefined ? undefined : { method },
       cause,
     });
   }

@@ -1,7 +1,7 @@
 import { findBinary } from "./binary.js";
 import { chooseController, instanceNameFor, serves } from "./controller.js";
 import { BaskdError, NotReached } from "./errors.js";
-import { startDaemon } from "./launch.js";
+import { startConfigured, startDaemon } from "./launch.js";
 import { checkedName, nameOf, socketPath, stateFolder } from "./places.js";
 import { privatePlace, tied } from "./private.js";
 import { Session } from "./session.js";
@@ -33,6 +33,7 @@ const PROBE_TIMEOUT_MS = 5_000;
 export class Instance {
   #options;
   #mayStart;
+  #mayStartConfigured;
   /** @type {Target | undefined} chosen once: a later connection is to the same instance */
   #target;
   /** @type {import("./launch.js").Daemon | undefined} the private one */
@@ -42,11 +43,14 @@ export class Instance {
 
   /**
    * @param {InstanceOptions} options
-   * @param {{ start: boolean }} behaviour
+   * @param {{ start: boolean | undefined }} behaviour whether one is started where none answers. Not given: that of a
+   *   `controller` that is given, or else the one that the instance's config describes
    */
   constructor(options, { start }) {
     this.#options = options;
-    this.#mayStart = start || options.private === true;
+    const isForbidden = start === false || process.env.BASKD_START === "0";
+    this.#mayStart = options.private === true || (!isForbidden && (start === true || options.controller !== undefined));
+    this.#mayStartConfigured = !isForbidden && !this.#mayStart;
   }
 
   /**
@@ -74,9 +78,30 @@ export class Instance {
     try {
       return await dialSocket(this.#target.socket);
     } catch (error) {
-      if (!this.#mayStart || !wanted || !isAbsent(error)) throw error;
+      if (!wanted || !isAbsent(error) || !(this.#mayStart || this.#mayStartConfigured)) throw error;
+      if (!this.#mayStart) return await this.#startConfigured(this.#target, error);
     }
     return await this.#start(this.#target);
+  }
+
+  /**
+   * @param {Target} target
+   * @param {unknown} absent what it is without a daemon
+   * @returns {Promise<import("node:net").Socket>}
+   */
+  async #startConfigured({ socket }, absent) {
+    let why = absent;
+    try {
+      await startConfigured(this.#options);
+    } catch (error) {
+      why = error;
+    }
+    // Whatever became of that, somebody may listen there by now.
+    try {
+      return await dialSocket(socket);
+    } catch {
+      throw why;
+    }
   }
 
   /** @returns {Promise<Target>} */

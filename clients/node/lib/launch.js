@@ -8,10 +8,11 @@
  * to be there; and it starts another daemon now and then, in case the first was only on its way out.
  */
 
-import { spawn } from "node:child_process";
+import { execFile, spawn } from "node:child_process";
 import { closeSync, fstatSync, ftruncateSync, mkdirSync, openSync, readSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
+import { findBinary } from "./binary.js";
 import { BaskdError, NotReached } from "./errors.js";
 import { dialSocket } from "./wire.js";
 
@@ -70,7 +71,7 @@ async function knockAt(path) {
 }
 
 /**
- * @param {Plan} plan
+ * @param {Pick<Plan, "command" | "args">} plan
  * @param {string} how
  * @param {string} said
  */
@@ -80,6 +81,43 @@ function failed(plan, how, said) {
     code: "START_FAILED",
     name: "StartFailed",
     data: { command: [plan.command, ...plan.args], stderr: said },
+  });
+}
+
+/** What `baskd start` says, with status 2, where no config says what is to be served. */
+const NOTHING = /\bnothing to start\b/;
+
+/**
+ * Starts the daemon that the instance's config describes, by `baskd start`.
+ * @param {{ name?: string, socket?: string, bin?: string }} options
+ * @returns {Promise<boolean>} false if there is nothing to start
+ */
+export async function startConfigured({ name, socket, bin }) {
+  let program;
+  try {
+    program = findBinary(bin);
+  } catch (error) {
+    // Nobody has asked for one, so that there is none is not what is wrong.
+    if (bin) throw error;
+    return false;
+  }
+  const args = ["start", ...(name ? ["--name", name] : []), ...(socket ? ["--socket", socket] : [])];
+  const { status, said } = await run(program, args);
+  if (status === 0) return true;
+  if (status === 2 && NOTHING.test(said)) return false;
+  throw failed({ command: program, args }, `did not start (${status})`, said.replace(/^baskd: /, ""));
+}
+
+/**
+ * @param {string} program
+ * @param {string[]} args
+ * @returns {Promise<{ status: number | string, said: string }>}
+ */
+function run(program, args) {
+  return new Promise((resolve) => {
+    execFile(program, args, (error, _, said) => {
+      resolve({ status: error ? (error.code ?? error.signal ?? "unknown") : 0, said: said || error?.message || "" });
+    });
   });
 }
 

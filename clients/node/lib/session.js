@@ -10,6 +10,8 @@ import { Wire } from "./wire.js";
  * @typedef {object} CallOptions
  * @property {AbortSignal} [signal]
  * @property {number} [timeoutMs]
+ * @property {string} [called] the controller's method, where it is called through one of the daemon's
+ * @property {boolean} [idempotent] whether the call may run twice; as the controller says, where it is not given
  * @property {import("./errors.js").Site} [site]
  * @property {(result: any) => void} [onResult] sees the result before any later line is read
  * @property {(result: any) => void} [onLateResult] given, a call that is aborted after it was sent isn't cancelled: its
@@ -27,6 +29,9 @@ import { Wire } from "./wire.js";
 /** @type {CallOptions} */
 const NO_OPTIONS = {};
 
+/** How long a call that was lost under way may be in doubt. The next daemon's Python may still be starting. */
+const DOUBT_MS = 2000;
+
 /**
  * A connection that comes back.
  *
@@ -34,6 +39,10 @@ const NO_OPTIONS = {};
  * back-off, `open` has one, and `closed` is for good. A lost connection fails what was written and keeps what was not.
  * A try that fails with NotReached is made again; any other failure (an unsafe folder, a daemon that can't start) is
  * the answer of all queued calls, since waiting mends none of them.
+ *
+ * A connection after one that was lost is used once it has given an answer: a daemon that dies takes connections to its
+ * end. Then what was written on the lost one, and may run twice, goes out once more; if its caller has not said so, the
+ * controller is asked.
  */
 export class Session {
   /** @type {"idle" | "dialing" | "waiting" | "open" | "closed"} */
@@ -45,6 +54,14 @@ export class Session {
   /** @type {Wire | undefined} */
   #wire;
   #failures = 0;
+  /** Whether a connection was lost since one has given an answer. */
+  #wasLost = false;
+  /** @type {NodeJS.Timeout | undefined} for what is in doubt */
+  #doubt;
+  /** @type {import("./calls.js").Call | undefined} asks the controller about it */
+  #asking;
+  /** @type {Error | undefined} by which the connection was lost */
+  #cause;
   /** @type {NodeJS.Timeout | undefined} */
   #timer;
   /** @type {import("./errors.js").BaskdError | undefined} what the daemon said before it closed */
@@ -84,13 +101,22 @@ export class Session {
     if (this.#finishing || this.#state === "closed") {
       return Promise.reject(new Closed(`${method} was called on a closed connection`));
     }
-    const { signal, timeoutMs, site = affordableSite(), onResult, onLateResult } = options;
+    const { signal, timeoutMs, idempotent, called = method, site = affordableSite(), onResult, onLateResult } = options;
     if (signal?.aborted) return Promise.reject(new AbortError(signal.reason));
     return new Promise((resolve, reject) => {
-      const call = this.#calls.make(method, params, { resolve, reject, site, onResult, onLateResult });
+      const call = this.#calls.make(method, params, {
+        method: called,
+        resolve,
+        reject,
+        site,
+        onResult,
+        onLateResult,
+        idempotent,
+      });
       if (signal || timeoutMs !== undefined) {
         call.watch = watched(signal, timeoutMs, method, (error) => {
           if (this.#calls.giveUp(call, error)) this.tell("$/cancelRequest", { id: call.id });
+          if (this.#asking && this.#calls.doubtful === 0) this.#endDoubt();
         });
       }
       this.#calls.add(call);
@@ -163,6 +189,7 @@ export class Session {
     if (this.#state === "closed") return;
     this.#state = "closed";
     clearTimeout(this.#timer);
+    clearTimeout(this.#doubt);
     const closed = new Closed("the connection was closed");
     this.#calls.failQueued((call) => (call.standing ? undefined : closed));
     this.#calls.failPending(closed);
@@ -199,6 +226,7 @@ export class Session {
     const now = Date.now();
     const mends = error instanceof NotReached;
     this.#state = "idle";
+    this.#endDoubt();
     this.#calls.failQueued((call) => {
       return mends && now - call.madeAt < this.#options.patienceMs ? undefined : error;
     });
@@ -207,7 +235,10 @@ export class Session {
 
   #later() {
     this.#state = "waiting";
-    this.#timer = setTimeout(() => this.#dial(this.#calls.queued > 0), backoff(this.#failures++));
+    this.#timer = setTimeout(
+      () => this.#dial(this.#calls.queued + this.#calls.doubtful > 0),
+      backoff(this.#failures++),
+    );
     this.#keepAlive();
   }
 
@@ -226,9 +257,66 @@ export class Session {
       onClose: (error) => this.#lost(wire, error),
     });
     this.#wire = wire;
+    if (this.#wasLost) this.#prove(wire);
+    else this.#use(wire);
+    this.#keepAlive();
+  }
+
+  /**
+   * Asks for an answer, whatever it is: no call has a string for its id, so this cancels nothing.
+   * @param {Wire} wire
+   */
+  #prove(wire) {
+    const proven = () => {
+      this.#wasLost = false;
+      this.#use(wire);
+      this.#askAgain();
+    };
+    const ping = this.#calls.make("rpc.cancel", { id: "none" }, { standing: true, resolve: proven, reject: proven });
+    this.#calls.addSent(ping);
+    wire.write(ping.text);
+  }
+
+  /** @param {Wire} wire */
+  #use(wire) {
     this.#calls.addFirst(this.#subscriptions.wanted.map((wish) => this.#subscriptionCall(wish)));
     this.#outgoing.use(wire);
-    this.#keepAlive();
+  }
+
+  /** What is in doubt goes out again as its caller says, or else the controller. */
+  #askAgain() {
+    this.#calls.decide((call) => call.idempotent);
+    if (this.#calls.doubtful > 0) {
+      this.#asking = this.#calls.make("rpc.discover", undefined, {
+        standing: true,
+        resolve: (document) => this.#decide(document),
+        reject: () => this.#endDoubt(),
+      });
+      this.#calls.addFirst([this.#asking]);
+    }
+    this.#outgoing.schedule();
+  }
+
+  /** @param {any} document the controller's methods */
+  #decide(document) {
+    /** @type {any[]} */
+    const methods = document?.methods ?? [];
+    const idempotent = new Set(methods.filter((method) => method["x-idempotent"]).map((method) => method.name));
+    this.#asking = undefined;
+    this.#calls.decide((call) => idempotent.has(call.method));
+    clearTimeout(this.#doubt);
+    this.#outgoing.schedule();
+  }
+
+  /** Of those that are left nobody has said that they may run twice. */
+  #endDoubt() {
+    clearTimeout(this.#doubt);
+    this.#calls.decide((call) => call.idempotent === true, this.#cause);
+    const asking = this.#asking;
+    this.#asking = undefined;
+    // Python may be long in starting, and nobody waits for that.
+    if (asking) this.#calls.giveUp(asking, new Closed("nothing is in doubt any more"));
+    this.#outgoing.schedule();
   }
 
   /** @param {import("./subscriptions.js").Wish} wish */
@@ -268,10 +356,21 @@ export class Session {
     this.#outgoing.use(undefined);
     if (this.#state === "closed") return;
     this.#state = "idle";
-    this.#calls.failPending(error);
+    const wasDoubtful = this.#calls.doubtful;
+    this.#calls.lose(error);
     this.#subscriptions.lost(error);
     const forbidden = this.#refusal?.name === "Forbidden" ? this.#refusal : undefined;
+    const isFirst = !this.#wasLost;
+    this.#wasLost = true;
+    if (this.#calls.doubtful > wasDoubtful) {
+      clearTimeout(this.#doubt);
+      this.#cause = error;
+      this.#doubt = setTimeout(() => this.#endDoubt(), DOUBT_MS);
+    }
+    if (forbidden) this.#endDoubt();
     if (forbidden) this.#calls.failQueued(() => forbidden);
+    // The next daemon may be there, or be started, at once.
+    else if (isFirst && this.#calls.doubtful > 0) void this.#dial(true);
     else this.#later();
   }
 

@@ -3,7 +3,7 @@
  * @property {string} method
  * @property {object} params
  * @property {string} unsubscribe the method that ends it
- * @property {(event: any) => void} onItem
+ * @property {(event: any) => void} onItem `{ restarted: true }` where it was opened again: what was sent between is lost
  * @property {(run: import("./incoming.js").Run) => void} onRun
  *
  * @typedef {object} Sink who gets what one subscription brings
@@ -18,6 +18,8 @@ export class Subscriptions {
   #sinks = new Map();
   /** @type {Map<Wish, number | string | undefined>} each with its id on this connection, once that is known */
   #wishes = new Map();
+  /** @type {WeakSet<Wish>} those that were open before */
+  #known = new WeakSet();
   #tell;
 
   /** @param {(method: string, params: unknown[]) => void} tell sends a notification to the daemon */
@@ -53,6 +55,8 @@ export class Subscriptions {
     }
     this.#wishes.set(wish, id);
     this.#sinks.set(id, wish);
+    if (this.#known.has(wish)) wish.onItem({ restarted: true });
+    this.#known.add(wish);
   }
 
   /**

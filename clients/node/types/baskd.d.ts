@@ -27,9 +27,14 @@ export interface CallOptions {
   signal?: AbortSignal;
   /** After so long the daemon cancels the call, which rejects with `TimedOut`. */
   timeoutMs?: number;
+  /**
+   * Whether the call may run twice: then it is sent again, once, if the connection is lost while it is under way, and
+   * else rejects with `Disconnected`. As the controller says (`@baskd.idempotent`), where it is not given.
+   */
+  idempotent?: boolean;
 }
 
-export interface StreamOptions extends CallOptions {
+export interface StreamOptions extends Omit<CallOptions, "idempotent"> {
   /** How many items may be under way, unread; 512 unless given. `Infinity` turns flow control off. */
   window?: number;
 }
@@ -63,6 +68,8 @@ export interface Message {
   data: any;
   /** In place of all others: so many messages of `all` were left out, because this reader was slow. */
   dropped?: number;
+  /** In place of all others: the connection was lost, and there is another. What was sent in between is missing. */
+  restarted?: true;
 }
 
 export interface Status {
@@ -88,7 +95,16 @@ export interface Status {
   connections: number;
   calls: number;
   restarts: number;
-  last_exit: { exit: { code: number } | { signal: number }; ran_ms: number; stderr: string[] } | null;
+  reloads: number;
+  last_exit: {
+    reason: string;
+    exit: { code: number } | { signal: number; oom?: true };
+    ran_ms: number;
+    at_ms: number;
+    stderr: string[];
+  } | null;
+  /** The state that the next Python gets. */
+  snapshot: { age_ms: number; bytes: number } | null;
   properties: string[];
   [more: string]: any;
 }
@@ -114,7 +130,10 @@ export interface BackendMembers<M = AnyMethods> {
 export type Backend<M = AnyMethods> = BackendMembers<M> & Omit<MethodCalls<M>, keyof BackendMembers>;
 
 export interface ConnectOptions extends InstanceOptions {
-  /** Start a daemon if none answers, as `Bindings` does. */
+  /**
+   * Whether a daemon is started where none answers. Not given: one is, if a `controller` is given or the instance's config
+   * names one. True: always, as `Bindings` does. `BASKD_START=0` in the environment is false.
+   */
   start?: boolean;
   /** How long a call waits for a lost connection to come back; 30 seconds unless given. */
   patienceMs?: number;
@@ -141,9 +160,9 @@ export declare class MethodError extends BaskdError {
   traceback: string;
 }
 
-/** The connection was lost while the call was under way: it may or may not have run. */
+/** The connection was lost while the call was under way: it may or may not have run. `data.method` is the method. */
 export declare class Disconnected extends BaskdError {
-  constructor(cause?: unknown);
+  constructor(cause?: unknown, method?: string);
 }
 
 /** No daemon answers. */

@@ -180,9 +180,10 @@ class Cancelling(ClientTest):
             os.kill(os.getpid(), signal.SIGINT)
 
         self.thread(interrupt)
+        link = self.backend._connection.link
         with self.assertRaises(KeyboardInterrupt):
             self.backend.hang()
-        if self.backend._connection.link.lost is None:  # see above
+        if link.lost is None:  # see above
             self.daemon.expect("$/cancelRequest")
             self.backend.release()
             self.assertEqual(leading.result(), "released")

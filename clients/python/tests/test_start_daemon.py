@@ -10,7 +10,7 @@ import unittest
 
 import baskd
 from tests.fake import WAIT
-from tests.started import StartedDaemon
+from tests.started import StartedDaemon, ended
 
 PROGRAM = """
 import sys, baskd
@@ -33,6 +33,18 @@ class Controller:
             pid = backend.status()["pid"]
         with self.client(start=False) as backend:
             self.assertEqual(backend.status()["pid"], pid)
+
+    def test_one_that_ended_for_want_of_clients_is_started_again(self) -> None:
+        os.environ["BASKD_IDLE_EXIT"] = "50ms"
+        pids = set()
+        for _ in range(2):
+            backend = self.client()
+            self.assertEqual(backend.add(2), 3)
+            pid = backend.status()["pid"]
+            pids.add(pid)
+            with ended(pid):
+                backend.close()
+        self.assertEqual(len(pids), 2)
 
     def test_by_name(self) -> None:
         with baskd.connect("mine", controller=self.controller) as backend:
@@ -103,7 +115,7 @@ class Controller:
         self.assertEqual([method["name"] for method in backend.methods()].count("subtract"), 0)
         with open(self.controller, "a") as file:
             file.write("\n    def subtract(self, a: int, b: int = 1):\n        return a - b\n")
-        backend.restart()
+        backend.reload()
         self.assertEqual([method["name"] for method in backend.methods()].count("subtract"), 1)
         self.assertEqual(backend.subtract(5), 4)
 

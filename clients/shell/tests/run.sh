@@ -305,6 +305,7 @@ null
     interrupted stream stream waits
 
     starting
+    really_starting
 }
 
 # What a call does where no daemon runs.
@@ -366,6 +367,22 @@ is "wrong"' --name other call echo
     wait_for_end
     FAKE=starts run 'a stream whose daemon goes' 3 '' '*has gone before it answered*' --name other stream stop
     wait_for_end
+}
+
+# The same with the real `baskd start`.
+really_starting() {
+    if ! "$real" start --help >/dev/null 2>&1; then
+        echo "skipped: $real has no command \`start\`"
+        return
+    fi
+    export BASKD_BIN="$real"
+    run 'nothing to start' 3 '' '*baskd serve*; nothing to start*' --name real call echo
+    run 'a daemon is really started' 0 '{"by":5}' '' --name real --controller "$work/controller.py" call echo by=5
+    "$shell" "$script" --name real status |
+        sed 's/.*"version":"[^"]*","pid":\([0-9]*\).*/\1/' >"$FAKE_LOG.pid"
+    run 'and called once more' 0 '{"by":6}' '' --name real call echo by=6
+    ended
+    export BASKD_BIN="$work/baskd"
 }
 
 # NAME TEXT: what baskd was asked for last.

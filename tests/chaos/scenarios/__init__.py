@@ -19,7 +19,7 @@ class Scenario:
     name: str
     about: str
     play: Play
-    #: How many rounds the short run makes.
+    #: How many rounds the short run makes; 0: it is for the long run alone.
     rounds: int
 
 

@@ -65,6 +65,30 @@ def stopped_for_good(round: Round) -> None:
             stopped.add(pid)
 
 
+@scenario("deadlines")
+def deadlines(round: Round) -> None:
+    """Time limits of a few milliseconds, met at every moment of a call's life: who is told "queued" has not run."""
+    round.start()
+    round.ready()
+    for number in range(3):
+        round.client(f"client{number}", _hurried)
+    with round.running():
+        pass
+
+
+def _hurried(chance: random.Random) -> Iterator[Step]:
+    may = {"TimedOut"}
+
+    def step(timeout_ms: int, methods: list[str]) -> Step:
+        return lambda client: client.send(*(client.new(each, may=may) for each in methods), timeout_ms=timeout_ms)
+
+    for _ in range(60):
+        kinds = ["work", "work", "again", "later", "beside", "items", "sent"]
+        yield step(chance.randrange(1, 6), chance.choices(kinds, k=chance.randrange(1, 30)))
+        if chance.random() < 0.5:
+            yield lambda client: client.settle()
+
+
 @scenario("hangs")
 def hangs(round: Round) -> None:
     """Methods that never end: who waits for them is answered in time; one that can't be cancelled costs its process."""

@@ -192,7 +192,13 @@ class BackendCrashed(BaskdError):
 
     @property
     def exit(self) -> dict[str, Any]:
+        """`{"code": N}` or `{"signal": N}`, with `"oom": True` if that was for want of memory."""
         return self._from_data("exit") or {}
+
+    @property
+    def snapshot_age_ms(self) -> int | None:
+        """How old the state is that the next Python begins with; None: it begins without a snapshot."""
+        return self._number("snapshot_age_ms")
 
     @property
     def stderr(self) -> list[str]:

@@ -32,9 +32,9 @@ from ._sinks import Pending, Sink, Waitable
 from ._wire import Params
 
 # A signal that comes just before its thread goes to sleep does not wake it, and where threads take turns it does come
-# then: so the main thread, which is the one that Ctrl-C is for, looks around so often. (Not where it leads: there a
-# time limit would cost each call, and nobody is waiting to run while it falls asleep.)
+# then: so the main thread, which is the one that Ctrl-C is for, looks around so often.
 _LOOK_SECONDS = 0.5
+_LOOK_MS = 500
 
 
 class ThreadLink(Link):
@@ -143,7 +143,10 @@ class ThreadLink(Link):
         """
         events: list[tuple[int, int]] = []
         try:
-            events = self._poll.poll(None if left is None else math.ceil(left * 1000))
+            limit = _LOOK_MS if self._leader == self._main_thread else None
+            if left is not None and (limit is None or left < _LOOK_SECONDS):
+                limit = math.ceil(left * 1000)
+            events = self._poll.poll(limit)
         finally:
             with self._lock:
                 self._leader = None

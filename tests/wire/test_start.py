@@ -7,7 +7,7 @@ import json
 import os
 import signal
 import subprocess
-import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -28,23 +28,23 @@ class Start(DaemonTest):
         self.addCleanup(wait_all_gone, self.at.mark)
         self.addCleanup(self.at.run, "stop")
 
-    def start(self, *arguments: Any, **options: Any) -> subprocess.CompletedProcess[str]:
+    def ask(self, *arguments: Any, **options: Any) -> subprocess.CompletedProcess[str]:
         return self.at.run("start", *arguments, **options)
 
     def refused(self, status: int, *arguments: Any, **options: Any) -> str:
-        done = self.start(*arguments, **options)
+        done = self.ask(*arguments, **options)
         self.assertEqual((done.returncode, done.stdout), (status, ""), done.stderr)
         self.assertEqual(done.stderr.count("\n"), 1, done.stderr)
         return done.stderr
 
     def started(self, *arguments: Any, **options: Any) -> dict[str, Any]:
-        done = self.start("--json", *arguments, **options)
+        done = self.ask("--json", *arguments, **options)
         self.assertEqual((done.returncode, done.stderr), (0, ""))
         told: dict[str, Any] = json.loads(done.stdout)
         return told
 
     def test_a_daemon_runs_in_a_session_of_its_own_and_is_there_for_the_next(self) -> None:
-        done = self.start(KEEPS)
+        done = self.ask(KEEPS)
         self.assertEqual((done.returncode, done.stderr), (0, ""))
         self.assertEqual(done.stdout, f"{self.at.socket()}\n")
         told = self.started(KEEPS)
@@ -74,7 +74,7 @@ class Start(DaemonTest):
 
     def test_what_keeps_it_from_starting_is_told_at_once(self) -> None:
         self.assertIn("there is no controller at nowhere.py", self.refused(2, "nowhere.py"))
-        self.assertIn("names no controller", self.start("not a controller").stderr)
+        self.assertIn("names no controller", self.ask("not a controller").stderr)
         said = self.refused(2, KEEPS, "--python", "/nowhere/python")
         self.assertIn("/nowhere/python", said)
         config = self.at.config()
@@ -88,7 +88,7 @@ class Start(DaemonTest):
         (state / "lock").unlink(missing_ok=True)
         (state / "lock").mkdir(parents=True)
         self.assertIn(str(state), self.refused(3, KEEPS))
-        error = json.loads(self.start("--json", KEEPS).stderr)
+        error = json.loads(self.ask("--json", KEEPS).stderr)
         self.assertEqual(error["name"], "StartFailed")
         (state / "lock").rmdir()
 
@@ -136,12 +136,8 @@ class Start(DaemonTest):
 
     def test_ten_at_once_get_one_daemon_also_while_another_ends(self) -> None:
         for _ in range(2):
-            told: list[dict[str, Any]] = []
-            threads = [threading.Thread(target=lambda: told.append(self.started(KEEPS))) for _ in range(10)]
-            for thread in threads:
-                thread.start()
-            for thread in threads:
-                thread.join()
+            with ThreadPoolExecutor(10) as pool:
+                told = list(pool.map(lambda _: self.started(KEEPS), range(10)))
             self.assertEqual(len(told), 10)
             self.assertEqual(len({one["pid"] for one in told}), 1)
             self.assertEqual(sum(one["started"] for one in told), 1)
@@ -153,9 +149,9 @@ class Start(DaemonTest):
         config = self.at.config()
         config.parent.mkdir(parents=True)
         config.write_text(f'controller = "{KEEPS}"\n')
-        for refusing in (("--no-start", {}), (None, {"BASKD_START": "0"})):
-            flags = [refusing[0]] if refusing[0] else []
-            done = self.at.run("call", "counted", *flags, env=self.at.environment(**refusing[1]))
+        opted_out: dict[str, str] = {"BASKD_START": "0"}
+        for flags, environment in ((["--no-start"], {}), ([], opted_out)):
+            done = self.at.run("call", "counted", *flags, env=self.at.environment(**environment))
             self.assertEqual(done.returncode, 3, done.stderr)
         for command in ("status", "reload", "restart", "stop"):
             self.assertEqual(self.at.run(command).returncode, 3, command)
@@ -193,7 +189,7 @@ class Reload(DaemonTest):
         places = self.places()
         file = places.root / "keeps.py"
         file.write_text(KEEPS.read_text())
-        daemon = super().start(file, places=places)
+        daemon = self.start(file, places=places)
         done = places.run("reload")
         self.assertEqual((done.returncode, done.stderr), (0, ""))
         self.assertRegex(done.stdout, r"^default: the new Python \(process \d+\) was ready in ")
@@ -204,5 +200,3 @@ class Reload(DaemonTest):
         self.assertRegex(done.stderr, "The new version can't serve, and the old one serves on: .*no_such_module_at_all")
         self.assertEqual(places.run("call", "version").stdout, "1\n")
         self.assertEqual(daemon.status()["reloads"], 2)
-
-

@@ -168,18 +168,22 @@ async fn keep(session: &Arc<Session>, tap: &Arc<Tap>, tell: oneshot::Sender<Resu
     let has_begun = begun.is_ok();
     // If he is gone already, it ends at once.
     let _ = tell.send(begun);
-    while has_begun {
+    if has_begun {
         tokio::select! {
-            () = tap.inbox.ended() => break,
-            () = tap.lost() => {}
-        }
-        tokio::select! {
-            () = tap.inbox.ended() => break,
-            () = resume(session, tap) => {}
+            () = tap.inbox.ended() => {}
+            () = go_on(session, tap) => {}
         }
     }
     session.unregister(tap);
     tap.detach().await;
+}
+
+/// Sees to it that there is a connection, for as long as it is polled.
+async fn go_on(session: &Arc<Session>, tap: &Tap) {
+    loop {
+        tap.lost().await;
+        resume(session, tap).await;
+    }
 }
 
 async fn begin(session: &Arc<Session>, tap: &Tap) -> Result<(), Error> {

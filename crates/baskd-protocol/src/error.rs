@@ -249,9 +249,18 @@ impl Error {
         )
     }
 
+    /// The same, of a call that has begun once, may run twice, and did not come to it.
+    #[must_use]
+    pub fn after_it_ran(mut self) -> Error {
+        if let Some(Value::Object(data)) = &mut self.data {
+            data.insert("ran".to_owned(), json!("yes"));
+        }
+        self
+    }
+
     /// A reload did not come to its end. `serves_on`: whether the old version is there.
-    pub fn not_reloaded(reason: &str, serves_on: bool) -> Error {
-        let mut error = Error::backend_unavailable(reason, &[], None);
+    pub fn not_reloaded(reason: &str, stderr: &[String], serves_on: bool) -> Error {
+        let mut error = Error::backend_unavailable(reason, stderr, None);
         if serves_on {
             error.message = format!("The new version can't serve, and the old one serves on: {reason}");
         }
@@ -272,7 +281,7 @@ impl Error {
             CancelledBy::Client => "The call was cancelled by its client.",
             CancelledBy::Disconnect => "The call was cancelled: its client is gone.",
             CancelledBy::SlowReader => "The call was cancelled: its client did not read what it sent.",
-            CancelledBy::Shutdown => "The call was cancelled: the daemon is stopping.",
+            CancelledBy::Shutdown => "The call was cancelled: its Python is stopped or replaced.",
         };
         Error::new(ErrorCode::Cancelled, message, Some(json!({ "by": by.text() })))
     }

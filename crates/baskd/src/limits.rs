@@ -56,6 +56,16 @@ pub struct Limits {
     pub timeouts: HashMap<String, Duration>,
 }
 
+/// Hooks have at least so long.
+const LEAST_HOOK: Duration = Duration::from_secs(10);
+
+impl Limits {
+    /// How long a hook may take while calls wait for it.
+    pub(crate) fn hook_timeout(&self) -> Duration {
+        self.drain_timeout.max(LEAST_HOOK)
+    }
+}
+
 impl Default for Limits {
     fn default() -> Limits {
         Limits {

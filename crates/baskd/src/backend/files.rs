@@ -87,10 +87,10 @@ impl Files {
         self.after_failure = failed.after_failure;
     }
 
-    /// A file that is not what it was, if there is one.
-    pub(crate) fn changed(&self) -> Option<PathBuf> {
-        let is_other = |(path, note): &(&PathBuf, &Option<Note>)| !self.is_same(path, note.as_ref());
-        let changed = self.noted.iter().find(is_other).map(|(path, _)| path.clone());
+    /// A file that is not what it was, if there is one. One that was only touched is noted as it is now.
+    pub(crate) fn changed(&mut self) -> Option<PathBuf> {
+        let paths: Vec<_> = self.noted.keys().cloned().collect();
+        let changed = paths.into_iter().find(|path| !self.is_same(path));
         changed.or_else(|| {
             let mut beside = self.after_failure.then(|| self.modules_beside())?.into_iter();
             beside.find(|path| !self.noted.contains_key(path))
@@ -113,14 +113,22 @@ impl Files {
             .collect()
     }
 
-    fn is_same(&self, path: &Path, note: Option<&Note>) -> bool {
+    fn is_same(&mut self, path: &Path) -> bool {
         let quick = quick_look(path);
-        let was = note.map(|note| (note.modified, note.bytes, note.inode));
+        let noted = self.noted.get(path).and_then(Option::as_ref);
+        let was = noted.map(|note| (note.modified, note.bytes, note.inode));
         if was == quick.as_ref().map(|note| (note.modified, note.bytes, note.inode)) {
             return true;
         }
-        let before = note.and_then(|note| note.contents);
-        before.is_some() && before == self.look(path).and_then(|note| note.contents)
+        let Some(before) = noted.and_then(|note| note.contents) else {
+            return false;
+        };
+        let now = self.look(path);
+        let is_same = now.as_ref().and_then(|note| note.contents) == Some(before);
+        if is_same {
+            self.noted.insert(path.to_owned(), now);
+        }
+        is_same
     }
 
     fn look(&self, path: &Path) -> Option<Note> {
@@ -181,7 +189,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let main = folder.path().join("controller.py");
         fs::write(&main, "1").unwrap();
-        let [reading, looking] = [true, false].map(|reads| files(folder.path(), reads).at_start());
+        let [mut reading, mut looking] = [true, false].map(|reads| files(folder.path(), reads).at_start());
         fs::rename(&main, folder.path().join("old")).unwrap();
         fs::write(&main, "1").unwrap();
         assert_eq!(reading.changed(), None);

@@ -191,10 +191,9 @@ impl Journal {
         out
     }
 
-    /// The names of those that are in memory only.
-    pub(crate) fn volatile_names(&self) -> Vec<String> {
-        let names = self.names();
-        names.into_iter().filter(|name| self.inner.is_volatile(name)).collect()
+    /// What has one of these words in its name is in memory only.
+    pub(crate) fn volatile_words(&self) -> Vec<String> {
+        self.inner.volatile.clone()
     }
 
     pub(crate) fn names(&self) -> Vec<String> {
@@ -286,7 +285,7 @@ async fn write(inner: Rc<Inner>, path: PathBuf, logs: Rc<Logs>) {
 
 /// Whether one of the name's words is among these, be it as a plural or numbered: of `key`, `apiKey`, `api_key` and
 /// `API-KEYS2` have it, `tokenizer` and `monkey` don't. What is no word by itself, as `api_key`, is looked for as it is.
-fn has_word(name: &str, among: &[String]) -> bool {
+pub(super) fn has_word(name: &str, among: &[String]) -> bool {
     let is_among = |word: &str| among.iter().any(|one| one == word);
     is_among(&name.to_lowercase())
         || words(name).iter().any(|word| {

@@ -60,7 +60,7 @@ pub(crate) use calls::WINDOW_ITEMS;
 pub use journal::Journal;
 pub use methods::nearest;
 pub use metrics::MethodMetrics;
-pub use orders::Asker;
+pub use orders::{Asker, NotReady};
 pub use snapshot::Snapshots;
 pub use spawn::allow_many_descriptors;
 pub use status::State;
@@ -373,7 +373,7 @@ impl Backend {
     /// Takes no more calls, answers those there are within `grace`, cancels the rest, takes a last snapshot, and ends
     /// Python. Returns when all that is to be kept is on disk.
     pub async fn stop(&self, grace: Duration) {
-        self.shared.reloads.stop("the daemon is stopping");
+        self.shared.reloads.stop();
         futures_util::future::join_all(self.shared.workers.iter().map(|post| post.orders.stop(grace))).await;
         self.shared.standby.end(&self.shared).await;
         self.shared.journal.saved().await;

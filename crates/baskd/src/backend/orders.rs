@@ -9,7 +9,24 @@ use tokio::sync::Notify;
 use super::reload::Round;
 
 /// Told when a new process is ready, or why it is not.
-pub type Asker = Box<dyn FnOnce(Result<(), &str>)>;
+pub type Asker = Box<dyn FnOnce(Result<(), &NotReady>)>;
+
+/// Why a new process is not ready.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NotReady {
+    pub reason: String,
+    /// The last lines that it wrote to stderr.
+    pub stderr: Vec<String>,
+}
+
+impl NotReady {
+    pub(crate) fn because(reason: impl Into<String>) -> NotReady {
+        NotReady {
+            reason: reason.into(),
+            stderr: Vec::new(),
+        }
+    }
+}
 
 /// One asker for each of several, who together tell `asker`: once all are ready, or once the first is not.
 pub(crate) fn for_each(workers: usize, asker: Option<Asker>) -> Vec<Option<Asker>> {
@@ -33,6 +50,8 @@ pub(crate) fn for_each(workers: usize, asker: Option<Asker>) -> Vec<Option<Asker
     (0..workers).map(one).collect()
 }
 
+pub(crate) const STOPPING: &str = "the daemon is stopping";
+
 #[derive(Default)]
 pub(crate) struct Orders {
     restart: Cell<bool>,
@@ -43,6 +62,8 @@ pub(crate) struct Orders {
     /// The grace, once a stop was asked for.
     stop: Cell<Option<Duration>>,
     changed: Notify,
+    /// Nothing but the stop is done any more.
+    is_closed: Cell<bool>,
     stopped: Cell<bool>,
     done: Notify,
 }
@@ -56,6 +77,12 @@ pub(crate) enum Order {
 impl Orders {
     /// Asks for a restart. False if too many wait for one already.
     pub(crate) fn restart(&self, asker: Option<Asker>, most: usize) -> bool {
+        if self.is_closed.get() {
+            if let Some(asker) = asker {
+                asker(Err(&NotReady::because(STOPPING)));
+            }
+            return true;
+        }
         let mut askers = self.askers.borrow_mut();
         if askers.len() + self.joined.borrow().len() >= most {
             return false;
@@ -104,6 +131,13 @@ impl Orders {
         self.stop.get()
     }
 
+    /// Waits until anything is asked for.
+    pub(crate) async fn until_any(&self) {
+        while self.stop.get().is_none() && !self.restart.get() && self.reload.borrow().is_none() {
+            self.changed.notified().await;
+        }
+    }
+
     /// Waits for a stop only.
     pub(crate) async fn until_stop(&self) {
         while self.stop.get().is_none() {
@@ -118,7 +152,7 @@ impl Orders {
     }
 
     /// Answers those who wait for the process that was started last.
-    pub(crate) fn answer(&self, outcome: Result<(), &str>) {
+    pub(crate) fn answer(&self, outcome: Result<(), &NotReady>) {
         for asker in self.joined.take() {
             asker(outcome);
         }
@@ -126,12 +160,13 @@ impl Orders {
 
     /// Nothing else will be done: who waits for it is told.
     pub(crate) fn close(&self) {
-        const WHY: &str = "the daemon is stopping";
+        self.is_closed.set(true);
+        let why = NotReady::because(STOPPING);
         self.starting();
-        self.answer(Err(WHY));
+        self.answer(Err(&why));
         if let Some(round) = self.reload.take() {
-            round.report(Err(WHY.to_owned()));
-            round.done(Err(WHY.to_owned()));
+            round.report(Err(why.clone()));
+            round.done(Err(why));
         }
     }
 
@@ -149,6 +184,7 @@ mod tests {
     fn asker(seen: &Rc<RefCell<Vec<String>>>, name: &'static str) -> Option<Asker> {
         let seen = seen.clone();
         Some(Box::new(move |outcome| {
+            let outcome = outcome.map_err(|why| why.reason.clone());
             seen.borrow_mut().push(format!("{name} {outcome:?}"))
         }))
     }
@@ -197,7 +233,8 @@ mod tests {
         tell(Ok(()));
         assert_eq!(*seen.borrow(), ["all Ok(())"]);
         let mut failing = for_each(3, asker(&seen, "failing")).into_iter().flatten();
-        for outcome in [Ok(()), Err("x"), Ok(())] {
+        let why = NotReady::because("x");
+        for outcome in [Ok(()), Err(&why), Ok(())] {
             failing.next().unwrap()(outcome);
         }
         assert_eq!(seen.borrow()[1..], ["failing Err(\"x\")"]);

@@ -6,13 +6,13 @@ use std::rc::Rc;
 
 use tokio::sync::Notify;
 
-use super::orders::Asker;
+use super::orders::{Asker, NotReady, STOPPING};
 
 /// One reload. Each worker says once that it is ready or not ([`Round::report`]), and once how it ended ([`Round::done`]).
 pub(crate) struct Round {
     reports_due: Cell<usize>,
     ends_due: Cell<usize>,
-    failure: RefCell<Option<String>>,
+    failure: RefCell<Option<NotReady>>,
     askers: RefCell<Vec<Asker>>,
     changed: Notify,
 }
@@ -23,12 +23,19 @@ pub(crate) struct Reloads {
     current: RefCell<Option<Rc<Round>>>,
     waiting: RefCell<Vec<Asker>>,
     another: Cell<bool>,
+    is_stopped: Cell<bool>,
 }
 
 impl Reloads {
     /// Asks for a reload. Gives the round if it begins now; it is to be told to each of so many workers. `Err` if too many
     /// wait for one already.
     pub(crate) fn ask(&self, workers: usize, asker: Option<Asker>, most: usize) -> Result<Option<Rc<Round>>, ()> {
+        if self.is_stopped.get() {
+            if let Some(asker) = asker {
+                asker(Err(&NotReady::because(STOPPING)));
+            }
+            return Ok(None);
+        }
         let mut waiting = self.waiting.borrow_mut();
         if waiting.len() >= most {
             return Err(());
@@ -61,17 +68,18 @@ impl Reloads {
     }
 
     /// Nobody will reload any more.
-    pub(crate) fn stop(&self, reason: &str) {
+    pub(crate) fn stop(&self) {
+        self.is_stopped.set(true);
         self.another.set(false);
         for asker in self.waiting.take() {
-            asker(Err(reason));
+            asker(Err(&NotReady::because(STOPPING)));
         }
     }
 }
 
 impl Round {
     /// A worker's new process is ready, or why it is not.
-    pub(crate) fn report(&self, outcome: Result<(), String>) {
+    pub(crate) fn report(&self, outcome: Result<(), NotReady>) {
         self.reports_due.set(self.reports_due.get().saturating_sub(1));
         if let Err(reason) = outcome {
             self.failure.borrow_mut().get_or_insert(reason);
@@ -80,7 +88,7 @@ impl Round {
     }
 
     /// Waits until it is known whether all are ready: why they are not, if so.
-    pub(crate) async fn verdict(&self) -> Result<(), String> {
+    pub(crate) async fn verdict(&self) -> Result<(), NotReady> {
         loop {
             let changed = self.changed.notified();
             if let Some(reason) = &*self.failure.borrow() {
@@ -94,7 +102,7 @@ impl Round {
     }
 
     /// A worker has switched, or goes on with its old process.
-    pub(crate) fn done(&self, outcome: Result<(), String>) {
+    pub(crate) fn done(&self, outcome: Result<(), NotReady>) {
         self.ends_due.set(self.ends_due.get().saturating_sub(1));
         if let Err(reason) = outcome {
             self.failure.borrow_mut().get_or_insert(reason);
@@ -104,7 +112,7 @@ impl Round {
         }
         let failure = self.failure.borrow().clone();
         for asker in self.askers.take() {
-            asker(failure.as_deref().map_or(Ok(()), Err));
+            asker(failure.as_ref().map_or(Ok(()), Err));
         }
     }
 
@@ -120,6 +128,7 @@ mod tests {
     fn asker(seen: &Rc<RefCell<Vec<String>>>, name: &'static str) -> Option<Asker> {
         let seen = seen.clone();
         Some(Box::new(move |outcome| {
+            let outcome = outcome.map_err(|why| why.reason.clone());
             seen.borrow_mut().push(format!("{name} {outcome:?}"))
         }))
     }
@@ -131,11 +140,12 @@ mod tests {
         let round = reloads.ask(2, asker(&seen, "a"), 9).unwrap().unwrap();
         round.report(Ok(()));
         assert!(futures_util::FutureExt::now_or_never(round.verdict()).is_none());
-        round.report(Err("broken".to_owned()));
-        assert_eq!(round.verdict().await, Err("broken".to_owned()));
-        round.done(Err("broken".to_owned()));
+        let broken = || NotReady::because("broken");
+        round.report(Err(broken()));
+        assert_eq!(round.verdict().await, Err(broken()));
+        round.done(Err(broken()));
         assert!(seen.borrow().is_empty());
-        round.done(Err("so it stays".to_owned()));
+        round.done(Err(NotReady::because("so it stays")));
         assert_eq!(*seen.borrow(), ["a Err(\"broken\")"]);
     }
 
@@ -157,5 +167,8 @@ mod tests {
         second.done(Ok(()));
         assert_eq!(seen.borrow().len(), 3);
         assert!(reloads.next(1).is_none());
+        reloads.stop();
+        assert!(reloads.ask(1, asker(&seen, "late"), 9).unwrap().is_none());
+        assert_eq!(seen.borrow()[3], "late Err(\"the daemon is stopping\")");
     }
 }

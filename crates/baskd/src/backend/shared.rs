@@ -3,6 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use baskd_protocol::error::Error;
 use serde_json::Value;
@@ -121,7 +122,7 @@ impl Shared {
     }
 
     /// The state that the next process gets if the one with this seat dies: of one that is left, another has it already.
-    pub(super) fn state_after(&self, seat: usize) -> Option<Rc<Snapshot>> {
+    pub(super) fn state_after(&self, seat: usize) -> Option<Arc<Snapshot>> {
         let serves = self.calls.borrow().serves(seat);
         self.last_snapshot().filter(|_| serves && self.serving_has(ON_RESTORE))
     }
@@ -137,7 +138,7 @@ impl Shared {
     }
 
     /// The state that the next process gets.
-    pub(super) fn last_snapshot(&self) -> Option<Rc<Snapshot>> {
+    pub(super) fn last_snapshot(&self) -> Option<Arc<Snapshot>> {
         // Several have no state of their own.
         (self.workers.len() == 1).then(|| self.snapshots.last(&self.options.controller.spec()))?
     }

@@ -1,18 +1,20 @@
 //! The state that a controller's `on_snapshot` gave last: in memory, and on disk for the next daemon.
 
+use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
+use serde_json::value::{RawValue, to_raw_value};
 use tokio::sync::Notify;
 
 use super::disk;
-use super::journal::Journal;
+use super::journal::{Journal, has_word};
 use crate::logs::Logs;
 
 const FILE: &str = "snapshot.json";
@@ -28,8 +30,10 @@ struct Inner {
     path: PathBuf,
     journal: Journal,
     logs: Rc<Logs>,
-    last: RefCell<Option<Rc<Snapshot>>>,
+    last: RefCell<Option<Arc<Snapshot>>>,
     is_saved: Cell<bool>,
+    /// Whether it was told that something is left out.
+    has_told: Cell<bool>,
     work: Notify,
     done: Notify,
 }
@@ -74,8 +78,9 @@ impl Snapshots {
             path,
             journal: journal.clone(),
             logs: logs.clone(),
-            last: RefCell::new(last.map(Rc::new)),
+            last: RefCell::new(last.map(Arc::new)),
             is_saved: Cell::new(true),
+            has_told: Cell::new(false),
             work: Notify::new(),
             done: Notify::new(),
         });
@@ -91,7 +96,7 @@ impl Snapshots {
         else {
             return self.inner.logs.warn("on_snapshot gave what is no JSON: it is not kept");
         };
-        *self.inner.last.borrow_mut() = Some(Rc::new(Snapshot {
+        *self.inner.last.borrow_mut() = Some(Arc::new(Snapshot {
             taken: SystemTime::now(),
             controller: controller.to_owned(),
             state,
@@ -101,7 +106,7 @@ impl Snapshots {
     }
 
     /// The last one, if it is this controller's.
-    pub(crate) fn last(&self, controller: &str) -> Option<Rc<Snapshot>> {
+    pub(crate) fn last(&self, controller: &str) -> Option<Arc<Snapshot>> {
         let last = self.inner.last.borrow();
         last.clone().filter(|last| last.controller == controller)
     }
@@ -148,18 +153,28 @@ async fn write(inner: Rc<Inner>) {
             inner.done.notify_waiters();
             continue;
         };
-        let lasting = without(&snapshot.state, &inner.journal.volatile_names());
-        let since_epoch = snapshot.taken.duration_since(UNIX_EPOCH).unwrap_or_default();
-        let text = serde_json::to_vec(&Written {
-            version: VERSION,
-            taken_ms: since_epoch.as_millis() as u64,
-            controller: &snapshot.controller,
-            state: lasting.as_deref().unwrap_or(&snapshot.state),
-        });
+        let (copy, journal_words) = (snapshot.clone(), inner.journal.volatile_words());
         let path = inner.path.clone();
-        let saved = tokio::task::spawn_blocking(move || disk::save(&path, &text?))
-            .await
-            .unwrap_or_else(|panic| Err(io::Error::other(panic)));
+        // A large one takes its time, and others are not to wait for that.
+        let saved = tokio::task::spawn_blocking(move || {
+            let (lasting, left_out) = without(&copy.state, &journal_words)?;
+            let since_epoch = copy.taken.duration_since(UNIX_EPOCH).unwrap_or_default();
+            let text = serde_json::to_vec(&Written {
+                version: VERSION,
+                taken_ms: since_epoch.as_millis() as u64,
+                controller: &copy.controller,
+                state: lasting.as_deref().unwrap_or(&copy.state),
+            })?;
+            disk::save(&path, &text).map(|()| left_out)
+        })
+        .await
+        .unwrap_or_else(|panic| Err(io::Error::other(panic)));
+        match &saved {
+            Ok(left_out) if *left_out > 0 && !inner.has_told.replace(true) => inner.logs.info(&format!(
+                "snapshots on disk are without {left_out} members whose names have a word of `volatile`"
+            )),
+            _ => {}
+        }
         if let Err(error) = saved {
             inner.logs.warn(&format!(
                 "the snapshot is kept in memory only: {} can't be written: {error}",
@@ -173,7 +188,7 @@ async fn write(inner: Rc<Inner>) {
                 let _ = disk::put_aside(&inner.path, "refused");
             }
             // Another was taken meanwhile; its notice is there.
-            Some(last) if !Rc::ptr_eq(&last, &snapshot) => continue,
+            Some(last) if !Arc::ptr_eq(&last, &snapshot) => continue,
             Some(_) => {}
         }
         inner.is_saved.set(true);
@@ -181,19 +196,46 @@ async fn write(inner: Rc<Inner>) {
     }
 }
 
-/// The state without the members of these names: what is not to be on disk as a property is not to be there by way of
-/// a controller that gives all of its attributes. None if there is nothing to leave out.
-fn without(state: &RawValue, names: &[String]) -> Option<Box<RawValue>> {
-    if names.is_empty() || !state.get().starts_with('{') {
-        return None;
-    }
-    let mut members: BTreeMap<String, &RawValue> = serde_json::from_str(state.get()).ok()?;
-    let before = members.len();
-    members.retain(|name, _| !names.contains(name));
-    if members.len() == before {
-        return None;
-    }
-    serde_json::value::to_raw_value(&members).ok()
+/// The state without the members whose names are not to be on disk, wherever they are in it, and how many those are. None
+/// if there is nothing to leave out. What can't be read for that must not be written.
+fn without(state: &RawValue, words: &[String]) -> io::Result<(Option<Box<RawValue>>, usize)> {
+    let mut left_out = 0;
+    let lasting = strip(state, words, &mut left_out)?;
+    Ok((lasting.filter(|_| left_out > 0), left_out))
+}
+
+/// None where nothing is left out.
+fn strip(value: &RawValue, words: &[String], left_out: &mut usize) -> io::Result<Option<Box<RawValue>>> {
+    let before = *left_out;
+    let lasting = match value.get().as_bytes().first() {
+        Some(b'{') => {
+            let mut members: BTreeMap<String, Cow<'_, RawValue>> = BTreeMap::new();
+            for (name, member) in serde_json::from_str::<BTreeMap<String, &RawValue>>(value.get())? {
+                if has_word(&name, words) {
+                    *left_out += 1;
+                    continue;
+                }
+                let member = match strip(member, words, left_out)? {
+                    Some(stripped) => Cow::Owned(stripped),
+                    None => Cow::Borrowed(member),
+                };
+                members.insert(name, member);
+            }
+            to_raw_value(&members)?
+        }
+        Some(b'[') => {
+            let mut items: Vec<Cow<'_, RawValue>> = Vec::new();
+            for item in serde_json::from_str::<Vec<&RawValue>>(value.get())? {
+                items.push(match strip(item, words, left_out)? {
+                    Some(stripped) => Cow::Owned(stripped),
+                    None => Cow::Borrowed(item),
+                });
+            }
+            to_raw_value(&items)?
+        }
+        _ => return Ok(None),
+    };
+    Ok((*left_out > before).then_some(lasting))
 }
 
 #[cfg(test)]
@@ -241,15 +283,19 @@ mod tests {
     }
 
     #[test]
-    fn secrets_are_left_out() {
+    fn secrets_are_left_out_wherever_they_are() {
         let raw = |text: &str| RawValue::from_string(text.to_owned()).unwrap();
-        let names = ["apiKey".to_owned()];
-        let state = raw(r#"{"n":1.50,"apiKey":"s3cret","deep":{"apiKey":1}}"#);
+        let words = ["key".to_owned(), "token".to_owned()];
+        let state =
+            raw(r#"{"n":1.50,"apiKey":"s3cret","deep":[{"token":1,"x":12345678901234567890},2],"tokenizer":"t"}"#);
+        let (lasting, left_out) = without(&state, &words).unwrap();
+        assert_eq!(left_out, 2);
         assert_eq!(
-            without(&state, &names).unwrap().get(),
-            r#"{"deep":{"apiKey":1},"n":1.50}"#
+            lasting.unwrap().get(),
+            r#"{"deep":[{"x":12345678901234567890},2],"n":1.50,"tokenizer":"t"}"#
         );
-        assert!(without(&raw("{\"n\":1}"), &names).is_none());
-        assert!(without(&raw("[1]"), &names).is_none());
+        assert!(without(&raw("{\"n\":[1]}"), &words).unwrap().0.is_none());
+        // A name that is no text can't be told from a secret's: the whole is not written.
+        assert!(without(&raw(r#"{"\ud800":1,"apiKey":2}"#), &words).is_err());
     }
 }

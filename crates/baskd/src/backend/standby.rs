@@ -5,7 +5,7 @@
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::rc::Rc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 use tokio::time::sleep;
@@ -14,6 +14,9 @@ use super::Shared;
 use super::restart::{Decision, History, Life, jitter};
 use super::status::{Role, State};
 use super::supervisor::{Boot, all_ended, discard};
+
+/// When the next one is started after one was taken.
+const AFTER_USE: Duration = Duration::from_millis(250);
 
 #[derive(Default)]
 pub(crate) struct Standby {
@@ -29,9 +32,9 @@ pub(crate) struct Standby {
 impl Standby {
     /// The warm process, unless what it is made of has changed since.
     pub(crate) fn take(&self, shared: &Rc<Shared>) -> Option<Boot> {
-        let warm = self.warm.take()?;
+        let mut warm = self.warm.take()?;
         self.changed.notify_one();
-        if warm.files.changed().is_some() {
+        if warm.worker.has_died() || warm.files.changed().is_some() {
             discard(shared, warm.worker);
             return None;
         }
@@ -96,12 +99,13 @@ pub(crate) async fn run(shared: Rc<Shared>) {
             discard(&shared, boot.worker);
             continue;
         };
-        let failure = outcome.err();
-        let failure = match failure {
+        let mut life = Life::NeverReady;
+        let failure = match outcome.err() {
             Some(failure) => Some(failure),
             None => {
                 tracing::debug!("the standby is ready after {:.0?}", boot.took);
                 *standby.warm.borrow_mut() = Some(boot);
+                life = Life::Ready;
                 tokio::select! {
                     died = died(standby) => {
                         match died {
@@ -114,10 +118,14 @@ pub(crate) async fn run(shared: Rc<Shared>) {
             }
         };
         match failure {
-            None => history = History::default(),
+            None => {
+                history = History::default();
+                // Whoever took it has calls that wait, and does without a second start beside them.
+                sleep(AFTER_USE).await;
+            }
             Some(failure) => {
                 shared.logs.warn(&format!("the standby is gone: {}", failure.reason));
-                pause(&shared, history.died(Life::NeverReady, Instant::now(), jitter())).await;
+                pause(&shared, history.died(life, Instant::now(), jitter())).await;
             }
         }
     }
@@ -158,12 +166,15 @@ async fn pause(shared: &Shared, decision: Decision) {
                 () = changed => {}
             }
         }
-        // Until another version serves.
         Decision::GiveUp => {
             shared
                 .logs
-                .warn("no standby is started until the next reload or restart");
-            changed.await;
+                .warn("no standby is started until another Python serves than now");
+            let started = shared.started.notified();
+            tokio::select! {
+                () = started => {}
+                () = changed => {}
+            }
         }
     }
 }

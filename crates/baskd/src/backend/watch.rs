@@ -19,13 +19,14 @@ pub(super) async fn run(backend: Backend) {
             .workers
             .iter()
             .all(|post| post.status.borrow().state == State::Ready);
-        let before = shared.files.borrow().clone();
-        let Some(changed) = before.changed().filter(|_| serves) else {
+        let changed = shared.files.borrow_mut().changed();
+        let Some(changed) = changed.filter(|_| serves) else {
             continue;
         };
+        let before = shared.files.borrow().clone();
         // Editors write several files, or one in several steps.
         loop {
-            let looked = before.at_start();
+            let mut looked = before.at_start();
             sleep(LOOK_EVERY).await;
             if looked.changed().is_none() {
                 break;

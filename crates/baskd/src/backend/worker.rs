@@ -11,6 +11,7 @@
 //! empty, then the process group is killed, and only then is the zombie reaped. No pid is signalled after that.
 
 use std::cell::Cell;
+use std::fmt;
 use std::future::poll_fn;
 use std::io;
 use std::os::fd::AsFd;
@@ -20,6 +21,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, Signal, kill_process_group, pidfd_send_signal};
 use tokio::io::unix::AsyncFd;
 use tokio::net::unix::pipe;
@@ -57,8 +59,25 @@ pub(crate) enum Event {
     Ready(Box<Ready>),
     Failed(Failed),
     /// It has answered as many calls as it is to, or has become as large as it may be, and why.
-    Worn(String),
+    Worn(Wear),
     Died(Exit),
+}
+
+/// What has made a process due to be replaced.
+pub(crate) enum Wear {
+    /// It has answered so many calls.
+    Calls(u64),
+    /// It has so many bytes of memory.
+    Size(u64),
+}
+
+impl fmt::Display for Wear {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Wear::Calls(answered) => write!(out, "has answered {answered} calls (`max_calls`)"),
+            Wear::Size(bytes) => write!(out, "has become {} MiB large (`max_rss`)", bytes >> 20),
+        }
+    }
 }
 
 /// Why a worker goes on.
@@ -162,6 +181,17 @@ impl Worker {
 
     pub(crate) fn was_ready(&self) -> bool {
         self.said.life != Life::NeverReady
+    }
+
+    pub(crate) fn age(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    /// Whether it is dead, be it told or not.
+    pub(crate) fn has_died(&self) -> bool {
+        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+        let died = PollFd::new(&self.pidfd, PollFlags::IN);
+        self.is_dead || poll(&mut [died], Some(&now)).is_ok_and(|ready| ready > 0)
     }
 
     /// Whether its death was told.
@@ -324,8 +354,8 @@ impl Worker {
         if self.worn_told.is_some_and(|told| now - told < WORN_AGAIN) {
             return;
         }
-        let why = if is_old {
-            format!("has answered {answered} calls (`max_calls`)")
+        let wear = if is_old {
+            Wear::Calls(answered)
         } else {
             if now.saturating_duration_since(self.measured) < MEASURE_EVERY {
                 return;
@@ -335,10 +365,10 @@ impl Worker {
             if rss < limits.max_rss as u64 {
                 return;
             }
-            format!("has become {} MiB large (`max_rss`)", rss >> 20)
+            Wear::Size(rss)
         };
         self.worn_told = Some(now);
-        self.said.news = Some(Event::Worn(why));
+        self.said.news = Some(Event::Worn(wear));
     }
 
     /// Says, now and then, that lines have made no sense. Not a word of them is logged: they may hold a result.

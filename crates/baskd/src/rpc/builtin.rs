@@ -10,7 +10,7 @@ use super::discover;
 use super::params::Params;
 use super::peer::{Own, Peer};
 use crate::backend::methods::nearest;
-use crate::backend::{Asker, Backend};
+use crate::backend::{Asker, Backend, NotReady};
 
 /// All names there are, for those who mistype one.
 const NAMES: &[&str] = &[
@@ -187,13 +187,13 @@ fn daemon_renew(peer: &Peer, params: Option<&str>, answer: Answer, renew: fn(&Ba
     }
     let slot = Rc::new(RefCell::new(Some(answer)));
     let waiting = slot.clone();
-    let done = move |outcome: Result<(), &str>| {
+    let done = move |outcome: Result<(), &NotReady>| {
         let Some(answer) = waiting.take() else { return };
         match outcome {
             Ok(()) => answer.result(b"true"),
-            Err(reason) => {
+            Err(why) => {
                 let serves_on = answer.peer.service.backend.takes_calls();
-                answer.error(&Error::not_reloaded(reason, serves_on));
+                answer.error(&Error::not_reloaded(&why.reason, &why.stderr, serves_on));
             }
         }
     };

@@ -92,6 +92,7 @@ impl Calls {
             on: 0,
             accepted: true,
             has_sent_items: false,
+            has_run: false,
             tries: 0,
             flow: Flow::default(),
             property: None,
@@ -127,7 +128,9 @@ impl Calls {
                 _ if has_begun => Where::Running,
                 _ => Where::Queued,
             };
-            Error::timed_out(place).to_json()
+            let error = Error::timed_out(place);
+            let has_run = calls.peek(id).is_some_and(|call| call.has_run);
+            if has_run { error.after_it_ran() } else { error }.to_json()
         })
     }
 

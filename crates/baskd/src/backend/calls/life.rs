@@ -34,7 +34,7 @@ impl Calls {
             return self.offer();
         };
         if self.places.iter().all(|place| matches!(place.gate, Gate::Closed(_))) {
-            let error = error.to_json();
+            let error = error.clone();
             self.end_queued(&error);
         }
         self.leave_home(worker);
@@ -80,7 +80,7 @@ impl Calls {
         self.seats[seat].worker = worker;
     }
 
-    /// A call of the daemon's own, of this process and before all that waits. False if there is no room for it.
+    /// A call of the daemon's own, to this process and before all that waits. None if there is no room for it.
     pub(crate) fn ask(
         &mut self,
         seat: usize,
@@ -150,7 +150,14 @@ impl Calls {
         }
     }
 
-    /// It serves on.
+    /// It serves on, and is told of these params of `setProperty`s, which others were sent.
+    pub(crate) fn stay_and_set(&mut self, seat: usize, missed: Vec<String>) {
+        self.stay(seat);
+        for params in missed {
+            self.ask(seat, "setProperty", Some(params), Box::new(Nowhere));
+        }
+    }
+
     pub(crate) fn stay(&mut self, seat: usize) {
         if std::mem::take(&mut self.seats[seat].is_leaving) {
             self.leaving -= 1;
@@ -222,6 +229,7 @@ impl Calls {
             return;
         }
         call.tries += u8::from(begun || is_suspect);
+        call.has_run |= begun;
         let again = call.tries < 2 && (!begun || (!call.has_sent_items && call.method.is_idempotent));
         if call.sink.is_some() && again {
             call.flow = Flow::default();
@@ -261,7 +269,7 @@ impl Calls {
         }
     }
 
-    fn end_queued(&mut self, error: &[u8]) {
+    fn end_queued(&mut self, error: &Error) {
         let ids: Vec<_> = self
             .slots
             .iter()
@@ -271,8 +279,14 @@ impl Calls {
             .collect();
         for id in ids {
             self.queued -= 1;
-            if let Some(sink) = self.release(id) {
-                sink.end(Outcome::Error(error));
+            let Some(call) = self.take(id) else { continue };
+            let error = if call.has_run {
+                error.clone().after_it_ran()
+            } else {
+                error.clone()
+            };
+            if let Some(sink) = call.sink {
+                sink.end(Outcome::Error(&error.to_json()));
             }
         }
     }

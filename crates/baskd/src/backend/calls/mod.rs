@@ -126,6 +126,8 @@ struct Call {
     on: Seats,
     accepted: bool,
     has_sent_items: bool,
+    /// Whether it had begun in a process that died.
+    has_run: bool,
     tries: u8,
     flow: Flow,
     property: Option<Property>,
@@ -267,6 +269,11 @@ impl Calls {
     pub(crate) fn is_settled(&mut self, seat: usize) -> bool {
         self.forget_begun(seat);
         self.seats[seat].is_settled()
+    }
+
+    /// Whether this process has begun this call.
+    pub(crate) fn has_begun(&self, seat: usize, id: CallId) -> bool {
+        self.seats[seat].has_begun(id)
     }
 
     /// Whether this process serves a worker's place.

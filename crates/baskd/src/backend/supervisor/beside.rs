@@ -9,12 +9,16 @@ use tokio::time::{Instant, timeout, timeout_at};
 use baskd_protocol::error::CancelledBy;
 
 use super::super::calls::Gate;
+use super::super::orders::{NotReady, STOPPING};
 use super::super::reload::Round;
 use super::super::worker::{Exit, Worker};
 use super::boot::{Boot, Failure};
 use super::end::{END_GRACE, discard, retire, until};
 use super::hook::{NoAnswer, ON_RESTORE, ON_SNAPSHOT, ask, restore_params};
 use super::{Reported, State, Supervisor, describe};
+
+/// How long calls wait for a process to give its state to one that is to replace it by itself.
+const UNASKED_PATIENCE: Duration = Duration::from_secs(1);
 
 pub(super) struct Beside {
     pub(super) boot: Boot,
@@ -33,7 +37,7 @@ pub(super) enum News {
     Go,
     Failed(Failure),
     /// It is ready, but another worker's is not.
-    Abort(String),
+    Abort(NotReady),
 }
 
 /// When a worn process may be replaced again, after that has failed: each try costs a start.
@@ -47,7 +51,7 @@ impl WornPause {
     const FIRST: Duration = Duration::from_secs(10);
     const LONGEST: Duration = Duration::from_secs(600);
 
-    fn failed(&mut self) {
+    pub(super) fn failed(&mut self) {
         self.pause = (2 * self.pause).clamp(WornPause::FIRST, WornPause::LONGEST);
         self.until = Some(Instant::now() + self.pause);
     }
@@ -107,7 +111,7 @@ impl Supervisor {
             // What stands by is of the old version.
             Why::Reload(_) => {
                 self.shared.standby.renew(&self.shared);
-                self.drop_beside("a reload was asked for");
+                self.drop_beside(&NotReady::because("a reload was asked for"));
                 None
             }
         };
@@ -129,8 +133,8 @@ impl Supervisor {
                     "reload: the new Python did not start, and the old one serves on: {}",
                     failure.reason
                 ));
-                round.report(Err(failure.reason.clone()));
-                self.end_round(round, Err(failure.reason.clone()));
+                round.report(Err(failure.told()));
+                self.end_round(round, Err(failure.told()));
             }
             Why::Worn => {
                 self.worn_pause.failed();
@@ -143,20 +147,20 @@ impl Supervisor {
     }
 
     /// Ends what was started beside, if anything was.
-    pub(super) fn drop_beside(&mut self, reason: &str) {
+    pub(super) fn drop_beside(&mut self, why_not: &NotReady) {
         let Some(Beside { boot, why }) = self.beside.take() else {
             return;
         };
         if let Why::Reload(round) = why {
             if boot.ready.is_none() {
-                round.report(Err(reason.to_owned()));
+                round.report(Err(why_not.clone()));
             }
-            self.end_round(&round, Err(reason.to_owned()));
+            self.end_round(&round, Err(why_not.clone()));
         }
         discard(&self.shared, boot.worker);
     }
 
-    pub(super) fn end_round(&self, round: &Round, outcome: Result<(), String>) {
+    pub(super) fn end_round(&self, round: &Round, outcome: Result<(), NotReady>) {
         round.done(outcome);
         self.shared.next_reload();
         self.shared.started.notify_waiters();
@@ -171,13 +175,15 @@ impl Supervisor {
             Why::Reload(round) => Some(round),
             Why::Worn => None,
         };
+        let mark = self.shared.journal.changes();
         let deadline = Instant::now() + self.shared.options.limits.drain_timeout;
-        let outcome = self.take_over(old, &mut boot, deadline).await;
+        let outcome = self.take_over(old, &mut boot, deadline, round.is_some()).await;
         match outcome {
             Ok(()) => {
                 let new = self.open(boot);
                 let old = std::mem::replace(old, new);
-                retire(&self.shared, old, deadline);
+                // Only somebody who has asked for a reload can have meant that calls are cancelled for it.
+                retire(&self.shared, old, round.as_ref().map(|_| deadline));
                 let count = match round {
                     Some(_) => &self.shared.reloads_done,
                     None => &self.shared.recycled,
@@ -188,16 +194,19 @@ impl Supervisor {
                 }
                 Switched::Done
             }
-            Err(NoSwitch::Stay(reason)) => {
+            Err(NoSwitch::Stay(why)) => {
                 discard(&self.shared, boot.worker);
-                self.shared.change(|calls| calls.stay(old.seat()));
+                // Others may have been sent properties meanwhile.
+                let missed = self.shared.journal.since(mark);
+                self.shared.change(|calls| calls.stay_and_set(old.seat(), missed));
                 self.set_gate(Gate::Open);
                 self.set(State::Ready, None);
                 self.shared.logs.warn(&format!(
-                    "the new Python can't take over, and the old one serves on: {reason}"
+                    "the new Python can't take over, and the old one serves on: {}",
+                    why.reason
                 ));
                 match round {
-                    Some(round) => self.end_round(&round, Err(reason)),
+                    Some(round) => self.end_round(&round, Err(why)),
                     None => self.worn_pause.failed(),
                 }
                 Switched::Stayed
@@ -211,27 +220,40 @@ impl Supervisor {
             Err(NoSwitch::Stopping) => {
                 discard(&self.shared, boot.worker);
                 if let Some(round) = round {
-                    self.end_round(&round, Err("the daemon is stopping".to_owned()));
+                    self.end_round(&round, Err(NotReady::because(STOPPING)));
                 }
                 Switched::Stopping
             }
         }
     }
 
-    async fn take_over(&mut self, old: &mut Worker, boot: &mut Boot, deadline: Instant) -> Result<(), NoSwitch> {
+    /// `may_cancel`: whether calls that take too long are cancelled. Else, if they keep the old one from giving its state,
+    /// it serves on: nobody is to wait long for a switch that nobody has asked for.
+    async fn take_over(
+        &mut self,
+        old: &mut Worker,
+        boot: &mut Boot,
+        deadline: Instant,
+        may_cancel: bool,
+    ) -> Result<(), NoSwitch> {
         let shared = self.shared.clone();
         let orders = &shared.workers[self.post].orders;
         let seat = old.seat();
         let carries = shared.serving_has(ON_SNAPSHOT) && boot.has_hook(ON_RESTORE);
         self.set_gate(Gate::Hold { starting: false });
         shared.change(|calls| calls.leave(seat));
+        let patience = if carries && !may_cancel {
+            deadline.min(Instant::now() + UNASKED_PATIENCE)
+        } else {
+            deadline
+        };
         let settled = tokio::select! {
-            settled = timeout_at(deadline, until(&shared, old, |calls| {
+            settled = timeout_at(patience, until(&shared, old, |calls| {
                 if carries { calls.nothing_sent(seat) } else { calls.is_settled(seat) }
             })) => settled,
             outcome = boot.next() => {
-                let reason = outcome.err().map(|failure| failure.reason);
-                return Err(NoSwitch::Stay(reason.unwrap_or_default()));
+                let why = outcome.err().map(|failure| failure.told());
+                return Err(NoSwitch::Stay(why.unwrap_or_else(|| NotReady::because("it is not ready"))));
             },
             () = orders.until_stop() => return Err(NoSwitch::Stopping),
         };
@@ -240,6 +262,9 @@ impl Supervisor {
             Ok(None) => {}
             // What still runs is cancelled, at once or as the old one is retired.
             Err(_) if !carries => {}
+            Err(_) if !may_cancel => {
+                return Err(NoSwitch::stay("calls run that take long, and it is not needed at once"));
+            }
             Err(_) => {
                 shared
                     .logs
@@ -249,9 +274,7 @@ impl Supervisor {
                     Ok(Some(exit)) => return Err(NoSwitch::OldDied(exit)),
                     Ok(None) => {}
                     Err(_) => {
-                        return Err(NoSwitch::Stay(
-                            "a call can't be cancelled, so no snapshot can be taken".into(),
-                        ));
+                        return Err(NoSwitch::stay("a call can't be cancelled, so no snapshot can be taken"));
                     }
                 }
             }
@@ -259,14 +282,14 @@ impl Supervisor {
         if !carries {
             return Ok(());
         }
-        let limits = &shared.options.limits;
-        let state = ask(&shared, orders, old, ON_SNAPSHOT, None, limits.drain_timeout).await;
+        let limit = shared.options.limits.hook_timeout();
+        let state = ask(&shared, orders, old, ON_SNAPSHOT, None, limit).await;
         match state {
             Ok(state) => shared.took_snapshot(&state),
-            Err(NoAnswer::Died(exit)) => return Err(NoSwitch::OldDied(exit)),
+            Err(NoAnswer::Died { exit, .. }) => return Err(NoSwitch::OldDied(exit)),
             Err(NoAnswer::Failed(reason)) => {
-                return Err(NoSwitch::Stay(format!(
-                    "on_snapshot failed (`baskd restart` does without it): {reason}"
+                return Err(NoSwitch::stay(&format!(
+                    "on_snapshot failed (`baskd restart` goes back to the last snapshot): {reason}"
                 )));
             }
             Err(NoAnswer::Stopping) => return Err(NoSwitch::Stopping),
@@ -275,27 +298,21 @@ impl Supervisor {
             return Ok(());
         };
         let params = restore_params(&shared, &snapshot);
-        match ask(
-            &shared,
-            orders,
-            &mut boot.worker,
-            ON_RESTORE,
-            Some(params),
-            limits.startup_timeout,
-        )
-        .await
-        {
+        match ask(&shared, orders, &mut boot.worker, ON_RESTORE, Some(params), limit).await {
             Ok(_) => {
                 shared.logs.info("the old Python's state was restored in the new one");
                 Ok(())
             }
-            Err(NoAnswer::Failed(reason)) => Err(NoSwitch::Stay(format!("on_restore failed: {reason}"))),
-            Err(NoAnswer::Died(exit)) => {
+            Err(NoAnswer::Failed(reason)) => Err(NoSwitch::stay(&format!("on_restore failed: {reason}"))),
+            Err(NoAnswer::Died { exit, .. }) => {
                 let how = describe(exit.status, exit.oom);
                 let reason = format!("it {how} in on_restore");
                 shared.note_exit(&exit, &reason);
                 shared.bury(boot.worker.seat(), &exit);
-                Err(NoSwitch::Stay(reason))
+                Err(NoSwitch::Stay(NotReady {
+                    reason,
+                    stderr: exit.stderr,
+                }))
             }
             Err(NoAnswer::Stopping) => Err(NoSwitch::Stopping),
         }
@@ -303,7 +320,13 @@ impl Supervisor {
 }
 
 enum NoSwitch {
-    Stay(String),
+    Stay(NotReady),
     OldDied(Exit),
     Stopping,
+}
+
+impl NoSwitch {
+    fn stay(reason: &str) -> NoSwitch {
+        NoSwitch::Stay(NotReady::because(reason))
+    }
 }

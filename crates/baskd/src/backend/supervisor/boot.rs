@@ -10,6 +10,7 @@ use tokio::time::sleep_until;
 
 use super::super::calls::{WINDOW_BYTES, WINDOW_ITEMS};
 use super::super::files::Files;
+use super::super::orders::NotReady;
 use super::super::status::{ProcessStatus, Role, describe};
 use super::super::wire::Ready;
 use super::super::worker::{Event, Worker};
@@ -73,6 +74,13 @@ impl From<NoStart> for Failure {
 }
 
 impl Failure {
+    pub(crate) fn told(&self) -> NotReady {
+        NotReady {
+            reason: self.reason.clone(),
+            stderr: self.stderr.clone(),
+        }
+    }
+
     pub(crate) fn before_ready(reason: String) -> Failure {
         Failure {
             reason,

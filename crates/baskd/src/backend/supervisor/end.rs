@@ -16,6 +16,8 @@ use super::super::worker::{Event, Exit, Worker};
 /// How long a process may take from the end of its input to its exit, `on_stop` included; and then from SIGTERM to
 /// SIGKILL.
 pub(super) const END_GRACE: Duration = Duration::from_secs(10);
+/// Later than the daemon runs.
+const NEVER: Duration = Duration::from_secs(86_400 * 365);
 pub(super) const TERM_GRACE: Duration = Duration::from_secs(2);
 
 /// Serves until `enough`, or until the process dies.
@@ -59,8 +61,10 @@ pub(super) async fn end(shared: &Shared, worker: &mut Worker, patience: Duration
     died(worker).await
 }
 
-/// Has a process that serves no more end what it has, by `deadline`, and then ends it, beside all else.
-pub(super) fn retire(shared: &Rc<Shared>, mut worker: Worker, deadline: Instant) {
+/// Has a process that serves no more end what it has, and then ends it, beside all else. At the deadline, if there is
+/// one, what still runs is cancelled.
+pub(super) fn retire(shared: &Rc<Shared>, mut worker: Worker, deadline: Option<Instant>) {
+    let deadline = deadline.unwrap_or_else(|| Instant::now() + NEVER);
     shared.set_role(worker.seat(), Role::Leaving);
     shared.change(|calls| calls.leave(worker.seat()));
     aside(shared, async move |shared| {

@@ -14,12 +14,19 @@ use super::super::snapshot::Snapshot;
 use super::super::worker::{Event, Exit, Worker};
 use super::super::{Item, Outcome, Shared, Sink, Taken};
 
+/// So many characters of a failed hook's traceback are told.
+const LONGEST_TEXT: usize = 2000;
+
 pub(crate) const ON_SNAPSHOT: &str = "on_snapshot";
 pub(crate) const ON_RESTORE: &str = "on_restore";
 
 /// Why a hook has given nothing.
 pub(super) enum NoAnswer {
-    Died(Exit),
+    /// `began`: whether the hook had begun.
+    Died {
+        exit: Exit,
+        began: bool,
+    },
     /// It raised, or took too long.
     Failed(String),
     Stopping,
@@ -63,12 +70,20 @@ fn read(outcome: Outcome<'_>) -> Result<Vec<u8>, String> {
     match outcome {
         Outcome::Result(result) => Ok(result.to_vec()),
         Outcome::Error(error) => Err(match serde_json::from_slice::<Told>(error) {
-            Ok(told) => match told.data.and_then(|data| data.traceback) {
-                Some(traceback) => format!("{}\n{}", told.message, traceback.trim_end()),
-                None => told.message,
-            },
+            Ok(told) => {
+                let traceback = told.data.and_then(|data| data.traceback).unwrap_or_default();
+                shortened(format!("{}\n{traceback}", told.message).trim_end())
+            }
             Err(_) => "it failed".to_owned(),
         }),
+    }
+}
+
+/// What an exception says may be as long as it likes, and hold what is not for the log.
+fn shortened(text: &str) -> String {
+    match text.char_indices().nth(LONGEST_TEXT) {
+        Some((end, _)) => format!("{} …", &text[..end]),
+        None => text.to_owned(),
     }
 }
 
@@ -113,7 +128,8 @@ pub(super) async fn ask_to_the_end(
             },
             event = worker.next() => {
                 if let Event::Died(exit) = event {
-                    return Err(NoAnswer::Died(exit));
+                    let began = shared.calls.borrow().has_begun(seat, id);
+                    return Err(NoAnswer::Died { exit, began });
                 }
             },
             () = sleep_until(deadline) => {
@@ -130,14 +146,14 @@ pub(super) fn restore_params(shared: &Shared, snapshot: &Snapshot) -> String {
     format!(r#"{{"state":{},"properties":{properties}}}"#, snapshot.state.get())
 }
 
-/// Where a snapshot that is taken beside all else goes.
-struct Beside {
+/// Where a snapshot that is taken while others are served goes.
+struct Taking {
     shared: Rc<Shared>,
     /// Whether one is being taken.
     under_way: Rc<Cell<bool>>,
 }
 
-impl Sink for Beside {
+impl Sink for Taking {
     fn item(&mut self, _: Item<'_>) -> Taken {
         Taken::Now
     }
@@ -182,16 +198,18 @@ impl Snapshotting {
             return;
         }
         self.answered = answered;
-        let sink = Box::new(Beside {
+        let sink = Box::new(Taking {
             shared: shared.clone(),
             under_way: self.under_way.clone(),
         });
-        if shared
-            .change(|calls| calls.ask(seat, ON_SNAPSHOT, None, sink))
-            .is_none()
-        {
+        let Some(id) = shared.change(|calls| calls.ask(seat, ON_SNAPSHOT, None, sink)) else {
             // The table is full; the next one comes.
-            self.under_way.set(false);
+            return self.under_way.set(false);
+        };
+        // From then on it is a cancelled call like any other, and may cost the process.
+        if let Some(at) = std::time::Instant::now().checked_add(shared.options.limits.hook_timeout()) {
+            let calls = shared.calls.borrow();
+            shared.deadlines.add(id, at, |id| calls.is_live(id), calls.live());
         }
     }
 }

@@ -29,11 +29,11 @@ use baskd_protocol::error::Error;
 use tokio::time::{MissedTickBehavior, interval_at, sleep};
 
 use super::calls::Gate;
-use super::orders::{Order, Orders};
+use super::orders::{NotReady, Order, Orders};
 use super::reload::Round;
 use super::restart::{Decision, History, Life, jitter};
 use super::status::{State, describe};
-use super::worker::{Event, Exit, Worker};
+use super::worker::{Event, Exit, Wear, Worker};
 use super::{Post, ReloadMode, Shared};
 use beside::{Beside, News, Switched, Why, WornPause};
 pub(crate) use boot::Boot;
@@ -48,6 +48,8 @@ const BETWEEN_STARTS: Duration = Duration::from_secs(1);
 const TRY_AGAIN: Duration = Duration::from_secs(1);
 /// How often the controller's files are looked at while Python can't be had.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// One that is younger has become large by its start, and another would, too.
+const FRESH: Duration = Duration::from_secs(10);
 /// Later than the daemon runs.
 const NEVER: Duration = Duration::from_secs(86_400 * 365);
 
@@ -60,6 +62,8 @@ pub(crate) async fn run(shared: Rc<Shared>, post: usize) {
         beside: None,
         worn_pause: WornPause::default(),
         next: None,
+        restore_kills: 0,
+        took: Duration::ZERO,
         round: None,
     };
     loop {
@@ -88,6 +92,10 @@ struct Supervisor {
     worn_pause: WornPause,
     /// What was to take the place of one that has died meanwhile.
     next: Option<Boot>,
+    /// How often in a row a process was killed from outside while it restored the last snapshot.
+    restore_kills: u8,
+    /// How long the last start took.
+    took: Duration,
     /// The reload that the next process to serve is for.
     round: Option<(Rc<Round>, Reported)>,
 }
@@ -157,7 +165,11 @@ impl Supervisor {
         }
         let mut worker = self.open(boot);
         match self.serve(&mut worker).await {
-            Turn::Died(exit) => self.died(worker.seat(), exit),
+            Turn::Died(exit) => match self.died(worker.seat(), exit) {
+                // The next one is there already.
+                _ if self.next.is_some() => Next::Start,
+                next => next,
+            },
             Turn::Restart => self.restart(&mut worker).await,
             Turn::Stop(grace) => {
                 self.finish(&mut worker, grace).await;
@@ -177,7 +189,7 @@ impl Supervisor {
     async fn serve(&mut self, worker: &mut Worker) -> Turn {
         let shared = self.shared.clone();
         let every = Some(shared.options.limits.snapshot_every).filter(|every| !every.is_zero());
-        let every = every.filter(|_| shared.serving_has(ON_SNAPSHOT)).unwrap_or(NEVER);
+        let every = every.unwrap_or(NEVER);
         let mut snapshot_due = interval_at(tokio::time::Instant::now() + every, every);
         snapshot_due.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut snapshotting = Snapshotting::new();
@@ -185,9 +197,14 @@ impl Supervisor {
             let news = tokio::select! {
                 event = worker.next() => match event {
                     Event::Died(exit) => return Turn::Died(exit),
-                    Event::Worn(why) => {
+                    Event::Worn(wear) => {
                         if self.beside.is_none() && self.worn_pause.is_over() {
-                            shared.logs.info(&format!("Python{} {why}: it is replaced", self.which()));
+                            if matches!(wear, Wear::Size(_)) && worker.age() < FRESH {
+                                shared.logs.warn(&format!("a fresh Python {wear}: is that less than it needs?"));
+                                self.worn_pause.failed();
+                                continue;
+                            }
+                            shared.logs.info(&format!("Python{} {wear}: it is replaced", self.which()));
                             if shared.options.reload_mode == ReloadMode::Replace {
                                 return Turn::Restart;
                             }
@@ -208,7 +225,9 @@ impl Supervisor {
                 },
                 news = Beside::next(&mut self.beside) => news,
                 _ = snapshot_due.tick() => {
-                    snapshotting.take(&shared, worker.seat());
+                    if shared.serving_has(ON_SNAPSHOT) {
+                        snapshotting.take(&shared, worker.seat());
+                    }
                     continue;
                 }
             };
@@ -218,9 +237,9 @@ impl Supervisor {
                     shared.files.borrow_mut().add(&beside.boot.files);
                     self.beside_failed(&beside.why, &failure);
                 }
-                News::Abort(reason) => {
+                News::Abort(why) => {
                     self.beside = Some(beside);
-                    self.drop_beside(&reason);
+                    self.drop_beside(&why);
                 }
                 News::Go => match self.switch(worker, beside).await {
                     Switched::Done => {
@@ -237,23 +256,26 @@ impl Supervisor {
 
     /// Python died while it served.
     fn died(&mut self, seat: usize, exit: Exit) -> Next {
+        let failure = self.note_death(seat, &exit);
+        self.failed(exit.life, failure)
+    }
+
+    /// Tells of a death, and what becomes of the calls there.
+    fn note_death(&self, seat: usize, exit: &Exit) -> Failure {
         let how = describe(exit.status, exit.oom);
-        self.shared.note_exit(&exit, &format!("it {how}"));
+        self.shared.note_exit(exit, &format!("it {how}"));
         let state = match self.shared.state_after(seat) {
             Some(snapshot) => format!("; its state goes back to a snapshot that is {:.1?} old", snapshot.age()),
             None => String::new(),
         };
         self.shared.logs.warn(&format!("Python{} {how}{state}", self.which()));
-        self.shared.bury(seat, &exit);
-        self.failed(
-            exit.life,
-            Failure {
-                reason: format!("it {how}"),
-                stderr: exit.stderr,
-                was_ready: true,
-                is_final: false,
-            },
-        )
+        self.shared.bury(seat, exit);
+        Failure {
+            reason: format!("it {how}"),
+            stderr: exit.stderr.clone(),
+            was_ready: true,
+            is_final: false,
+        }
     }
 
     fn failed(&mut self, life: Life, failure: Failure) -> Next {
@@ -261,12 +283,12 @@ impl Supervisor {
             self.shared
                 .logs
                 .warn(&format!("Python did not start: {}", failure.reason));
-            self.orders().answer(Err(&failure.reason));
+            self.orders().answer(Err(&failure.told()));
             if let Some((round, reported)) = self.round.take() {
                 if reported == Reported::NotYet {
-                    round.report(Err(failure.reason.clone()));
+                    round.report(Err(failure.told()));
                 }
-                self.end_round(&round, Err(failure.reason.clone()));
+                self.end_round(&round, Err(failure.told()));
             }
         }
         match self.history.died(life, Instant::now(), jitter()) {
@@ -296,6 +318,7 @@ impl Supervisor {
 
     /// Waits until somebody asks for a restart, or the controller's files have changed.
     async fn wait(&mut self, failure: Failure) -> Next {
+        let stderr = failure.stderr;
         let reason = if failure.was_ready {
             format!(
                 "{}; so did others before it, without having answered a call",
@@ -310,14 +333,14 @@ impl Supervisor {
             "Python is not started again until {until}`baskd restart` is called"
         ));
         self.set(State::Unavailable, Some(reason.clone()));
-        self.set_gate(Gate::Closed(Error::backend_unavailable(&reason, &failure.stderr, None)));
+        self.set_gate(Gate::Closed(Error::backend_unavailable(&reason, &stderr, None)));
         self.history = History::default();
         self.has_served = false;
-        self.drop_next(&reason);
+        self.drop_next(&NotReady { reason, stderr });
         loop {
             tokio::select! {
                 () = sleep(LOOK_EVERY), if looks => {
-                    let changed = self.shared.files.borrow().changed();
+                    let changed = self.shared.files.borrow_mut().changed();
                     if let Some(path) = changed {
                         self.shared.logs.info(&format!("{} has changed: Python is tried again", path.display()));
                         return Next::Start;

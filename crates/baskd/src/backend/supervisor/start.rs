@@ -1,18 +1,26 @@
 //! From nothing to a process that serves.
 
+use std::os::unix::process::ExitStatusExt;
 use std::rc::Rc;
+use std::time::Duration;
 
+use rustix::process::Signal;
 use tokio::time::sleep_until;
 
+use super::super::files::Files;
 use super::super::methods::Methods;
 use super::super::orders::{Order, Orders};
 use super::super::restart::Life;
 use super::super::status::{Role, State, describe};
 use super::super::worker::Worker;
 use super::beside::{Beside, Why};
-use super::boot::{Boot, NoStart};
-use super::hook::{NoAnswer, ON_RESTORE, ask, restore_params};
+use super::boot::{Boot, Failure, NoStart};
+use super::end::discard;
+use super::hook::{NoAnswer, ON_RESTORE, ask_to_the_end, restore_params};
 use super::{BETWEEN_STARTS, Next, Reported, Supervisor};
+
+/// How long a start may be under way before it is given up for another, though nothing has changed.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 impl Supervisor {
     /// The process that is there already, or a new one.
@@ -29,7 +37,10 @@ impl Supervisor {
             return Ok(boot);
         }
         if let Some(boot) = self.next.take() {
-            return Ok(boot);
+            if !boot.worker.has_died() {
+                return Ok(boot);
+            }
+            discard(&self.shared, boot.worker);
         }
         match self.take_standby() {
             Some(boot) => Ok(boot),
@@ -55,6 +66,7 @@ impl Supervisor {
             return Ok(());
         }
         self.shared.set_role(boot.worker.seat(), Role::Starting);
+        let files = boot.files.clone();
         tokio::select! {
             outcome = boot.next() => outcome.map_err(|failure| {
                 // The next start looks at what this one was made of.
@@ -67,7 +79,9 @@ impl Supervisor {
                 }
             }),
             // A process that never served has nothing to bring to an end.
-            order = order_after(&self.shared.workers[self.post].orders, since + BETWEEN_STARTS) => Err(self.after(order)),
+            order = order_while_it_starts(&self.shared.workers[self.post].orders, since, &files, self.took) => {
+                Err(self.after(order))
+            }
         }
     }
 
@@ -79,31 +93,39 @@ impl Supervisor {
         let age = snapshot.age();
         let params = restore_params(&self.shared, &snapshot);
         let limit = self.shared.options.limits.startup_timeout;
-        let reason = match ask(
-            &self.shared,
-            self.orders(),
-            &mut boot.worker,
-            ON_RESTORE,
-            Some(params),
-            limit,
-        )
-        .await
-        {
+        let shared = self.shared.clone();
+        let since = tokio::time::Instant::now();
+        let orders = &shared.workers[self.post].orders;
+        let asked = tokio::select! {
+            asked = ask_to_the_end(&shared, &mut boot.worker, ON_RESTORE, Some(params), limit) => asked,
+            order = order_after(orders, since + BETWEEN_STARTS) => return Err(self.after(order)),
+        };
+        let reason = match asked {
             Ok(_) => {
-                self.shared
+                self.restore_kills = 0;
+                shared
                     .logs
                     .info(&format!("the state was restored from a snapshot that is {age:.1?} old"));
                 return Ok(());
             }
             Err(NoAnswer::Stopping) => return Err(Next::Stop),
             Err(NoAnswer::Failed(reason)) => reason,
-            Err(NoAnswer::Died(exit)) => {
-                let reason = format!("it {} in on_restore", describe(exit.status, exit.oom));
-                self.shared.note_exit(&exit, &reason);
-                self.shared.bury(boot.worker.seat(), &exit);
+            Err(NoAnswer::Died { exit, began }) => {
+                let how = describe(exit.status, exit.oom);
+                let reason = format!("it {how} in on_restore");
+                shared.note_exit(&exit, &reason);
+                shared.bury(boot.worker.seat(), &exit);
+                let was_killed = exit.status.signal() == Some(Signal::KILL.as_raw());
+                if !began || (was_killed && self.restore_kills == 0) {
+                    // Not of the snapshot; or by somebody who is not likely to do it again.
+                    self.restore_kills += u8::from(began);
+                    let failure = Failure::before_ready(format!("it {how} before it served"));
+                    return Err(self.failed(Life::Ready, failure));
+                }
                 reason
             }
         };
+        self.restore_kills = 0;
         // Half of a state may be worse than none. And it is not tried again, or it would never end.
         self.shared.logs.warn(&format!(
             "on_restore failed with a snapshot that is {age:.1?} old; Python is started anew without it: {reason}"
@@ -125,6 +147,7 @@ impl Supervisor {
         self.shared.set_role(worker.seat(), Role::Serving);
         self.set(State::Ready, None);
         *self.shared.files.borrow_mut() = files;
+        self.took = took;
         let missed = self.shared.journal.since(told_until);
         if let Some(ready) = ready {
             let known = self.shared.calls.borrow().methods.clone();
@@ -162,8 +185,22 @@ impl Supervisor {
     }
 }
 
-/// The next order while a process starts, awaited by nobody else meanwhile. One that has only just been started is not
-/// ended for another: however many restarts are asked for, there is one a second at most.
+/// The next order while a process starts. One that has only just been started is not ended for another: however many
+/// restarts are asked for, there is one a second at most; and none would come to its end if it were not given the time
+/// that the last one took. But if its files are other ones by now, it is of no use.
+async fn order_while_it_starts(orders: &Orders, since: tokio::time::Instant, files: &Files, took: Duration) -> Order {
+    tokio::select! {
+        () = sleep_until(since + BETWEEN_STARTS) => {}
+        () = orders.until_stop() => {}
+    }
+    orders.until_any().await;
+    if files.clone().changed().is_some() {
+        return orders.next().await;
+    }
+    order_after(orders, since + PATIENCE.max(2 * took)).await
+}
+
+/// The next order, though only a stop before that moment.
 async fn order_after(orders: &Orders, then: tokio::time::Instant) -> Order {
     tokio::select! {
         () = sleep_until(then) => {}

@@ -6,6 +6,7 @@ use baskd_protocol::error::{CancelledBy, Error};
 use tokio::time::timeout;
 
 use super::super::calls::Gate;
+use super::super::orders::{NotReady, STOPPING};
 use super::super::status::State;
 use super::super::worker::{Exit, Worker};
 use super::end::{END_GRACE, TERM_GRACE, all_ended, discard, end, until};
@@ -15,7 +16,7 @@ use super::{Next, Reported, Supervisor};
 impl Supervisor {
     /// Lets what Python was sent end, within the drain's limit, and then Python. What is queued waits for the next one.
     pub(super) async fn restart(&mut self, worker: &mut Worker) -> Next {
-        self.drop_beside("Python is restarted");
+        self.drop_beside(&NotReady::because("Python is restarted"));
         self.shared.standby.renew(&self.shared);
         self.set(State::Starting, None);
         self.shared.logs.info("restart: running calls are ended first");
@@ -33,7 +34,11 @@ impl Supervisor {
             }
         };
         match drained {
-            Ok(Some(exit)) => return self.died(seat, exit),
+            // It was to end anyway: that says nothing against starting the next.
+            Ok(Some(exit)) => {
+                self.note_death(seat, &exit);
+                return Next::Start;
+            }
             Ok(None) => {}
             Err(_) => {
                 shared
@@ -43,12 +48,14 @@ impl Supervisor {
                 if let Ok(Some(exit)) =
                     timeout(END_GRACE, until(&shared, worker, |calls| calls.nothing_sent(seat))).await
                 {
-                    return self.died(seat, exit);
+                    self.note_death(seat, &exit);
+                    return Next::Start;
                 }
             }
         }
         if let Some(exit) = self.snapshot_at_end(worker).await {
-            return self.died(seat, exit);
+            self.note_death(seat, &exit);
+            return Next::Start;
         }
         let exit = end(&shared, worker, END_GRACE).await;
         shared.bury(seat, &exit);
@@ -57,14 +64,19 @@ impl Supervisor {
 
     /// Takes the last snapshot of a process that has nothing to do any more; how it died, if it did.
     pub(super) async fn snapshot_at_end(&self, worker: &mut Worker) -> Option<Exit> {
-        let can = self.shared.serving_has(ON_SNAPSHOT) && self.shared.calls.borrow().nothing_sent(worker.seat());
-        if !can {
+        if !self.shared.serving_has(ON_SNAPSHOT) {
             return None;
         }
-        let limit = self.shared.options.limits.drain_timeout;
+        if !self.shared.calls.borrow().nothing_sent(worker.seat()) {
+            self.shared
+                .logs
+                .warn("a cancelled call still runs, so no snapshot can be taken: the last one stays");
+            return None;
+        }
+        let limit = self.shared.options.limits.hook_timeout();
         match ask_to_the_end(&self.shared, worker, ON_SNAPSHOT, None, limit).await {
             Ok(state) => self.shared.took_snapshot(&state),
-            Err(NoAnswer::Died(exit)) => return Some(exit),
+            Err(NoAnswer::Died { exit, .. }) => return Some(exit),
             Err(NoAnswer::Failed(reason)) => self
                 .shared
                 .logs
@@ -76,7 +88,7 @@ impl Supervisor {
 
     /// Answers what there is within `grace`, cancels the rest, and ends Python.
     pub(super) async fn finish(&mut self, worker: &mut Worker, grace: Duration) {
-        self.drop_beside("the daemon is stopping");
+        self.drop_beside(&NotReady::because(STOPPING));
         self.set(State::Stopping, None);
         self.set_gate(Gate::Finishing(Error::cancelled(CancelledBy::Shutdown)));
         let shared = self.shared.clone();
@@ -106,16 +118,16 @@ impl Supervisor {
     }
 
     /// What was started, or asked for, to serve next, does not.
-    pub(super) fn drop_next(&mut self, reason: &str) {
-        self.drop_beside(reason);
+    pub(super) fn drop_next(&mut self, why: &NotReady) {
+        self.drop_beside(why);
         if let Some(boot) = self.next.take() {
             discard(&self.shared, boot.worker);
         }
         if let Some((round, reported)) = self.round.take() {
             if reported == Reported::NotYet {
-                round.report(Err(reason.to_owned()));
+                round.report(Err(why.clone()));
             }
-            self.end_round(&round, Err(reason.to_owned()));
+            self.end_round(&round, Err(why.clone()));
         }
     }
 
@@ -123,7 +135,7 @@ impl Supervisor {
         self.set(State::Stopping, None);
         // The last one's ends what still waits.
         self.set_gate(Gate::Closed(Error::cancelled(CancelledBy::Shutdown)));
-        self.drop_next("the daemon is stopping");
+        self.drop_next(&NotReady::because(STOPPING));
         self.orders().close();
         all_ended(&self.shared).await;
         self.orders().stopped();

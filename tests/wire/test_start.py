@@ -170,5 +170,3 @@ class Reload(DaemonTest):
         self.assertRegex(done.stderr, "The new version can't serve, and the old one serves on: .*no_such_module_at_all")
         self.assertEqual(places.run("call", "version").stdout, "1\n")
         self.assertEqual(daemon.status()["reloads"], 2)
-
-

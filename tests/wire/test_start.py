@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
+import signal
 import subprocess
-import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -26,23 +28,23 @@ class Start(DaemonTest):
         self.addCleanup(wait_all_gone, self.at.mark)
         self.addCleanup(self.at.run, "stop")
 
-    def start(self, *arguments: Any, **options: Any) -> subprocess.CompletedProcess[str]:
+    def ask(self, *arguments: Any, **options: Any) -> subprocess.CompletedProcess[str]:
         return self.at.run("start", *arguments, **options)
 
     def refused(self, status: int, *arguments: Any, **options: Any) -> str:
-        done = self.start(*arguments, **options)
+        done = self.ask(*arguments, **options)
         self.assertEqual((done.returncode, done.stdout), (status, ""), done.stderr)
         self.assertEqual(done.stderr.count("\n"), 1, done.stderr)
         return done.stderr
 
     def started(self, *arguments: Any, **options: Any) -> dict[str, Any]:
-        done = self.start("--json", *arguments, **options)
+        done = self.ask("--json", *arguments, **options)
         self.assertEqual((done.returncode, done.stderr), (0, ""))
         told: dict[str, Any] = json.loads(done.stdout)
         return told
 
     def test_a_daemon_runs_in_a_session_of_its_own_and_is_there_for_the_next(self) -> None:
-        done = self.start(KEEPS)
+        done = self.ask(KEEPS)
         self.assertEqual((done.returncode, done.stderr), (0, ""))
         self.assertEqual(done.stdout, f"{self.at.socket()}\n")
         told = self.started(KEEPS)
@@ -72,7 +74,7 @@ class Start(DaemonTest):
 
     def test_what_keeps_it_from_starting_is_told_at_once(self) -> None:
         self.assertIn("there is no controller at nowhere.py", self.refused(2, "nowhere.py"))
-        self.assertIn("names no controller", self.start("not a controller").stderr)
+        self.assertIn("names no controller", self.ask("not a controller").stderr)
         said = self.refused(2, KEEPS, "--python", "/nowhere/python")
         self.assertIn("/nowhere/python", said)
         config = self.at.config()
@@ -86,9 +88,38 @@ class Start(DaemonTest):
         (state / "lock").unlink(missing_ok=True)
         (state / "lock").mkdir(parents=True)
         self.assertIn(str(state), self.refused(3, KEEPS))
-        error = json.loads(self.start("--json", KEEPS).stderr)
+        error = json.loads(self.ask("--json", KEEPS).stderr)
         self.assertEqual(error["name"], "StartFailed")
         (state / "lock").rmdir()
+
+    def test_one_that_does_not_listen_in_time_is_ended_and_reported(self) -> None:
+        # It waits for the one before it, which never ends.
+        socket = self.at.socket()
+        socket.parent.mkdir(parents=True, mode=0o700)
+        with Path(f"{socket}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            lock.write("pid 7, gone.py\nstopping\n")
+            lock.flush()
+            said = self.refused(3, KEEPS, "--timeout", "300ms")
+        self.assertIn("did not listen within 300ms, and was ended", said)
+        wait_all_gone(self.at.mark)
+        self.assertTrue(self.started(KEEPS)["started"])
+
+    def test_one_that_does_not_answer_is_told(self) -> None:
+        told = self.started(KEEPS)
+        os.kill(told["pid"], signal.SIGSTOP)
+        try:
+            self.assertIn("did not answer within", self.refused(3, KEEPS, "--timeout", "300ms"))
+        finally:
+            os.kill(told["pid"], signal.SIGCONT)
+
+    def test_what_another_says_in_the_same_log_is_not_its_error(self) -> None:
+        # The last one's reason is the same file's last line.
+        self.refused(2, "elsewhere.py")
+        said = self.refused(2, "nowhere.py")
+        self.assertIn("there is no controller at nowhere.py", said)
+        log = self.at.state / "baskd" / "default" / "serve.log"
+        self.assertRegex(log.read_text(), r"(?m)^baskd\[\d+\]: there is no controller at elsewhere.py")
 
     def test_nothing_to_start(self) -> None:
         said = self.refused(2)
@@ -105,12 +136,8 @@ class Start(DaemonTest):
 
     def test_ten_at_once_get_one_daemon_also_while_another_ends(self) -> None:
         for _ in range(2):
-            told: list[dict[str, Any]] = []
-            threads = [threading.Thread(target=lambda: told.append(self.started(KEEPS))) for _ in range(10)]
-            for thread in threads:
-                thread.start()
-            for thread in threads:
-                thread.join()
+            with ThreadPoolExecutor(10) as pool:
+                told = list(pool.map(lambda _: self.started(KEEPS), range(10)))
             self.assertEqual(len(told), 10)
             self.assertEqual(len({one["pid"] for one in told}), 1)
             self.assertEqual(sum(one["started"] for one in told), 1)
@@ -122,9 +149,9 @@ class Start(DaemonTest):
         config = self.at.config()
         config.parent.mkdir(parents=True)
         config.write_text(f'controller = "{KEEPS}"\n')
-        for refusing in (("--no-start", {}), (None, {"BASKD_START": "0"})):
-            flags = [refusing[0]] if refusing[0] else []
-            done = self.at.run("call", "counted", *flags, env=self.at.environment(**refusing[1]))
+        opted_out: dict[str, str] = {"BASKD_START": "0"}
+        for flags, environment in ((["--no-start"], {}), ([], opted_out)):
+            done = self.at.run("call", "counted", *flags, env=self.at.environment(**environment))
             self.assertEqual(done.returncode, 3, done.stderr)
         for command in ("status", "reload", "restart", "stop"):
             self.assertEqual(self.at.run(command).returncode, 3, command)
@@ -147,9 +174,12 @@ class Start(DaemonTest):
     def test_the_log_does_not_grow_for_ever(self) -> None:
         log = self.at.state / "baskd" / "default" / "serve.log"
         log.parent.mkdir(parents=True, mode=0o700)
-        log.write_text("x" * (1 << 20) + "x")
+        log.write_text("a long line\n" * 100_000 + "the last line\n")
         self.started(KEEPS)
-        self.assertLess(log.stat().st_size, 10_000)
+        text = log.read_text()
+        self.assertLess(len(text), 600_000)
+        self.assertIn("\nthe last line\n", text)
+        self.assertIn("listening on", text)
 
 
 class Reload(DaemonTest):
@@ -159,7 +189,7 @@ class Reload(DaemonTest):
         places = self.places()
         file = places.root / "keeps.py"
         file.write_text(KEEPS.read_text())
-        daemon = super().start(file, places=places)
+        daemon = self.start(file, places=places)
         done = places.run("reload")
         self.assertEqual((done.returncode, done.stderr), (0, ""))
         self.assertRegex(done.stdout, r"^default: the new Python \(process \d+\) was ready in ")

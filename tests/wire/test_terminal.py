@@ -100,3 +100,52 @@ class Progress(DaemonTest):
         self.assertIn("cancelled", screen)
         status = self.connect(self.served).call("daemon.status")
         self.assertEqual(status["in_flight"], 0)
+
+
+SLOW = """
+import os, time
+
+class Controller:
+    def on_start(self):
+        while not os.path.exists(os.environ["GATE"]):
+            time.sleep(0.02)
+
+    def nothing(self):
+        pass
+"""
+
+
+class Start(DaemonTest):
+    own_daemon = True
+
+    def setUp(self) -> None:
+        self.at = self.places()
+        self.gate = self.at.root / "gate"
+        controller = self.at.root / "controller.py"
+        controller.write_text(SLOW)
+        environment = self.at.environment(PS1="$ ", GATE=str(self.gate))
+        self.terminal = Terminal(self.at.root, environment)
+        self.addCleanup(self.at.run, "stop")
+        self.start_it = f"{shlex.quote(binary())} start {shlex.quote(str(controller))}"
+
+    def test_what_was_started_outlives_its_terminal(self) -> None:
+        self.terminal.type(f"clear; {self.start_it}; echo status=$?")
+        self.terminal.wait_for("status=0")
+        # What is typed there is not for it, and the terminal's end is not its own.
+        self.terminal.press("C-c")
+        self.terminal.close()
+        self.gate.touch()
+        done = self.at.run("methods")
+        self.assertEqual(done.returncode, 0, done.stderr)
+
+    def test_a_reload_says_that_it_lasts(self) -> None:
+        self.gate.touch()
+        self.terminal.type(f"clear; {self.start_it}; {shlex.quote(binary())} methods; rm $GATE; echo status=$?")
+        self.terminal.wait_for("status=0")
+        self.terminal.type(f"clear; {shlex.quote(binary())} reload; echo status=$?")
+        self.terminal.wait_for("reloading, ")
+        self.gate.touch()
+        screen = self.terminal.wait_for("status=0")
+        self.assertIn("default: the new Python (process ", screen)
+        self.assertNotIn("reloading", screen)
+        self.terminal.close()

@@ -14,14 +14,16 @@ use baskd_protocol::Error as RpcError;
 use jsonrpsee::core::client::async_client::RpcService;
 use jsonrpsee::core::client::{Client as Jsonrpsee, ClientBuilder, Error as JsonrpseeError, IdKind};
 use jsonrpsee::core::middleware::{Notification, Request, RpcServiceBuilder, RpcServiceT};
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::value::{RawValue, to_raw_value};
 use tokio::net::UnixStream;
 use tokio::runtime::Handle;
-use tokio::sync::{OnceCell, mpsc, oneshot};
+use tokio::sync::{OnceCell, oneshot};
 use tokio::task::JoinSet;
 
 use crate::Error;
+use crate::inbox::Inbox;
 use crate::link::Link;
 use crate::subscription::Subscription;
 use crate::transport::split;
@@ -33,17 +35,31 @@ pub(crate) struct Connection {
     ids: AtomicU64,
     link: Arc<Link>,
     runtime: Handle,
-    /// The controller's methods that may run twice, once somebody had to know.
-    pub(crate) idempotent: OnceCell<HashSet<String>>,
     /// What was begun in a `drop`, where nothing can be awaited.
     errands: Mutex<JoinSet<()>>,
+    /// The methods that may run again, as the controller says it; asked for once, when it first matters.
+    idempotent: OnceCell<HashSet<String>>,
 }
 
 /// Why a call came to nothing.
 pub(crate) enum Failure {
     /// The connection was lost before the request went out, so that another may carry it.
     Unsent,
+    /// The connection was lost before the answer came. `gave`: messages of the call had come.
+    Lost {
+        gave: bool,
+    },
     Final(Error),
+}
+
+impl Failure {
+    /// What is said to whoever can't, or must not, send the request again.
+    pub(crate) fn of(self, method: &str) -> Error {
+        match self {
+            Failure::Unsent | Failure::Lost { .. } => Error::disconnected(method),
+            Failure::Final(error) => error,
+        }
+    }
 }
 
 impl Connection {
@@ -64,8 +80,8 @@ impl Connection {
             ids: AtomicU64::new(1),
             link,
             runtime: Handle::current(),
-            idempotent: OnceCell::new(),
             errands: Mutex::default(),
+            idempotent: OnceCell::new(),
         })
     }
 
@@ -103,7 +119,7 @@ impl Connection {
         match (answer.as_success(), answer.as_error()) {
             (Some(result), _) => Ok(result.to_owned()),
             (None, Some(error)) => Err(Failure::Final(rpc(error.code(), error.message(), error.data()))),
-            (None, None) => Err(Failure::Final(Error::Disconnected)),
+            (None, None) => Err(Failure::Lost { gave: false }),
         }
     }
 
@@ -118,31 +134,75 @@ impl Connection {
         });
     }
 
-    /// Subscribes, and keeps up to `buffered` events for their reader. If this future is dropped before the
-    /// subscription is acknowledged, it is ended when it is.
-    pub(crate) async fn subscribe<T: DeserializeOwned + 'static>(
+    /// Asks for a subscription, whose events are for `inbox`; gives its id as the daemon writes it. Not to be dropped
+    /// before it is done.
+    pub(crate) async fn subscribe(
+        &self,
+        method: &str,
+        params: &RawValue,
+        inbox: Inbox,
+    ) -> Result<Box<RawValue>, Failure> {
+        let id = self.next_id();
+        self.link.subscribing(id, inbox);
+        let answer = self.call_as(id, method, Some(params)).await;
+        if answer.is_err() {
+            self.link.not_subscribed(id);
+        }
+        answer
+    }
+
+    /// Subscribes to what ends with this connection, and keeps up to `buffered` events for their reader. If this future
+    /// is dropped before the subscription is acknowledged, it is ended when it is.
+    pub(crate) async fn open<T: DeserializeOwned + 'static>(
         self: &Arc<Self>,
         method: &'static str,
         params: Box<RawValue>,
         unsubscribe: &'static str,
         buffered: usize,
     ) -> Result<Subscription<T>, Failure> {
-        let (inbox, events) = mpsc::channel(buffered);
+        let (inbox, events) = Inbox::new(buffered);
         let (hand_over, handed_over) = oneshot::channel();
         let connection = self.clone();
         self.runtime.spawn(async move {
-            let id = connection.next_id();
-            connection.link.subscribing(id, inbox);
-            let answer = connection.call_as(id, method, Some(&params)).await;
-            let subscribed =
-                answer.map(|subscription| Subscription::new(connection.clone(), subscription, events, unsubscribe));
-            if subscribed.is_err() {
-                connection.link.not_subscribed(id);
-            }
+            let subscribed = connection
+                .subscribe(method, &params, inbox)
+                .await
+                .map(|subscription| Subscription::new(connection.clone(), subscription, events, unsubscribe));
             // If nobody takes it, it is dropped here, and so ended.
             let _ = hand_over.send(subscribed);
         });
-        handed_over.await.unwrap_or(Err(Failure::Final(Error::Disconnected)))
+        handed_over.await.unwrap_or(Err(Failure::Lost { gave: false }))
+    }
+
+    /// The daemon need not send any more of a subscription.
+    pub(crate) fn end(&self, subscription: &RawValue, unsubscribe: &'static str) {
+        self.unsubscribed(subscription);
+        if let Ok(params) = to_raw_value(&[subscription]) {
+            self.notify(unsubscribe, params);
+        }
+    }
+
+    /// Whether the controller says that `method` may run again.
+    pub(crate) async fn is_idempotent(&self, method: &str) -> bool {
+        #[derive(Deserialize)]
+        struct Document {
+            methods: Vec<Method>,
+        }
+        #[derive(Deserialize)]
+        struct Method {
+            name: String,
+            #[serde(default, rename = "x-idempotent")]
+            idempotent: bool,
+        }
+
+        let ask = async || {
+            let document = self.call("rpc.discover", None).await.map_err(|_| ())?;
+            let document: Document = serde_json::from_str(document.get()).map_err(|_| ())?;
+            let idempotent = document.methods.into_iter().filter(|method| method.idempotent);
+            Ok::<_, ()>(idempotent.map(|method| method.name).collect())
+        };
+        let methods = self.idempotent.get_or_try_init(ask).await;
+        methods.is_ok_and(|methods| methods.contains(method))
     }
 
     pub(crate) fn unsubscribed(&self, subscription: &RawValue) {
@@ -153,31 +213,28 @@ impl Connection {
     pub(crate) async fn flush(&self) {
         let mut errands = std::mem::take(&mut *self.errands.lock().unwrap_or_else(PoisonError::into_inner));
         while errands.join_next().await.is_some() {}
-        // Requests take effect in the order of arrival, so the answer to any of them tells of all before.
-        let _ = self.ping().await;
-    }
-
-    /// Returns once the daemon has answered something.
-    pub(crate) async fn ping(&self) -> Result<(), Failure> {
-        // No call has a string for its id, so this cancels nothing.
-        let params = to_raw_value(&serde_json::json!({ "id": "none" }));
-        let params = params.map_err(|error| Failure::Final(Error::Encode(error)))?;
-        self.call("rpc.cancel", Some(&params)).await.map(drop)
+        // Requests take effect in the order of arrival, so the answer to any of them tells of all before. No call has a
+        // string for its id, so this cancels nothing.
+        if let Ok(params) = to_raw_value(&serde_json::json!({ "id": "none" })) {
+            let _ = self.call("rpc.cancel", Some(&params)).await;
+        }
     }
 
     pub(crate) async fn closed(&self) {
         self.jsonrpsee.on_disconnect().await;
     }
 
-    /// What the end of the connection means to those who were waiting on it.
-    pub(crate) fn disconnected(&self) -> Error {
-        self.link.farewell().map_or(Error::Disconnected, Error::Rpc)
+    /// What the end of the connection means to those who were waiting for `method` on it.
+    pub(crate) fn disconnected(&self, method: &str) -> Error {
+        self.link
+            .farewell()
+            .map_or_else(|| Error::disconnected(method), Error::Rpc)
     }
 
     async fn failure(&self, id: u64, error: JsonrpseeError) -> Failure {
-        Failure::Final(match error {
-            JsonrpseeError::Call(error) => rpc(error.code(), error.message(), error.data()),
-            JsonrpseeError::ParseError(error) => Error::Decode(error),
+        match error {
+            JsonrpseeError::Call(error) => Failure::Final(rpc(error.code(), error.message(), error.data())),
+            JsonrpseeError::ParseError(error) => Failure::Final(Error::Decode(error)),
             error => {
                 tracing::debug!(%error, "the connection was lost");
                 // Only when jsonrpsee has closed is it sure that nothing more is sent.
@@ -185,9 +242,14 @@ impl Connection {
                 if self.link.lost_before(id) {
                     return Failure::Unsent;
                 }
-                self.disconnected()
+                match self.link.farewell() {
+                    Some(error) => Failure::Final(Error::Rpc(error)),
+                    None => Failure::Lost {
+                        gave: self.link.has_talked(id),
+                    },
+                }
             }
-        })
+        }
     }
 
     fn errand(&self, errand: impl Future<Output = ()> + Send + 'static) {

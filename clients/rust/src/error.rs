@@ -18,18 +18,32 @@ pub enum Error {
         #[source]
         source: io::Error,
     },
-    /// Nothing answers, and the daemon that was started did not come up: what it, or `baskd start`, said.
-    #[error("the daemon did not start: {0}")]
-    StartFailed(String),
     /// The socket can't be used as it is: choose another, or mend its folder.
     #[error(transparent)]
     Socket(#[from] SocketError),
-    /// The connection was lost while the call was under way, so it may or may not have run, and the controller does not
-    /// say that it may run twice. The next call connects again.
+    /// A daemon was to be started, and was not: mend what `said` tells. `status` is that of the command, if it ended by
+    /// itself.
+    #[error("no daemon could be started: {}", .said.as_deref().unwrap_or("`baskd start` said nothing"))]
+    StartFailed {
+        command: String,
+        status: Option<i32>,
+        said: Option<String>,
+    },
+    /// The daemon at `path` serves another controller than the client was told: choose another name, or stop it.
     #[error(
-        "the daemon closed the connection before it answered, so the call may or may not have run: check `baskd status`"
+        "the daemon at {} serves {serves}, not {wanted}: choose another name, or stop it with `baskd stop`", .path.display()
     )]
-    Disconnected,
+    WrongController {
+        path: PathBuf,
+        serves: String,
+        wanted: String,
+    },
+    /// The connection was lost while a call of `method` was under way, so it may or may not have run. The next call
+    /// connects again.
+    #[error(
+        "the daemon closed the connection before it answered `{method}`, so that may or may not have run: check `baskd status`"
+    )]
+    Disconnected { method: String },
     /// The daemon or the method answered with an error.
     #[error("{0}")]
     Rpc(RpcError),
@@ -49,6 +63,12 @@ pub enum Error {
 }
 
 impl Error {
+    pub(crate) fn disconnected(method: &str) -> Error {
+        Error::Disconnected {
+            method: method.to_owned(),
+        }
+    }
+
     /// The error object, where the daemon or the method answered with one.
     #[must_use]
     pub fn rpc(&self) -> Option<&RpcError> {
@@ -113,6 +133,6 @@ mod tests {
             None,
         );
         assert_eq!(Error::Rpc(crashed).stderr(), ["a", "b"]);
-        assert_eq!(Error::Disconnected.nearest(), None);
+        assert_eq!(Error::disconnected("f").nearest(), None);
     }
 }

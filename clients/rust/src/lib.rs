@@ -21,14 +21,27 @@
 //! ```
 //!
 //! A [`Client`] is cheap to clone and can be used from many tasks at once; all share one connection. It needs a tokio
-//! runtime. Dropping the future of a call, or a [`Stream`], cancels it in the daemon. A client outlives its daemon:
-//! calls under way when the connection is lost fail with [`Error::Disconnected`], unless they may run twice, and the next
-//! one connects again. Where no daemon answers, one is started: see [`Builder::controller`].
+//! runtime. Dropping the future of a call, or a [`Stream`], cancels it in the daemon.
+//!
+//! A client outlives its daemon. The next call connects again, and starts a daemon where none answers and there is
+//! something to start ([`Builder::start`]). A call that was under way when the connection was lost fails with
+//! [`Error::Disconnected`], unless nothing of it had left, or it is idempotent ([`CallOptions`]): then it is sent again. A
+//! stream ends with that error. [`Messages`] and [`Logs`] go on, and tell of the gap. Once all clones, streams and
+//! subscriptions are dropped, nothing connects any more.
 
+mod builder;
 mod client;
 mod connection;
+mod controller;
 mod error;
+mod feed;
+mod inbox;
+mod line;
 mod link;
+mod logs;
+mod messages;
+mod request;
+mod retry;
 mod session;
 pub mod socket;
 mod start;
@@ -38,7 +51,10 @@ mod subscription;
 mod transport;
 
 pub use baskd_protocol::{Error as RpcError, ErrorCode};
-pub use client::{Builder, CallOptions, Client};
+pub use builder::Builder;
+pub use client::{CallOptions, Client};
 pub use error::Error;
-pub use status::{Controller, Exit, LastExit, Python, Running, Status, Worker};
-pub use stream::{Event, Message, Messages, Scope, Stream, StreamOptions};
+pub use logs::{Log, LogLine, Logs};
+pub use messages::{Message, Messages, Scope};
+pub use status::{Controller, Exit, LastExit, Python, Running, Snapshot, Status, Worker};
+pub use stream::{Event, Stream, StreamOptions};

@@ -11,10 +11,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use baskd_protocol::Error as RpcError;
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use tokio::sync::mpsc;
 
-/// Takes the events of one subscription. It is dropped when there will be no more, or when it is full.
-pub(crate) type Inbox = mpsc::Sender<Box<RawValue>>;
+use crate::inbox::Inbox;
+use crate::line::Line;
 
 #[derive(Debug, Default)]
 pub(crate) struct Link(Mutex<State>);
@@ -23,6 +22,8 @@ pub(crate) struct Link(Mutex<State>);
 struct State {
     /// Requests that went out, or at least began to, and are not answered.
     awaited: HashSet<u64>,
+    /// Those among them that have sent messages, which were given out.
+    talked: HashSet<u64>,
     /// Those among them that ask for a subscription.
     subscribing: HashMap<u64, Inbox>,
     /// By id, as the daemon writes it.
@@ -53,6 +54,11 @@ impl Link {
     pub(crate) fn lost_before(&self, id: u64) -> bool {
         let state = self.state();
         state.ended && !state.awaited.contains(&id)
+    }
+
+    /// Whether a message of request `id`, which was not answered, has come.
+    pub(crate) fn has_talked(&self, id: u64) -> bool {
+        self.state().talked.contains(&id)
     }
 
     pub(crate) fn farewell(&self) -> Option<RpcError> {
@@ -110,6 +116,7 @@ impl Link {
             tracing::debug!(id, "left out an answer that nobody waits for");
             return false;
         }
+        state.talked.remove(&id);
         // Before the next line is read, for that may be its first event.
         if let Some(inbox) = state.subscribing.remove(&id)
             && let Ok(Answer {
@@ -117,6 +124,7 @@ impl Link {
                 ..
             }) = serde_json::from_slice(line)
         {
+            inbox.begin();
             state.subscriptions.insert(subscription.get().to_owned(), inbox);
         }
         true
@@ -130,13 +138,23 @@ impl Link {
         };
         let mut state = self.state();
         let subscription = params.subscription.get();
-        let taken = match (params.result, state.subscriptions.get(subscription)) {
-            (Some(event), Some(inbox)) => inbox.try_send(event.to_owned()).is_ok(),
-            (None, Some(_)) => false,
-            (_, None) => return false,
+        let Some(inbox) = state.subscriptions.get(subscription) else {
+            return false;
         };
-        if !taken {
+        let goes_on = match params.result {
+            Some(event) => inbox.take(event),
+            None => {
+                inbox.close();
+                false
+            }
+        };
+        if !goes_on {
             state.subscriptions.remove(subscription);
+        }
+        if let Some(id) = params.result.and_then(request_of)
+            && state.awaited.contains(&id)
+        {
+            state.talked.insert(id);
         }
         false
     }
@@ -168,86 +186,24 @@ struct Params<'a> {
     result: Option<&'a RawValue>,
 }
 
-/// What a line is.
-#[derive(Debug, PartialEq)]
-enum Line {
-    /// With the id of the request, if it can be one of this client's.
-    Answer(Option<u64>),
-    Notification,
-    /// jsonrpsee's client ends a connection on which such is said, and so it should.
-    Nonsense,
-}
-
-impl Line {
-    fn of(line: &[u8]) -> Line {
-        #[derive(Deserialize)]
-        struct Envelope<'a> {
-            #[serde(borrow)]
-            id: Option<&'a RawValue>,
-            #[serde(borrow)]
-            method: Option<&'a RawValue>,
-        }
-
-        // What the daemon writes is recognised by how it begins, which spares a second pass over large results.
-        if line.starts_with(b"{\"jsonrpc\":\"2.0\",\"method\":") {
-            return Line::Notification;
-        }
-        if let Some(id) = leading_id(line) {
-            return Line::Answer(id);
-        }
-        match line.iter().find(|byte| !byte.is_ascii_whitespace()) {
-            Some(b'{') => {}
-            // The answer to a batch, and this client sends none; or nothing.
-            Some(b'[') | None => return Line::Answer(None),
-            Some(_) => return Line::Nonsense,
-        }
-        match serde_json::from_slice::<Envelope>(line) {
-            Ok(Envelope { method: Some(_), .. }) => Line::Notification,
-            Ok(Envelope { id, .. }) => Line::Answer(id.and_then(|id| id.get().parse().ok())),
-            Err(_) => Line::Nonsense,
-        }
+/// The request whose call sent this, if it is a message of a call of this connection.
+fn request_of(event: &RawValue) -> Option<u64> {
+    #[derive(Deserialize)]
+    struct Own {
+        request: u64,
     }
-}
 
-/// The id of a message that begins as jsonrpsee's requests and the daemon's answers do; within, None if it is no
-/// number.
-pub(crate) fn leading_id(message: &[u8]) -> Option<Option<u64>> {
-    let rest = message.strip_prefix(b"{\"jsonrpc\":\"2.0\",\"id\":")?;
-    let end = rest.iter().position(|&byte| byte == b',')?;
-    let digits = std::str::from_utf8(&rest[..end]).ok()?;
-    Some(digits.parse().ok())
+    // So the daemon writes them, and nothing else.
+    if !event.get().starts_with("{\"call\":") {
+        return None;
+    }
+    Some(serde_json::from_str::<Own>(event.get()).ok()?.request)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn answers_are_told_from_notifications() {
-        let kind = |line: &str| Line::of(line.as_bytes());
-        assert_eq!(kind(r#"{"jsonrpc":"2.0","id":7,"result":1}"#), Line::Answer(Some(7)));
-        assert_eq!(
-            kind(r#"{"result":{"id":3},"id":7,"jsonrpc":"2.0"}"#),
-            Line::Answer(Some(7))
-        );
-        assert_eq!(kind(r#"{"jsonrpc":"2.0","id":null,"error":{}}"#), Line::Answer(None));
-        assert_eq!(kind(r#"{"jsonrpc":"2.0","id":"a,b","error":{}}"#), Line::Answer(None));
-        assert_eq!(
-            kind(r#"{"jsonrpc":"2.0","error":{"code":1,"message":""}}"#),
-            Line::Answer(None)
-        );
-        assert_eq!(
-            kind(r#"{"jsonrpc":"2.0","method":"stream.item","params":{"id":1}}"#),
-            Line::Notification
-        );
-        assert_eq!(
-            kind(r#"{"params":{"id":1},"method":"stream.item","jsonrpc":"2.0"}"#),
-            Line::Notification
-        );
-        assert_eq!(kind("[]"), Line::Answer(None));
-        assert_eq!(kind("nonsense"), Line::Nonsense);
-        assert_eq!(kind("{"), Line::Nonsense);
-    }
+    use tokio::sync::mpsc::error::TryRecvError;
 
     #[test]
     fn only_what_was_asked_is_handed_up() {
@@ -270,7 +226,7 @@ mod tests {
     #[test]
     fn a_subscription_begins_with_its_answer_and_ends_with_its_close() {
         let link = Link::default();
-        let (inbox, mut events) = mpsc::channel(1);
+        let (inbox, mut events) = Inbox::new(1);
         link.subscribing(7, inbox);
         link.sending(7);
         let event = br#"{"jsonrpc":"2.0","method":"stream.item","params":{"subscription":41,"result":{"item":1}}}"#;
@@ -279,13 +235,13 @@ mod tests {
         assert!(!link.read(event));
         assert_eq!(events.try_recv().unwrap().get(), r#"{"item":1}"#);
         assert!(!link.read(br#"{"jsonrpc":"2.0","method":"stream.item","params":{"subscription":41,"error":{"code":0,"message":"closed"}}}"#));
-        assert_eq!(events.try_recv().unwrap_err(), mpsc::error::TryRecvError::Disconnected);
+        assert_eq!(events.try_recv().unwrap_err(), TryRecvError::Disconnected);
     }
 
     #[test]
     fn a_reader_who_is_too_slow_is_left() {
         let link = Link::default();
-        let (inbox, mut events) = mpsc::channel(1);
+        let (inbox, mut events) = Inbox::new(1);
         link.subscribing(7, inbox);
         link.sending(7);
         assert!(link.read(br#"{"jsonrpc":"2.0","id":7,"result":41}"#));
@@ -293,6 +249,26 @@ mod tests {
             link.read(br#"{"jsonrpc":"2.0","method":"messages.item","params":{"subscription":41,"result":1}}"#);
         }
         assert!(events.try_recv().is_ok());
-        assert_eq!(events.try_recv().unwrap_err(), mpsc::error::TryRecvError::Disconnected);
+        assert_eq!(events.try_recv().unwrap_err(), TryRecvError::Disconnected);
+    }
+
+    #[test]
+    fn a_call_that_has_sent_messages_is_known() {
+        let link = Link::default();
+        let (inbox, _events) = Inbox::new(9);
+        link.subscribing(1, inbox);
+        for id in 1..4 {
+            link.sending(id);
+        }
+        assert!(link.read(br#"{"jsonrpc":"2.0","id":1,"result":41}"#));
+        for request in ["2", "null", r#""3""#] {
+            let line = format!(
+                r#"{{"jsonrpc":"2.0","method":"messages.item","params":{{"subscription":41,"result":{{"call":9,"request":{request},"method":"f","data":1}}}}}}"#
+            );
+            assert!(!link.read(line.as_bytes()));
+        }
+        assert!(link.has_talked(2) && !link.has_talked(3));
+        assert!(link.read(br#"{"jsonrpc":"2.0","id":2,"result":1}"#));
+        assert!(!link.has_talked(2));
     }
 }

@@ -1,143 +1,300 @@
-//! A connection that comes back, and what becomes of calls when it is lost.
+//! The way to the daemon: one connection after another.
+//!
+//! A connection that was lost is made again for the next request, which may start a daemon; or, patiently and without
+//! starting one, for a subscription that is to go on ([`feed`](crate::feed)): else `baskd stop` would be undone at once.
+//! The socket of a daemon that was killed takes connections until the last moment, though nobody will read them. So a
+//! connection that is made after another was lost is used only when the daemon has answered on it.
 
-use std::collections::HashSet;
-use std::path::PathBuf;
-use std::sync::Arc;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use serde::Deserialize;
 use serde_json::value::RawValue;
-use tokio::sync::Mutex;
+use tokio::net::UnixStream;
+use tokio::sync::{Mutex, OwnedMutexGuard};
 use tokio::time::timeout;
 
-use crate::Error;
 use crate::connection::{Connection, Failure};
+use crate::controller::Wanted;
+use crate::feed::Tap;
+use crate::request::Request;
 use crate::socket::dial;
-use crate::start::Launch;
+use crate::start::{self, Started, Starter};
+use crate::{Error, Status};
 
-/// How long the new daemon may take to say which methods are idempotent: its Python may still be starting.
-const DISCOVERY: Duration = Duration::from_secs(2);
+/// How often in a row a daemon may hang up on a new connection, before it is as good as none.
+const TRIES: u32 = 3;
+
+/// How long a call that was under way waits to be told whether it is idempotent: a daemon that was just started may still
+/// be starting its Python.
+const ASK: Duration = Duration::from_secs(2);
+
+/// What may be done to get a connection; what comes later includes what comes before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Effort {
+    /// Knock once.
+    Knock,
+    /// Start a daemon, or wait for one as long as the client was told.
+    Start,
+}
 
 #[derive(Debug)]
 pub(crate) struct Session {
     pub(crate) path: PathBuf,
-    pub(crate) reconnect: Duration,
-    pub(crate) launch: Launch,
-    pub(crate) current: Mutex<Arc<Connection>>,
+    /// For how long a request waits for a daemon that is started elsewhere.
+    patience: Duration,
+    /// None: no daemon is ever started.
+    starter: Option<Starter>,
+    /// None: any controller will do.
+    wanted: Option<Wanted>,
+    current: Arc<Mutex<Current>>,
+    /// How often it could not be connected.
+    refusals: AtomicU64,
+    /// What is subscribed to on every connection.
+    feeds: std::sync::Mutex<Vec<Arc<Tap>>>,
 }
 
-/// What is known of a call, should it be under way when the connection is lost.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Retry<'a> {
-    /// The controller's method; None for one of the daemon's own.
-    pub(crate) method: Option<&'a str>,
-    /// Whether it may run twice, where the caller has said so.
-    pub(crate) idempotent: Option<bool>,
+#[derive(Debug, Default)]
+struct Current {
+    connection: Option<Arc<Connection>>,
+    refusal: Option<(Effort, Refusal)>,
 }
 
-/// Connects, for the first time: tries for `wait`; where nobody answers, a daemon is started, if there is one to start.
-pub(crate) async fn connect(path: &std::path::Path, wait: Duration, launch: &Launch) -> Result<Arc<Connection>, Error> {
-    let dialed = match dial(path, Duration::ZERO).await {
-        Err(Error::NoDaemon { .. }) => {
-            let started = launch.is_wanted() && launch.start(path).await?;
-            dial(path, if started { wait.max(MOMENT) } else { wait }).await
-        }
-        dialed => dialed,
-    };
-    Ok(Connection::new(dialed?))
+/// Why there was no connection, for each of those who have waited for one.
+#[derive(Debug, Clone)]
+enum Refusal {
+    Nobody(io::ErrorKind),
+    NotStarted {
+        command: String,
+        status: Option<i32>,
+        said: Option<String>,
+    },
 }
-
-/// Somebody listened just now.
-const MOMENT: Duration = Duration::from_secs(1);
 
 impl Session {
-    /// Calls `method`. One that never went out goes out on the next connection; one that was lost under way does, once,
-    /// if it may run twice.
-    pub(crate) async fn call(
+    pub(crate) fn new(path: PathBuf, patience: Duration, starter: Option<Starter>, wanted: Option<Wanted>) -> Session {
+        Session {
+            path,
+            patience,
+            starter,
+            wanted,
+            current: Arc::default(),
+            refusals: AtomicU64::new(0),
+            feeds: std::sync::Mutex::default(),
+        }
+    }
+
+    /// The connection; made anew if it was lost.
+    pub(crate) async fn connection(self: &Arc<Self>, effort: Effort) -> Result<Arc<Connection>, Error> {
+        self.connection_within(effort, self.patience).await
+    }
+
+    /// The same, with another patience than calls have.
+    pub(crate) async fn connection_within(
+        self: &Arc<Self>,
+        effort: Effort,
+        patience: Duration,
+    ) -> Result<Arc<Connection>, Error> {
+        let before = self.refusals.load(Ordering::Relaxed);
+        let current = self.current.clone().lock_owned().await;
+        if let Some(connection) = current.live() {
+            return Ok(connection);
+        }
+        // Whoever waited while another did as much in vain need not do it again.
+        if self.refusals.load(Ordering::Relaxed) != before
+            && let Some((done, refusal)) = &current.refusal
+            && *done >= effort
+        {
+            return Err(refusal.error(&self.path));
+        }
+        // In a task, since others wait for it who don't stop when this caller does.
+        let session = self.clone();
+        let making = tokio::spawn(async move { session.renew(current, effort, patience).await });
+        match making.await {
+            Ok(made) => made,
+            // The runtime ends.
+            Err(_) => Err(self.nobody(io::ErrorKind::Interrupted)),
+        }
+    }
+
+    /// The connection there was last, be it lost or not.
+    pub(crate) async fn last(&self) -> Option<Arc<Connection>> {
+        self.current.lock().await.connection.clone()
+    }
+
+    async fn renew(
         &self,
-        method: &str,
-        params: Option<&RawValue>,
-        retry: Retry<'_>,
-    ) -> Result<Box<RawValue>, Error> {
-        let mut was_lost = false;
+        mut current: OwnedMutexGuard<Current>,
+        effort: Effort,
+        patience: Duration,
+    ) -> Result<Arc<Connection>, Error> {
+        let is_first = current.connection.is_none();
+        match self.make(effort, patience, is_first).await {
+            Ok(connection) => {
+                current.connection = Some(connection.clone());
+                Ok(connection)
+            }
+            Err(error) => {
+                current.refusal = Refusal::of(&error).map(|refusal| (effort, refusal));
+                self.refusals.fetch_add(1, Ordering::Relaxed);
+                Err(error)
+            }
+        }
+    }
+
+    async fn make(&self, effort: Effort, patience: Duration, is_first: bool) -> Result<Arc<Connection>, Error> {
+        for _ in 0..TRIES {
+            let connection = Connection::new(self.reach(effort, patience).await?);
+            let is_good = (is_first && self.wanted.is_none()) || self.prove(&connection).await?;
+            // Before any call is made on it, so that none is missed.
+            if is_good && self.attach_all(&connection).await {
+                return Ok(connection);
+            }
+        }
+        Err(self.nobody(io::ErrorKind::ConnectionReset))
+    }
+
+    fn nobody(&self, kind: io::ErrorKind) -> Error {
+        Error::NoDaemon {
+            path: self.path.clone(),
+            source: kind.into(),
+        }
+    }
+
+    async fn reach(&self, effort: Effort, patience: Duration) -> Result<UnixStream, Error> {
+        let nobody = match dial(&self.path, Duration::ZERO).await {
+            Err(error @ Error::NoDaemon { .. }) => error,
+            result => return result,
+        };
+        if effort < Effort::Start {
+            return Err(nobody);
+        }
+        if let Some(starter) = self.starter.as_ref().filter(|_| start::is_allowed())
+            && let Started::Runs = starter.start(&self.path).await?
+        {
+            tracing::debug!(path = %self.path.display(), "a daemon was started");
+        }
+        dial(&self.path, patience).await
+    }
+
+    /// Whether a daemon answers, which it does whatever its Python does; and it has to be the one that is meant.
+    async fn prove(&self, connection: &Arc<Connection>) -> Result<bool, Error> {
+        let status = match connection.call("daemon.status", None).await {
+            Ok(status) => status,
+            Err(Failure::Unsent | Failure::Lost { .. }) => return Ok(false),
+            Err(Failure::Final(error)) => return Err(error),
+        };
+        if let Some(wanted) = &self.wanted {
+            let status: Status = serde_json::from_str(status.get()).map_err(Error::Decode)?;
+            if !wanted.is(&status.controller) {
+                return Err(Error::WrongController {
+                    path: self.path.clone(),
+                    serves: status.controller.spec,
+                    wanted: wanted.spec.clone(),
+                });
+            }
+        }
+        Ok(true)
+    }
+
+    /// Has a request answered. One of which nothing had left when its connection was lost is sent again, and nobody need
+    /// know. One that had left may have run: it is sent again only if it is idempotent, and once, if nothing of it has
+    /// been given out.
+    pub(crate) async fn call(self: &Arc<Self>, request: Request<'_>) -> Result<Box<RawValue>, Error> {
+        let mut is_second = false;
         loop {
             // This ends: a request that never went out has a lost connection behind it, and another is only made by a
-            // daemon that accepts it.
-            match self.connection().await?.call(method, params).await {
+            // daemon that answers on it.
+            let connection = match request.in_time(self.connection(Effort::Start)).await? {
+                Ok(connection) => connection,
+                Err(_) if is_second => return Err(Error::disconnected(request.named())),
+                Err(error) => return Err(error),
+            };
+            let (method, params) = request.wire()?;
+            match connection.call(method, params.as_deref()).await {
                 Ok(result) => return Ok(result),
                 Err(Failure::Unsent) => {}
-                Err(Failure::Final(Error::Disconnected)) if !was_lost && self.may_repeat(retry).await => {
-                    was_lost = true
+                Err(Failure::Lost { gave: false }) if !is_second && self.may_run_again(&request).await => {
+                    tracing::debug!(method = request.named(), "sent again, for it is idempotent");
+                    is_second = true;
                 }
-                Err(Failure::Final(error)) => return Err(error),
+                Err(failure) => return Err(failure.of(request.named())),
             }
         }
     }
 
-    /// Whether a call that was lost may run again: as its caller says, or else the controller.
-    async fn may_repeat(&self, retry: Retry<'_>) -> bool {
-        let (Some(method), None | Some(true)) = (retry.method, retry.idempotent) else {
+    /// What the caller says of an idempotent method counts; if he says nothing, what the controller says. It is asked on
+    /// the new connection, for what the old daemon knew may not be so any more.
+    async fn may_run_again(self: &Arc<Self>, request: &Request<'_>) -> bool {
+        if let Some(said) = request.idempotent {
+            return said;
+        }
+        // The daemon's own are not the controller's to speak of.
+        if request.named().contains(['.', '/']) {
             return false;
+        }
+        let ask = async {
+            let connection = self.connection_within(Effort::Start, Duration::ZERO).await.ok()?;
+            Some(connection.is_idempotent(request.named()).await)
         };
-        // A daemon that is dying may still take connections, and loses them with the others: then it is asked again.
-        let asked = async {
-            loop {
-                let connection = self.connection_in(Duration::ZERO).await?;
-                let known = match retry.idempotent {
-                    Some(_) => connection.ping().await.map(|()| true),
-                    None => {
-                        let methods = connection.idempotent.get_or_try_init(|| idempotent(&connection));
-                        methods.await.map(|methods| methods.contains(method))
-                    }
-                };
-                match known {
-                    Ok(known) => return Ok(known),
-                    Err(Failure::Unsent | Failure::Final(Error::Disconnected)) => {}
-                    Err(Failure::Final(error)) => return Err(error),
-                }
+        timeout(ASK, ask).await.ok().flatten().unwrap_or(false)
+    }
+
+    /// Has every connection to come subscribe to what a feed is fed with.
+    pub(crate) fn register(&self, tap: Arc<Tap>) {
+        self.feeds().push(tap);
+    }
+
+    pub(crate) fn unregister(&self, tap: &Arc<Tap>) {
+        self.feeds().retain(|other| !Arc::ptr_eq(other, tap));
+    }
+
+    /// False if the connection was lost meanwhile.
+    async fn attach_all(&self, connection: &Arc<Connection>) -> bool {
+        let taps = self.feeds().clone();
+        for tap in taps {
+            match tap.attach(connection).await {
+                Ok(()) => {}
+                Err(Failure::Final(error)) => tap.refuse(error),
+                Err(Failure::Unsent | Failure::Lost { .. }) => return false,
             }
-        };
-        matches!(timeout(DISCOVERY, asked).await, Ok(Ok(true)))
-    }
-
-    /// The connection there is, or a new one.
-    pub(crate) async fn connection(&self) -> Result<Arc<Connection>, Error> {
-        self.connection_in(self.reconnect).await
-    }
-
-    async fn connection_in(&self, patience: Duration) -> Result<Arc<Connection>, Error> {
-        let mut current = self.current.lock().await;
-        if !current.alive() {
-            *current = connect(&self.path, patience, &self.launch).await?;
         }
-        Ok(current.clone())
+        true
     }
 
-    /// As [`Session::connection`], for something that is not worth starting a daemon for.
-    pub(crate) async fn connection_if_there(&self) -> Result<Arc<Connection>, Error> {
-        let mut current = self.current.lock().await;
-        if !current.alive() {
-            *current = Connection::new(dial(&self.path, Duration::ZERO).await?);
-        }
-        Ok(current.clone())
+    fn feeds(&self) -> MutexGuard<'_, Vec<Arc<Tap>>> {
+        self.feeds.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// The methods that the controller says may run twice.
-async fn idempotent(connection: &Connection) -> Result<HashSet<String>, Failure> {
-    #[derive(Deserialize)]
-    struct Document {
-        methods: Vec<Method>,
+impl Current {
+    fn live(&self) -> Option<Arc<Connection>> {
+        self.connection.clone().filter(|connection| connection.alive())
     }
-    #[derive(Deserialize)]
-    struct Method {
-        name: String,
-        #[serde(default, rename = "x-idempotent")]
-        idempotent: bool,
+}
+
+impl Refusal {
+    fn of(error: &Error) -> Option<Refusal> {
+        match error {
+            Error::NoDaemon { source, .. } => Some(Refusal::Nobody(source.kind())),
+            Error::StartFailed { command, status, said } => Some(Refusal::NotStarted {
+                command: command.clone(),
+                status: *status,
+                said: said.clone(),
+            }),
+            _ => None,
+        }
     }
-    let document = connection.call("rpc.discover", None).await?;
-    let document = serde_json::from_str::<Document>(document.get());
-    let methods = document.map_err(|error| Failure::Final(Error::Decode(error)))?.methods;
-    let named = methods.into_iter().filter(|method| method.idempotent);
-    Ok(named.map(|method| method.name).collect())
+
+    fn error(&self, path: &Path) -> Error {
+        match self.clone() {
+            Refusal::Nobody(kind) => Error::NoDaemon {
+                path: path.to_owned(),
+                source: kind.into(),
+            },
+            Refusal::NotStarted { command, status, said } => Error::StartFailed { command, status, said },
+        }
+    }
 }

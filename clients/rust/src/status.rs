@@ -19,8 +19,11 @@ pub struct Status {
     pub state: String,
     /// Why it is `unavailable`.
     pub reason: Option<String>,
-    /// The Python processes.
+    /// The Python processes that serve, or are to.
     pub workers: Vec<Worker>,
+    /// Those that don't: that start to take another's place, stand by, or end the calls they have.
+    #[serde(default)]
+    pub beside: Vec<Worker>,
     /// Calls that wait for their turn.
     pub queued: u64,
     /// Calls that are not answered yet, those in the queue among them.
@@ -30,8 +33,16 @@ pub struct Status {
     pub calls: u64,
     /// How often a new Python has taken the place of another.
     pub restarts: u64,
+    /// How often the controller was reloaded.
+    #[serde(default)]
+    pub reloads: u64,
+    /// How often a Python was replaced because it had answered `max_calls` calls or reached `max_rss`.
+    #[serde(default)]
+    pub recycled: u64,
     /// How the last Python that ended did.
     pub last_exit: Option<LastExit>,
+    /// The state that the next Python gets, if the controller has given one.
+    pub snapshot: Option<Snapshot>,
     /// The names of the properties that were set.
     #[serde(default)]
     pub properties: Vec<String>,
@@ -66,7 +77,13 @@ pub struct Python {
 #[derive(Debug, Clone, Deserialize)]
 #[non_exhaustive]
 pub struct Worker {
+    /// Which worker's it is, from 1.
+    #[serde(default)]
+    pub worker: u64,
     pub pid: Option<u32>,
+    /// As the [`Status`]'s, for one that serves; `starting`, `standby` or `leaving` for one beside.
+    #[serde(default)]
+    pub state: String,
     pub uptime_ms: u64,
     /// How long it took to be ready; None if it is not yet.
     pub ready_ms: Option<u64>,
@@ -89,11 +106,22 @@ pub struct Running {
 #[derive(Debug, Clone, Deserialize)]
 #[non_exhaustive]
 pub struct LastExit {
+    /// What became of it, in words: "was killed by SIGKILL".
+    pub reason: Option<String>,
     pub exit: Exit,
     pub ran_ms: Option<u64>,
     /// Its last lines.
     #[serde(default)]
     pub stderr: Vec<String>,
+}
+
+/// What `on_snapshot` has given.
+#[derive(Debug, Clone, Deserialize)]
+#[non_exhaustive]
+pub struct Snapshot {
+    pub age_ms: u64,
+    /// As JSON.
+    pub bytes: u64,
 }
 
 /// The exit code, or the signal that killed it.

@@ -1,4 +1,4 @@
-//! One subscription, from its acknowledgement on.
+//! One stream's subscription, from its acknowledgement on. It ends with its connection.
 
 use std::marker::PhantomData;
 use std::sync::Arc;
@@ -18,6 +18,8 @@ pub(crate) struct Subscription<T> {
     /// As the daemon writes it.
     id: Box<RawValue>,
     events: mpsc::Receiver<Box<RawValue>>,
+    /// The method that was called.
+    method: String,
     /// The method that ends it.
     unsubscribe: &'static str,
     /// Whether the daemon has ended it, or will without being asked.
@@ -36,10 +38,17 @@ impl<T: DeserializeOwned> Subscription<T> {
             connection,
             id,
             events,
+            method: String::new(),
             unsubscribe,
             ended: false,
             event: PhantomData,
         }
+    }
+
+    /// Says which method it is a call of.
+    pub(crate) fn of(mut self, method: &str) -> Self {
+        method.clone_into(&mut self.method);
+        self
     }
 
     /// The next event; an error is the last, and None comes after it, or after [`end`](Subscription::end).
@@ -49,7 +58,7 @@ impl<T: DeserializeOwned> Subscription<T> {
         }
         let event = match ready!(self.events.poll_recv(cx)) {
             Some(event) => serde_json::from_str(event.get()).map_err(Error::Decode),
-            None if self.connection.lost() => Err(self.connection.disconnected()),
+            None if self.connection.lost() => Err(self.connection.disconnected(&self.method)),
             None => Err(Error::Lagged),
         };
         if event.is_err() {
@@ -74,13 +83,11 @@ impl<T: DeserializeOwned> Subscription<T> {
 impl<T> Subscription<T> {
     /// Ends it, unless it has.
     fn finish(&mut self) {
-        self.connection.unsubscribed(&self.id);
-        if !self.ended
-            && let Ok(params) = to_raw_value(&[&self.id])
-        {
-            self.connection.notify(self.unsubscribe, params);
+        if std::mem::replace(&mut self.ended, true) {
+            self.connection.unsubscribed(&self.id);
+        } else {
+            self.connection.end(&self.id, self.unsubscribe);
         }
-        self.ended = true;
     }
 }
 

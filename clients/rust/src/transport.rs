@@ -8,7 +8,8 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 
-use crate::link::{Link, leading_id};
+use crate::line::leading_id;
+use crate::link::Link;
 
 const READ_AT_ONCE: usize = 64 * 1024;
 

@@ -57,6 +57,10 @@ class Controller(BaseController):
         self.send("psst")
         return "done"
 
+    def talk_on(self):
+        yield "psst"
+        time.sleep(60)
+
     def unspeakable(self):
         return float("nan")
 "#;
@@ -305,6 +309,37 @@ fn a_reader_who_has_seen_enough_ends_a_stream() {
     let output = child.wait_with_output().unwrap();
     assert_eq!((output.status.code(), output.stderr.as_slice()), (Some(0), &b""[..]));
     assert_eq!(daemon.ok(&["call", "closings"]), "1\n");
+}
+
+#[test]
+fn a_stream_that_loses_its_python_or_its_daemon_says_so() {
+    let daemon = Daemon::start();
+    let status: serde_json::Value = serde_json::from_str(&daemon.ok(&["status", "--json"])).unwrap();
+    let python = status["workers"][0]["pid"].as_i64().unwrap();
+    let itself = i64::from(daemon.child.id());
+    for (pid, status, said) in [
+        (python, 4, "was killed by SIGKILL while it ran this call"),
+        (
+            itself,
+            3,
+            "the daemon closed the connection before it answered `talk_on`",
+        ),
+    ] {
+        let mut child = daemon
+            .command(&["call", "talk_on", "--stream"])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        assert_eq!(lines.next().unwrap().unwrap(), "\"psst\"");
+        kill_process(Pid::from_raw(i32::try_from(pid).unwrap()).unwrap(), Signal::KILL).unwrap();
+        assert!(lines.next().is_none());
+        let output = child.wait_with_output().unwrap();
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(status), "{stderr}");
+        assert!(stderr.contains(said), "{stderr}");
+    }
 }
 
 #[test]

@@ -94,7 +94,7 @@ async fn a_killed_daemon_costs_what_ran_and_nothing_else() {
         let times = ran.get(token.as_str()).copied().unwrap_or_default();
         match outcome {
             Ok(answer) => assert!(answer == token && times >= 1, "{token} = {answer}, ran {times} times"),
-            Err(Error::Disconnected) => {
+            Err(Error::Disconnected { .. }) => {
                 assert!(token.starts_with("once"), "{token} may run twice, and was given up");
                 lost += 1;
             }

@@ -49,9 +49,44 @@ impl Fake {
     }
 
     pub(crate) async fn client(&self) -> (Client, Peer) {
-        let client = Client::connect(self.path()).await.unwrap();
+        let client = Client::builder().start(false).connect(self.path()).await.unwrap();
         (client, self.accept().await)
     }
+
+    /// The connection of a client that had lost one, once it has made sure that a daemon answers.
+    pub(crate) async fn accept_again(&self) -> Peer {
+        let mut peer = self.accept().await;
+        let request = peer.expect("daemon.status").await;
+        peer.answer(&request, status("embedded")).await;
+        peer
+    }
+
+    pub(crate) fn of(listener: UnixListener, folder: TempDir) -> Fake {
+        Fake { listener, folder }
+    }
+
+    /// Nobody listens any more.
+    pub(crate) fn stop(self) -> TempDir {
+        drop(self.listener);
+        std::fs::remove_file(self.folder.path().join("s")).unwrap();
+        self.folder
+    }
+
+    /// Another daemon in its place.
+    pub(crate) fn replace(self) -> Fake {
+        let folder = self.stop();
+        let listener = UnixListener::bind(folder.path().join("s")).unwrap();
+        Fake::of(listener, folder)
+    }
+}
+
+/// What `daemon.status` answers, where that serves `spec`.
+pub(crate) fn status(spec: &str) -> Value {
+    json!({
+        "name": "fake", "version": "0", "pid": 1, "socket": "s", "uptime_ms": 1,
+        "controller": { "spec": spec, "file": null, "class": "Controller" }, "python": {}, "state": "ready", "workers": [],
+        "queued": 0, "in_flight": 0, "connections": 1, "calls": 0, "restarts": 0,
+    })
 }
 
 impl Peer {
@@ -69,6 +104,14 @@ impl Peer {
         soon(self.read.read_line(&mut line)).await.unwrap();
         assert!(line.ends_with('\n'), "the client closed the connection after {line:?}");
         serde_json::from_str(&line).unwrap()
+    }
+
+    /// Waits until the client closes the connection, whatever it has to say before.
+    pub(crate) async fn ended(&mut self) {
+        let mut line = String::new();
+        while soon(self.read.read_line(&mut line)).await.unwrap() > 0 {
+            line.clear();
+        }
     }
 
     /// The next message, which must call `method`.

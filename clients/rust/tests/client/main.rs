@@ -3,4 +3,5 @@
 mod calls;
 mod fake;
 mod lost;
+mod start;
 mod streams;

@@ -8,6 +8,7 @@ use tokio::task::spawn_blocking;
 
 use super::duration::spoken;
 use super::exit::Failure;
+use super::progress::Progress;
 use super::{Instance, Target, output, runtime};
 
 /// Print the path of the instance's socket, whether or not a daemon is there
@@ -42,7 +43,7 @@ pub(crate) struct Reload {
 
 impl Reload {
     pub(crate) async fn run(&self, client: &Client) -> Result<(), Failure> {
-        client.reload().await?;
+        Progress::of("reloading").until(client.reload()).await?;
         told(client, self.target.json).await
     }
 }
@@ -61,7 +62,7 @@ pub(crate) struct Restart {
 
 impl Restart {
     pub(crate) async fn run(&self, client: &Client) -> Result<(), Failure> {
-        client.restart().await?;
+        Progress::of("restarting").until(client.restart()).await?;
         told(client, self.target.json).await
     }
 }

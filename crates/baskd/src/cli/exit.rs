@@ -71,11 +71,18 @@ impl Failure {
 
     /// Says to stderr what went wrong, and gives the status to exit with.
     pub(crate) fn report(&self, json: bool) -> ExitCode {
-        let text = if json {
-            self.object().map(|object| object.to_string())
-        } else {
-            self.text().map(|text| format!("baskd: {text}"))
-        };
+        if !json {
+            return self.report_as("baskd");
+        }
+        self.say(self.object().map(|object| object.to_string()))
+    }
+
+    /// The same in words, as `who`.
+    pub(crate) fn report_as(&self, who: &str) -> ExitCode {
+        self.say(self.text().map(|text| format!("{who}: {text}")))
+    }
+
+    fn say(&self, text: Option<String>) -> ExitCode {
         if let Some(text) = text {
             // Where even stderr is closed there is nobody left to tell.
             let _ = writeln!(io::stderr().lock(), "{text}");
@@ -89,7 +96,7 @@ impl Failure {
             Failure::Client(Error::Rpc(error)) => return serde_json::to_value(error).ok(),
             Failure::NoDaemon { .. } | Failure::Client(Error::NoDaemon { .. }) => "NoDaemon",
             Failure::NotStarted(_) => "StartFailed",
-            Failure::Client(Error::Disconnected) => "Disconnected",
+            Failure::Client(Error::Disconnected { .. }) => "Disconnected",
             Failure::Interrupted => "Cancelled",
             Failure::Client(_) | Failure::Failed(_) => "Failed",
             Failure::Usage(_) => "Usage",
@@ -117,7 +124,7 @@ impl Failure {
 fn of(error: &Error) -> Exit {
     let error = match error {
         Error::Rpc(error) => error,
-        Error::NoDaemon { .. } | Error::Disconnected => return Exit::NoDaemon,
+        Error::NoDaemon { .. } | Error::Disconnected { .. } => return Exit::NoDaemon,
         Error::Socket(SocketError::BadName(_) | SocketError::PathTooLong { .. })
         | Error::Params(_)
         | Error::Encode(_) => return Exit::Usage,
@@ -245,7 +252,8 @@ mod tests {
             source: ErrorKind::NotFound.into(),
         });
         assert_eq!(nobody.exit(), Exit::NoDaemon);
-        assert_eq!(Failure::Client(Error::Disconnected).exit(), Exit::NoDaemon);
+        let lost = Error::Disconnected { method: "f".into() };
+        assert_eq!(Failure::Client(lost).exit(), Exit::NoDaemon);
         assert_eq!(
             Failure::Client(Error::Socket(SocketError::BadName("-".into()))).exit(),
             Exit::Usage

@@ -11,6 +11,7 @@ mod duration;
 mod exit;
 mod interrupt;
 mod log;
+mod log_file;
 mod methods;
 mod output;
 mod params;
@@ -116,7 +117,11 @@ pub(crate) fn main() -> ExitCode {
     };
     match command.run() {
         Ok(()) => Exit::Done.into(),
-        Err(failure) => failure.report(json),
+        Err(failure) => match &command {
+            // Whoever has started it looks for that in a log that others may write to.
+            Command::Serve(serve) if serve.background => failure.report_as(&format!("baskd[{}]", std::process::id())),
+            _ => failure.report(json),
+        },
     }
 }
 
@@ -188,12 +193,13 @@ fn run_with_client(
 ) -> Result<(), Failure> {
     let socket = target.instance.socket()?;
     let runtime = runtime()?;
-    let mut connected = runtime.block_on(Client::builder().start(false).connect(&socket));
+    let connect = || Client::builder().start(false).connect(&socket);
+    let mut connected = runtime.block_on(connect());
     if may_start
         && matches!(connected, Err(baskd_client::Error::NoDaemon { .. }))
         && start::start_configured(&target.instance, &socket)?
     {
-        connected = runtime.block_on(Client::builder().start(false).connect(&socket));
+        connected = runtime.block_on(connect());
     }
     let client = connected.map_err(|error| match error {
         baskd_client::Error::NoDaemon { path, .. } => Failure::NoDaemon {

@@ -1,6 +1,7 @@
 //! The progress of a stream, on stderr while that is a terminal: how many items, how fast, for how long; and a bar,
-//! where the items themselves say how far they are.
+//! where the items themselves say how far they are. Or that of other long work: what it is, and for how long.
 
+use std::io::{self, IsTerminal};
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -20,6 +21,8 @@ struct Display {
     bar: ProgressBar,
     ticks: Interval,
     shown: bool,
+    /// What is done, where no items come of it.
+    work: Option<&'static str>,
     items: u64,
     /// Whether a `progress` above 1 was seen, so that it is in percent.
     percent: bool,
@@ -47,9 +50,22 @@ impl Progress {
             bar,
             ticks: interval_at(Instant::now() + SHOW_AFTER, REDRAW),
             shown: false,
+            work: None,
             items: 0,
             percent: false,
         }))
+    }
+
+    /// Of work that gives no items, if anybody watches.
+    pub(crate) fn of(work: &'static str) -> Progress {
+        if !io::stderr().is_terminal() {
+            return Progress::none();
+        }
+        let mut progress = Progress::on_stderr();
+        if let Some(display) = &mut progress.0 {
+            display.work = Some(work);
+        }
+        progress
     }
 
     pub(crate) fn is_shown(&self) -> bool {
@@ -91,6 +107,10 @@ impl Display {
         if !self.shown {
             self.shown = true;
             self.bar.set_draw_target(ProgressDrawTarget::stderr());
+        }
+        if let Some(work) = self.work {
+            self.bar.set_message(work);
+            return self.bar.tick();
         }
         let seconds = self.bar.elapsed().as_secs_f64();
         let items = match self.items {

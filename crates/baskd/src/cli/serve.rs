@@ -13,6 +13,7 @@ use tracing_subscriber::EnvFilter;
 use super::Instance;
 use super::exit::Failure;
 use super::log::{Flush, Log};
+use super::log_file::ShortFile;
 
 /// Run the daemon in the foreground, until Ctrl-C, a TERM, `baskd stop`, or nobody has needed it for `--idle-exit`
 #[derive(Debug, Args)]
@@ -56,6 +57,9 @@ pub(crate) struct Serve {
     /// What to log: error, warn, info, debug, trace, or a filter such as info,python=warn [default: info]
     #[arg(long, value_name = "LEVEL", conflicts_with = "verbose")]
     log: Option<String>,
+    /// stderr is a log file of its own, as `baskd start` makes it
+    #[arg(long, hide = true)]
+    pub(crate) background: bool,
     #[command(flatten)]
     instance: Instance,
 }
@@ -67,7 +71,7 @@ impl Serve {
         let settings = self
             .settings(&name)
             .map_err(|error| Failure::Usage(error.to_string()))?;
-        let log = start_log(&settings.log)?;
+        let log = start_log(&settings.log, self.background)?;
         let options = Options {
             name,
             socket: self.instance.socket()?,
@@ -116,11 +120,14 @@ impl Serve {
 }
 
 /// Starts logging to stderr.
-fn start_log(level: &str) -> Result<Flush, Failure> {
+fn start_log(level: &str, is_file: bool) -> Result<Flush, Failure> {
     let filter = EnvFilter::builder()
         .parse(level)
         .map_err(|error| Failure::Usage(format!("`{level}` is no log level: {error}")))?;
-    let (stderr, flush) = Log::to(io::stderr());
+    let (stderr, flush) = match is_file {
+        true => Log::to(ShortFile::stderr()),
+        false => Log::to(io::stderr()),
+    };
     let subscriber = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(stderr)

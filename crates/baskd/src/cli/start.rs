@@ -27,19 +27,22 @@ use directories::BaseDirs;
 use rustix::io::{FdFlags, fcntl_getfd, fcntl_setfd};
 use rustix::process::{Pid, Signal, kill_process, setsid};
 use serde_json::json;
+use tokio::time::timeout;
 
+use super::duration::parse_some;
 use super::exit::Failure;
 use super::{Instance, output, runtime};
 
-/// How long a daemon may take to listen. It may wait for another to stop, for half of that.
+/// How long a daemon may take to listen, unless it is told. It may wait for another to stop, for half of that.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// How long one that listens may take to say what it serves, which it does whatever its Python does.
+const ANSWER: Duration = Duration::from_secs(10);
 /// How often its socket is tried, at first and at last.
 const FIRST_KNOCK: Duration = Duration::from_millis(2);
 const LAST_KNOCK: Duration = Duration::from_millis(100);
 /// How long one that is killed for its slowness may take to end by itself.
 const TERM_GRACE: Duration = Duration::from_secs(5);
-/// The log is emptied when it has become so long, and so much of it is shown.
-const LOG_KEPT: u64 = 1 << 20;
+/// So much of the log is shown.
 const SHOWN: u64 = 4096;
 
 /// Make sure that a daemon runs: start one in the background, unless one does
@@ -63,6 +66,9 @@ pub(crate) struct Start {
     /// The config file, which then must be there
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
+    /// How long it may take to listen, before it is ended and this fails [default: 60s]
+    #[arg(long, value_name = "DURATION", value_parser = parse_some)]
+    timeout: Option<Duration>,
     /// Print JSON, for programs: the socket, the daemon's pid, and whether it was started
     #[arg(long)]
     pub(crate) json: bool,
@@ -88,20 +94,29 @@ impl Start {
     pub(crate) fn run(&self) -> Result<(), Failure> {
         let socket = self.instance.socket()?;
         let runtime = runtime()?;
-        let deadline = Instant::now() + PATIENCE;
+        let patience = self.timeout.unwrap_or(PATIENCE);
+        let deadline = Instant::now() + patience;
         let (status, ours) = loop {
             let ours = if answers(&socket)? {
                 None
             } else {
-                Some(self.start(&socket)?)
+                Some(self.start(&socket, patience)?)
             };
-            let status =
-                runtime.block_on(async { Client::builder().start(false).connect(&socket).await?.status().await });
-            match status {
-                Ok(status) => break (status, ours),
+            let ask = async { Client::builder().start(false).connect(&socket).await?.status().await };
+            // One that was just started may have to wait for its state, which the one before it still has.
+            let left = deadline.saturating_duration_since(Instant::now());
+            let patience = if ours.is_some() { left } else { left.min(ANSWER) };
+            match runtime.block_on(async { timeout(patience, ask).await }) {
+                Ok(Ok(status)) => break (status, ours),
                 // It was on its way out: the next one is started.
-                Err(Error::Disconnected | Error::NoDaemon { .. }) if Instant::now() < deadline => {}
-                Err(error) => return Err(error.into()),
+                Ok(Err(Error::Disconnected { .. } | Error::NoDaemon { .. })) if Instant::now() < deadline => {}
+                Ok(Err(error)) => return Err(error.into()),
+                Err(_) => {
+                    return Err(Failure::NotStarted(format!(
+                        "somebody listens at {}, but did not answer within {patience:.1?}: is that a daemon, and is it stopped?",
+                        socket.display()
+                    )));
+                }
             }
         };
         // Of several that were started at once, one has the socket.
@@ -124,7 +139,7 @@ impl Start {
     }
 
     /// Starts one, and gives its pid; somebody listens then.
-    fn start(&self, socket: &Path) -> Result<u32, Failure> {
+    fn start(&self, socket: &Path, patience: Duration) -> Result<u32, Failure> {
         let name = name(&self.instance)?;
         let config = self.config.as_deref();
         if self.controller.is_none() && !names_controller(&name, config)? {
@@ -145,7 +160,7 @@ impl Start {
         ] {
             arguments.extend(value.into_iter().flat_map(|value| [OsString::from(flag), value]));
         }
-        launch(&name, socket, &arguments)
+        launch(&name, socket, &arguments, patience)
     }
 }
 
@@ -155,7 +170,7 @@ pub(crate) fn start_configured(instance: &Instance, socket: &Path) -> Result<boo
     if !names_controller(&name, None)? {
         return Ok(false);
     }
-    launch(&name, socket, &[])?;
+    launch(&name, socket, &[], PATIENCE)?;
     Ok(true)
 }
 
@@ -213,7 +228,7 @@ fn answers(socket: &Path) -> Result<bool, Failure> {
 }
 
 /// Starts a daemon and waits until somebody listens, be it this one, whose pid it gives, or another.
-fn launch(name: &str, socket: &Path, arguments: &[OsString]) -> Result<u32, Failure> {
+fn launch(name: &str, socket: &Path, arguments: &[OsString], patience: Duration) -> Result<u32, Failure> {
     let failed = |what: &str, error: io::Error| Failure::NotStarted(format!("{what}: {error}"));
     let state = BaseDirs::new().and_then(|dirs| Some(dirs.state_dir()?.join("baskd").join(name)));
     let Some(state) = state else {
@@ -225,13 +240,13 @@ fn launch(name: &str, socket: &Path, arguments: &[OsString]) -> Result<u32, Fail
     let mut log =
         open_log(&path).map_err(|error| failed(&format!("its log {} can't be written", path.display()), error))?;
     let before = log.seek(SeekFrom::End(0)).unwrap_or_default();
-    let program = env::current_exe().map_err(|error| failed("the program can't be found", error))?;
+    let program = program().map_err(|error| failed("the program can't be found", error))?;
     let start = || {
         serve(&program, name, socket, arguments, &log)
             .map_err(|error| failed(&format!("{} can't be started", program.display()), error))
     };
     let mut daemon = start()?;
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + patience;
     let mut knock = FIRST_KNOCK;
     loop {
         // Asked before the knock: one that ended after it may have been refused by one that came up in between.
@@ -243,9 +258,11 @@ fn launch(name: &str, socket: &Path, arguments: &[OsString]) -> Result<u32, Fail
         match ended {
             Some(status) => {
                 let said = said_since(&path, before);
-                let found_another = said.contains("a daemon runs on ") && said.contains(" already ");
+                let reason = reason(&said, daemon.id());
+                let found_another =
+                    reason.is_some_and(|it| it.starts_with("a daemon runs on ") && it.contains(" already "));
                 if !found_another || is_late {
-                    return Err(not_started(status, &said, &path));
+                    return Err(not_started(status, reason, &said, &path));
                 }
                 if knock == LAST_KNOCK {
                     // The other may have been on its way out.
@@ -256,7 +273,7 @@ fn launch(name: &str, socket: &Path, arguments: &[OsString]) -> Result<u32, Fail
                 give_up(&mut daemon);
                 let said = said_since(&path, before);
                 return Err(Failure::NotStarted(format!(
-                    "the daemon did not listen within {PATIENCE:?}, and was ended; it said: {}",
+                    "the daemon did not listen within {patience:?}, and was ended; it said: {}",
                     said.trim()
                 )));
             }
@@ -271,11 +288,14 @@ fn open_log(path: &Path) -> io::Result<File> {
     if let Some(folder) = path.parent() {
         DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
     }
-    let log = OpenOptions::new().append(true).create(true).mode(0o600).open(path)?;
-    if log.metadata()?.len() > LOG_KEPT {
-        log.set_len(0)?;
-    }
-    Ok(log)
+    OpenOptions::new().append(true).create(true).mode(0o600).open(path)
+}
+
+/// This very program, also if its file was replaced by a newer one's.
+fn program() -> io::Result<PathBuf> {
+    let path = env::current_exe()?;
+    let is_there = path.is_file();
+    Ok(if is_there { path } else { "/proc/self/exe".into() })
 }
 
 /// A daemon that has nothing of ours but its log.
@@ -283,10 +303,12 @@ fn serve(program: &Path, name: &str, socket: &Path, arguments: &[OsString], log:
     keep_descriptors_here();
     let mut command = Command::new(program);
     command
-        .arg("serve")
+        .args(["serve", "--background"])
         .args(arguments)
         .args(["--name", name, "--socket"])
         .arg(socket)
+        // It says that stderr is the journal, which has the time of each line already.
+        .env_remove("JOURNAL_STREAM")
         .stdin(Stdio::null())
         .stdout(log.try_clone()?)
         .stderr(log.try_clone()?);
@@ -318,15 +340,21 @@ fn said_since(path: &Path, start: u64) -> String {
     let mut said = Vec::new();
     if let Ok(mut log) = File::open(path) {
         let end = log.seek(SeekFrom::End(0)).unwrap_or_default();
+        // It may have been shortened meanwhile.
+        let start = if start > end { 0 } else { start };
         let _ = log.seek(SeekFrom::Start(start.max(end.saturating_sub(SHOWN))));
         let _ = log.read_to_end(&mut said);
     }
     String::from_utf8_lossy(&said).into_owned()
 }
 
-/// What the daemon gave as its reason, in its own words.
-fn not_started(status: ExitStatus, said: &str, log: &Path) -> Failure {
-    let reason = said.lines().rev().find_map(|line| line.strip_prefix("baskd: "));
+/// What that daemon gave as its reason, in its own words: others may write to the same log.
+fn reason(said: &str, pid: u32) -> Option<&str> {
+    let prefix = format!("baskd[{pid}]: ");
+    said.lines().rev().find_map(|line| line.strip_prefix(&prefix))
+}
+
+fn not_started(status: ExitStatus, reason: Option<&str>, said: &str, log: &Path) -> Failure {
     match (reason, status.code()) {
         (Some(reason), Some(2)) => Failure::Usage(reason.to_owned()),
         (Some(reason), _) => Failure::NotStarted(reason.to_owned()),

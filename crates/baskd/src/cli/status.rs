@@ -1,6 +1,6 @@
 //! `status`: what the daemon and its Python are doing, as a page or as JSON.
 
-use baskd_client::{Client, Status as Report};
+use baskd_client::{Client, Status as Report, Worker};
 use clap::Args;
 use serde_json::value::RawValue;
 
@@ -51,30 +51,10 @@ fn page(report: &Report) -> String {
     );
     page.row("python", python(report));
     for worker in &report.workers {
-        let mut parts = vec![match worker.pid {
-            Some(pid) => format!("process {pid}"),
-            None => "no process".to_owned(),
-        }];
-        parts.push(match worker.ready_ms {
-            Some(ms) => format!("up {}, ready in {}", spoken(worker.uptime_ms), spoken(ms)),
-            None => format!("starting for {}", spoken(worker.uptime_ms)),
-        });
-        if let Some(bytes) = worker.rss_bytes {
-            parts.push(size(bytes));
-        }
-        parts.push(count(worker.calls, "call"));
-        page.row("worker", parts.join(", "));
-        for running in &worker.running {
-            page.row(
-                "  running",
-                format!(
-                    "{} for {} (call {})",
-                    running.method,
-                    spoken(running.age_ms),
-                    running.call
-                ),
-            );
-        }
+        process(&mut page, "worker", None, worker);
+    }
+    for other in &report.beside {
+        process(&mut page, "beside", Some(&other.state), other);
     }
     page.row(
         "calls",
@@ -84,15 +64,31 @@ fn page(report: &Report) -> String {
         ),
     );
     page.row("restarts", report.restarts.to_string());
-    if let Some(last) = &report.last_exit {
-        let after = last
-            .ran_ms
-            .map(|ms| format!(" after {}", spoken(ms)))
-            .unwrap_or_default();
+    for (label, times) in [("reloads", report.reloads), ("recycled", report.recycled)] {
+        if times > 0 {
+            page.row(label, times.to_string());
+        }
+    }
+    if let Some(snapshot) = &report.snapshot {
         page.row(
-            "last exit",
-            exit(last.exit.code, last.exit.signal, last.exit.oom) + &after,
+            "snapshot",
+            format!("{}, {} old", size(snapshot.bytes), spoken(snapshot.age_ms)),
         );
+    }
+    if let Some(last) = &report.last_exit {
+        let after = last.ran_ms.map(|ms| format!("after {}", spoken(ms)));
+        let how = match &last.reason {
+            Some(reason) => [after, Some(reason.clone())]
+                .into_iter()
+                .flatten()
+                .collect::<Vec<_>>()
+                .join(": "),
+            None => {
+                let how = exit(last.exit.code, last.exit.signal, last.exit.oom);
+                [Some(how), after].into_iter().flatten().collect::<Vec<_>>().join(" ")
+            }
+        };
+        page.row("last exit", how);
         for line in &last.stderr {
             page.row("", line.clone());
         }
@@ -112,6 +108,33 @@ fn page(report: &Report) -> String {
     );
     page.row("socket", report.socket.clone());
     page.finish()
+}
+
+/// A Python process, and below it what it runs.
+fn process(page: &mut Page, label: &str, state: Option<&str>, process: &Worker) {
+    let pid = match process.pid {
+        Some(pid) => format!("process {pid}"),
+        None => "no process".to_owned(),
+    };
+    let mut parts = vec![state.map_or_else(|| pid.clone(), |state| format!("{pid}, {state}"))];
+    parts.push(match process.ready_ms {
+        Some(ms) => format!("up {}, ready in {}", spoken(process.uptime_ms), spoken(ms)),
+        None => format!("starting for {}", spoken(process.uptime_ms)),
+    });
+    parts.extend(process.rss_bytes.map(size));
+    parts.push(count(process.calls, "call"));
+    page.row(label, parts.join(", "));
+    for running in &process.running {
+        page.row(
+            "  running",
+            format!(
+                "{} for {} (call {})",
+                running.method,
+                spoken(running.age_ms),
+                running.call
+            ),
+        );
+    }
 }
 
 fn python(report: &Report) -> String {
@@ -144,6 +167,8 @@ fn count(number: u64, what: &str) -> String {
 fn size(bytes: u64) -> String {
     const MIB: f64 = 1024.0 * 1024.0;
     match bytes as f64 / MIB {
+        _ if bytes < 10_240 => format!("{bytes} bytes"),
+        tiny if tiny < 1.0 => format!("{:.0} KiB", tiny * 1024.0),
         small if small < 10.0 => format!("{small:.1} MiB"),
         medium if medium < 1024.0 => format!("{medium:.0} MiB"),
         large => format!("{:.1} GiB", large / 1024.0),
@@ -178,10 +203,12 @@ mod tests {
             "controller": { "spec": "/home/me/app/controller.py:Controller", "file": "/home/me/app/controller.py", "class": "Controller", "embedded": false },
             "python": { "executable": "/home/me/app/.venv/bin/python", "found": ".venv beside the controller", "version": "3.11.7", "codec": "msgspec" },
             "state": "ready", "reason": null,
-            "workers": [{ "pid": 4712, "uptime_ms": 81002, "ready_ms": 231, "calls": 17, "rss_bytes": 31457280,
+            "workers": [{ "worker": 1, "pid": 4712, "state": "ready", "uptime_ms": 81002, "ready_ms": 231, "calls": 17, "rss_bytes": 31457280,
                 "running": [{ "call": 18, "method": "search", "age_ms": 12 }] }],
             "queued": 0, "in_flight": 1, "connections": 2, "calls": 17, "restarts": 1,
-            "last_exit": { "exit": { "signal": 9 }, "ran_ms": 1500, "stderr": ["last words"] }, "properties": ["model", "tokenizer"],
+            "beside": [{ "worker": 1, "pid": 4709, "state": "leaving", "uptime_ms": 90000, "ready_ms": 240, "calls": 5, "rss_bytes": 31457280, "running": [] }],
+            "reloads": 1, "recycled": 0, "snapshot": { "age_ms": 81300, "bytes": 512 },
+            "last_exit": { "reason": "it was killed by SIGKILL", "exit": { "signal": 9 }, "ran_ms": 1500, "stderr": ["last words"] }, "properties": ["model", "tokenizer"],
         }))
         .unwrap();
         let expected = "\
@@ -190,9 +217,12 @@ controller  /home/me/app/controller.py:Controller
 python      3.11.7 /home/me/app/.venv/bin/python (.venv beside the controller) with msgspec
 worker      process 4712, up 1 min 21 s, ready in 231 ms, 30 MiB, 17 calls
   running   search for 12 ms (call 18)
+beside      process 4709, leaving, up 1 min 30 s, ready in 240 ms, 30 MiB, 5 calls
 calls       17, 1 under way, 0 queued
 restarts    1
-last exit   signal 9 after 1.5 s
+reloads     1
+snapshot    512 bytes, 1 min 21 s old
+last exit   after 1.5 s: it was killed by SIGKILL
             last words
 properties  model, tokenizer
 daemon      baskd 0.1.0, process 4711, up 1 min 21 s, 2 connections

@@ -25,6 +25,8 @@ class Controller(BaseController):
     def on_snapshot(self):
         if self.fails_in == "on_snapshot":
             raise ValueError("no snapshot today")
+        if self.fails_in == "long on_snapshot":
+            time.sleep(1000)
         return {"count": self.count, "apiKey": self.apiKey, "model": "as it was"}
 
     def on_restore(self, state):
@@ -69,6 +71,10 @@ class Controller(BaseController):
             yield os.getpid()
             time.sleep(0.005)
         return os.getpid()
+
+    def die_in(self, seconds: float):
+        time.sleep(seconds)
+        os._exit(3)
 
     def die(self):
         os._exit(3)

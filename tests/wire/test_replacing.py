@@ -208,7 +208,7 @@ class Reload(Replacing):
         os.kill(old, signal.SIGKILL)
         self.assertIs(connection.result(reload), True)
         self.assertEqual(connection.call("pid"), status["beside"][0]["pid"])
-        self.assertEqual(len(daemon.wait_for_log("is ready after")), 2)
+        self.assertEqual(len(daemon.wait_for_log("is ready after", count=2)), 2)
 
     def test_many_who_ask_are_all_told_and_two_reloads_are_enough(self) -> None:
         daemon = self.serve(env={"KEEPS_SLOW_START": "0.2"})
@@ -231,6 +231,57 @@ class Reload(Replacing):
         shutil.copy(CONTROLLERS / "keeps.py", self.file)
         self.assertIs(connection.call("daemon.reload"), True)
         self.assertEqual(connection.call("version"), 1)
+
+    def test_why_it_does_not_start_is_told_with_its_last_lines(self) -> None:
+        daemon = self.serve()
+        connection = self.open(daemon)
+        self.change("VERSION = 1", "import sys; print('WHY IT DIED', file=sys.stderr); raise SystemExit(4)")
+        for method in ("daemon.reload", "daemon.restart"):
+            error = connection.error(method)
+            self.assertError(error, -32022)
+            self.assertIn("WHY IT DIED", "".join(error["data"]["stderr"]), method)
+
+    def test_a_restart_is_done_though_python_dies_as_it_drains(self) -> None:
+        daemon = self.serve()
+        self.change("def on_snapshot(self)", "def _on_snapshot(self)")
+        connection = self.open(daemon)
+        self.assertIs(connection.call("daemon.reload"), True)
+        for _ in range(4):
+            self.assertError(connection.error("die"), -32021)
+        dying = connection.request("die_in", {"seconds": 0.3})
+        other = self.open(daemon)
+        self.wait_until(other, "workers", lambda workers: workers and workers[0]["running"])
+        self.assertIs(other.call("daemon.restart"), True)
+        self.assertError(connection.answer(dying)["error"], -32021)
+        self.assertEqual(other.call("version"), 1)
+
+    def test_who_asks_for_a_reload_during_a_stop_is_told(self) -> None:
+        daemon = self.serve()
+        connection = self.open(daemon)
+        slow = connection.request("sleep", {"seconds": 0.5})
+        other = self.open(daemon)
+        self.wait_until(other, "workers", lambda workers: workers[0]["running"])
+        other.call("daemon.shutdown")
+        ids = [other.request(method) for method in ("daemon.reload", "daemon.reload", "daemon.restart") * 2]
+        for id in ids:
+            self.assertError(other.answer(id)["error"], -32022)
+        connection.result(slow)
+        self.assertEqual(daemon.wait(), 0)
+
+    def test_restarts_do_not_keep_a_slow_start_from_its_end(self) -> None:
+        daemon = self.serve(env={"KEEPS_SLOW_START": "1.6"})
+        connection = self.open(daemon)
+        connection.call("pid")
+        ids = [connection.request("daemon.restart")]
+        call = connection.request("pid")
+        ready = 1
+        while not connection.kept and ready < 2:
+            # The next restart comes before the start can end.
+            self.wait_until(self.open(daemon), "workers", lambda w: w and 1100 < w[0]["uptime_ms"] < 1500)
+            ids.append(connection.request("daemon.restart"))
+            ready += 1
+        self.assertIsInstance(connection.result(call), int)
+        self.assertEqual({connection.result(id) for id in ids}, {True})
 
     def test_a_stop_in_the_middle_of_a_reload_ends_all(self) -> None:
         daemon = self.serve(env={"KEEPS_SLOW_START": "0.7"})
@@ -357,11 +408,43 @@ class Recycling(Replacing):
                     self.assertEqual(connection.result(id), counted)
             self.assertEqual(connection.call("daemon.status")["restarts"], 0)
 
+    def test_a_stream_is_not_cancelled_for_it(self) -> None:
+        for hooks in (True, False):
+            daemon = self.serve(config='max_calls = 5\ndrain_timeout = "200ms"')
+            if not hooks:
+                self.change("def on_snapshot(self)", "def _on_snapshot(self)")
+                self.open(daemon).call("daemon.reload")
+            connection = self.open(daemon)
+            gate = daemon.places.root / "gate"
+            stream = self.stream(connection, "gated", {"gate": str(gate)})
+            old = connection.event(stream)["result"]["item"]
+            other = self.open(daemon)
+            for _ in range(20):
+                other.call("increment")
+            if hooks:
+                daemon.wait_for_log("calls run that take long, and it is not needed at once")
+            else:
+                self.wait_until(other, "recycled", bool)
+            other.call("increment")
+            gate.touch()
+            while "item" in (event := connection.event(stream)["result"]):
+                pass
+            self.assertEqual(event, {"end": old})
+
+    def test_a_limit_that_a_fresh_one_exceeds_is_told(self) -> None:
+        daemon = self.serve(config='max_rss = "1MiB"')
+        connection = self.open(daemon)
+        while not any("is that less than it needs" in line for line in daemon.log):
+            connection.call("increment")
+        self.assertEqual(connection.call("daemon.status")["recycled"], 0)
+
     def test_one_that_has_grown_too_large_is_replaced(self) -> None:
         daemon = self.serve(config='max_rss = "100MiB"')
         connection = self.open(daemon)
         connection.call("increment")
-        old = connection.call("grow", {"mebibytes": 120})
+        old = connection.call("pid")
+        self.wait_until(connection, "workers", lambda workers: workers[0]["uptime_ms"] > 5_000)
+        connection.call("grow", {"mebibytes": 120})
         deadline = time.monotonic() + 20
         while connection.call("pid") == old:
             self.assertLess(time.monotonic(), deadline)
@@ -429,7 +512,7 @@ class State(Replacing):
             self.assertEqual((connection.call("counted"), connection.call("starts")), (0, ["on_start"]), how)
             daemon.wait_for_log("on_restore failed with a snapshot that is .* old; Python is started anew without it")
             self.assertTrue((self.state(daemon) / "snapshot.json.refused").exists())
-            self.assertEqual(len(daemon.wait_for_log("is ready after")), 2)
+            self.assertEqual(len(daemon.wait_for_log("is ready after", count=2)), 2)
 
     def test_what_was_set_by_a_notification_just_before_a_stop_is_on_disk(self) -> None:
         daemon = self.serve()
@@ -440,6 +523,57 @@ class State(Replacing):
         connection.call("daemon.shutdown")
         self.assertEqual(daemon.wait(), 0)
         self.assertIn('["label",99]', (self.state(daemon) / "properties.json").read_text())
+
+    def test_a_kill_from_outside_costs_no_state(self) -> None:
+        daemon = self.serve(config='snapshot_every = "50ms"\nstandby = true')
+        connection = self.open(daemon)
+        for count in range(1, 4):
+            connection.call("increment")
+            self.until(partial(self.has_kept, daemon, count))
+            status = self.wait_until(
+                connection, "beside", lambda beside: any(p["ready_ms"] is not None for p in beside)
+            )
+            # Both at once: the one that stands by is dead when it is needed.
+            for process in [*status["beside"], *status["workers"]]:
+                os.kill(process["pid"], signal.SIGKILL)
+            self.assertEqual(connection.call("counted"), count)
+        self.assertFalse((self.state(daemon) / "snapshot.json.refused").exists())
+
+    def has_kept(self, daemon: Daemon, count: int) -> bool:
+        file = self.state(daemon) / "snapshot.json"
+        return file.exists() and f'"count":{count},' in file.read_text()
+
+    def test_an_on_snapshot_that_hangs_holds_nobody_up_for_ever(self) -> None:
+        daemon = self.serve(config='snapshot_every = "50ms"\ndrain_timeout = "10s"\nkill_grace = "100ms"')
+        connection = self.open(daemon)
+        connection.call("setProperty", {"name": "fails_in", "value": "long on_snapshot"})
+        connection.call("increment")
+        # Its time runs out, and then it is a cancelled call as any other.
+        self.assertEqual(connection.call("counted"), 1)
+        daemon.wait_for_log("on_snapshot failed, and the last snapshot stays")
+
+    def test_a_version_that_gains_the_hooks_has_its_state_kept(self) -> None:
+        daemon = self.serve(config='snapshot_every = "50ms"')
+        self.change("def on_snapshot(self)", "def _on_snapshot(self)")
+        connection = self.open(daemon)
+        self.assertIs(connection.call("daemon.reload"), True)
+        self.change("def _on_snapshot(self)", "def on_snapshot(self)")
+        self.assertIs(connection.call("daemon.reload"), True)
+        connection.call("increment", {"by": 4})
+        self.until(partial(self.has_kept, daemon, 4))
+        self.assertError(connection.error("die"), -32021)
+        self.assertEqual(connection.call("counted"), 4)
+
+    def test_secrets_in_a_state_stay_in_memory(self) -> None:
+        daemon = self.serve(config='volatile = ["label"]')
+        self.change('return {"count": self.count,', 'return {"deep": [{"my_label": "s3cret"}], "count": self.count,')
+        connection = self.open(daemon)
+        self.assertIs(connection.call("daemon.reload"), True)
+        connection.call("increment")
+        self.assertIs(connection.call("daemon.reload"), True)
+        self.until(partial(self.has_kept, daemon, 1))
+        self.assertNotIn("s3cret", (self.state(daemon) / "snapshot.json").read_text())
+        daemon.wait_for_log("snapshots on disk are without 1 members")
 
     def test_a_torn_snapshot_is_put_aside(self) -> None:
         daemon = self.serve()

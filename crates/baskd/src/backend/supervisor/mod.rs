@@ -49,7 +49,7 @@ const TRY_AGAIN: Duration = Duration::from_secs(1);
 /// How often the controller's files are looked at while Python can't be had.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// One that is younger has become large by its start, and another would, too.
-const FRESH: Duration = Duration::from_secs(10);
+const FRESH: Duration = Duration::from_secs(5);
 /// Later than the daemon runs.
 const NEVER: Duration = Duration::from_secs(86_400 * 365);
 

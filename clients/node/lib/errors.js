@@ -65,14 +65,17 @@ class PythonError extends Error {
 
 /** The connection was lost while the call was under way: it may or may not have run. */
 export class Disconnected extends BaskdError {
-  /** @param {unknown} [cause] */
-  constructor(cause) {
-    const why = cause instanceof Error ? `: ${cause.message}` : "";
-    super(`the connection to baskd was lost while the call was under way${why}`, {
-      code: "DISCONNECTED",
-      name: "Disconnected",
-      cause,
-    });
+  /**
+   * @param {unknown} [cause]
+   * @param {string} [method] what was called
+   */
+  constructor(cause, method) {
+    const why = cause instanceof Error ? ` (${cause.message})` : "";
+    super(
+      `the connection to baskd was lost while ${method ?? "the call"} was under way${why}. It may have run or not: call it ` +
+        "again if it may run twice",
+      { code: "DISCONNECTED", name: "Disconnected", data: method === undefined ? undefined : { method }, cause },
+    );
   }
 }
 

@@ -1,4 +1,6 @@
 export interface InstanceOptions {
+  /** `false`: no daemon is ever started, as with `BASKD_START=0` in the environment. */
+  start?: boolean;
   /** `path.py`, `path.py:Class` or `package.module:Class`; found by itself if not given. */
   controller?: string;
   /** The instance's name. */

@@ -4,6 +4,9 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { LineSplitter } from "../../lib/lines.js";
 
+// What tests don't start themselves is not started for them: a test that means to be without a daemon is.
+process.env.BASKD_START = "0";
+
 /**
  * A folder of the test's own, which a socket may be in.
  * @param {import("node:test").TestContext} t

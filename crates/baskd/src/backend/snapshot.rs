@@ -19,6 +19,8 @@ use crate::logs::Logs;
 
 const FILE: &str = "snapshot.json";
 const VERSION: u32 = 1;
+/// A state that is nested deeper is not looked through for secrets, and so not written.
+const MAX_DEPTH: usize = 200;
 
 /// Clones are the same.
 #[derive(Clone)]
@@ -200,12 +202,15 @@ async fn write(inner: Rc<Inner>) {
 /// if there is nothing to leave out. What can't be read for that must not be written.
 fn without(state: &RawValue, words: &[String]) -> io::Result<(Option<Box<RawValue>>, usize)> {
     let mut left_out = 0;
-    let lasting = strip(state, words, &mut left_out)?;
+    let lasting = strip(state, words, MAX_DEPTH, &mut left_out)?;
     Ok((lasting.filter(|_| left_out > 0), left_out))
 }
 
-/// None where nothing is left out.
-fn strip(value: &RawValue, words: &[String], left_out: &mut usize) -> io::Result<Option<Box<RawValue>>> {
+/// None where nothing is left out. So many brackets may be open at once.
+fn strip(value: &RawValue, words: &[String], depth: usize, left_out: &mut usize) -> io::Result<Option<Box<RawValue>>> {
+    if depth == 0 {
+        return Err(io::Error::other(format!("the state is nested deeper than {MAX_DEPTH}")));
+    }
     let before = *left_out;
     let lasting = match value.get().as_bytes().first() {
         Some(b'{') => {
@@ -215,7 +220,7 @@ fn strip(value: &RawValue, words: &[String], left_out: &mut usize) -> io::Result
                     *left_out += 1;
                     continue;
                 }
-                let member = match strip(member, words, left_out)? {
+                let member = match strip(member, words, depth - 1, left_out)? {
                     Some(stripped) => Cow::Owned(stripped),
                     None => Cow::Borrowed(member),
                 };
@@ -226,7 +231,7 @@ fn strip(value: &RawValue, words: &[String], left_out: &mut usize) -> io::Result
         Some(b'[') => {
             let mut items: Vec<Cow<'_, RawValue>> = Vec::new();
             for item in serde_json::from_str::<Vec<&RawValue>>(value.get())? {
-                items.push(match strip(item, words, left_out)? {
+                items.push(match strip(item, words, depth - 1, left_out)? {
                     Some(stripped) => Cow::Owned(stripped),
                     None => Cow::Borrowed(item),
                 });
@@ -295,6 +300,8 @@ mod tests {
             r#"{"deep":[{"x":12345678901234567890},2],"n":1.50,"tokenizer":"t"}"#
         );
         assert!(without(&raw("{\"n\":[1]}"), &words).unwrap().0.is_none());
+        let deep = |depth: usize| without(&raw(&format!("{}{}", "[".repeat(depth), "]".repeat(depth))), &words);
+        assert!(deep(100).is_ok() && deep(5_000).is_err());
         // A name that is no text can't be told from a secret's: the whole is not written.
         assert!(without(&raw(r#"{"\ud800":1,"apiKey":2}"#), &words).is_err());
     }

@@ -38,6 +38,7 @@ export function home(t) {
     TMPDIR: join(folder, "tmp"),
     BASKD_BIN: BASKD,
     BASKD_NAME: "",
+    BASKD_START: "",
     BASKD_SOCKET: "",
   };
   const running = () => readdirSync(sockets).filter((name) => name.endsWith(".sock"));

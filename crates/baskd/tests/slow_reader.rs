@@ -69,7 +69,10 @@ impl Served {
             .spawn()
             .unwrap();
         let runtime = Builder::new_current_thread().enable_all().build().unwrap();
-        let connecting = Client::builder().wait(Duration::from_secs(30)).connect(socket(&folder));
+        let connecting = Client::builder()
+            .start(false)
+            .wait(Duration::from_secs(30))
+            .connect(socket(&folder));
         let client = runtime.block_on(connecting).unwrap();
         Served {
             folder,

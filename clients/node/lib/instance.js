@@ -42,6 +42,8 @@ export class Instance {
   #daemon;
   /** @type {Promise<import("node:net").Socket> | undefined} */
   #dialing;
+  /** @type {NotReached | undefined} what the config was found to say: there is no asking it with every try */
+  #nothing;
   #released = new AbortController();
 
   /**
@@ -88,7 +90,9 @@ export class Instance {
   async #dial(wanted) {
     this.#target ??= await this.#choose();
     try {
-      return await dialSocket(this.#target.socket);
+      const socket = await dialSocket(this.#target.socket);
+      this.#nothing = undefined;
+      return socket;
     } catch (error) {
       if (!this.#mayStart || !wanted || !isAbsent(error)) throw error;
       return await this.#start(this.#target, /** @type {NotReached} */ (error));
@@ -138,8 +142,12 @@ export class Instance {
     const withPython = python ? ["--python", python] : [];
     const { controller } = target;
     if (!controller) {
+      if (this.#nothing) throw this.#nothing;
       const args = [...target.flags, ...withPython, ...more];
-      return await startConfigured({ bin, args, socket: target.socket, timeoutMs, absent, signal });
+      const started = await startConfigured({ bin, args, socket: target.socket, timeoutMs, absent, signal });
+      if (!(started instanceof NotReached)) return started;
+      this.#nothing = started;
+      throw started;
     }
     const program = findBinary(bin);
     if (this.#daemon) {

@@ -102,7 +102,7 @@ async function knockAt(path) {
  * @param {number} plan.timeoutMs
  * @param {NotReached} plan.absent what it is that keeps us from the daemon, if none can be started
  * @param {AbortSignal} plan.signal
- * @returns {Promise<import("node:net").Socket>}
+ * @returns {Promise<import("node:net").Socket | NotReached>} why there is nothing to start
  */
 export async function startConfigured({ bin, args, socket, timeoutMs, absent, signal }) {
   let command;
@@ -111,7 +111,7 @@ export async function startConfigured({ bin, args, socket, timeoutMs, absent, si
   } catch (error) {
     // Without the program there is no saying whether there was anything to start.
     if (bin || process.env.BASKD_BIN) throw error;
-    throw absent;
+    return absent;
   }
   const arguments_ = ["start", ...args];
   const { error, said } = await new Promise(
@@ -128,7 +128,7 @@ export async function startConfigured({ bin, args, socket, timeoutMs, absent, si
   if (!error) return await dialSocket(socket);
   if (signal.aborted) throw new Closed("the connection was closed while a daemon was being started for it");
   if (error.code === 2 && said.includes(NOTHING)) {
-    throw new NotReached(`no baskd daemon answers at ${socket}: ${reasonIn(said)}`, absent.cause);
+    return new NotReached(`no baskd daemon answers at ${socket}: ${reasonIn(said)}`, absent.cause);
   }
   const how = error.killed
     ? `did not listen within ${timeoutMs} ms`

@@ -111,16 +111,7 @@ export interface Status {
   connections: number;
   calls: number;
   restarts: number;
-  reloads: number;
-  last_exit: {
-    reason: string;
-    exit: { code: number } | { signal: number; oom?: true };
-    ran_ms: number;
-    at_ms: number;
-    stderr: string[];
-  } | null;
-  /** The state that the next Python gets. */
-  snapshot: { age_ms: number; bytes: number } | null;
+  last_exit: { exit: { code: number } | { signal: number }; ran_ms: number; stderr: string[] } | null;
   properties: string[];
   [more: string]: any;
 }
@@ -178,7 +169,7 @@ export declare class MethodError extends BaskdError {
   traceback: string;
 }
 
-/** The connection was lost while the call was under way: it may or may not have run. `data.method` is the method. */
+/** The connection was lost while the call was under way: it may or may not have run. */
 export declare class Disconnected extends BaskdError {
   constructor(cause?: unknown, method?: string);
 }

@@ -1,9 +1,6 @@
 /** How long a daemon that took a connection may take to say what it is. */
 const GREETING_MS = 10_000;
 
-/** How long calls that were under way wait to be told whether they may run twice: Python may be starting. */
-const UNCLEAR_MS = 2000;
-
 /** What a daemon says that has nothing against this client but that there are too many. */
 export const FULL = "TooManyConnections";
 
@@ -85,10 +82,8 @@ export class Greeting {
   /** Asks the controller which of the calls that were under way on the last connection may run twice. */
   async clarify() {
     const { calls, outgoing } = this.#parts;
-    this.#timer = setTimeout(() => calls.clear(undefined), UNCLEAR_MS);
     const { result } = await this.#answer("rpc.discover");
     if (this.#over) return;
-    clearTimeout(this.#timer);
     calls.clear(methodsThatMayRunTwice(result));
     outgoing.schedule();
   }

@@ -27,11 +27,11 @@ export function tellGap(onGap, gap) {
     tellListener(onGap, gap);
     return;
   }
-  const why =
+  const what =
     "dropped" in gap
-      ? `${gap.dropped} were dropped, since they were not read fast enough`
-      : "the connection to baskd was lost meanwhile";
-  process.emitWarning(`messages are missing: ${why}. Give \`onGap\` to onMessage to be told`, "BaskdWarning");
+      ? `${gap.dropped} messages are missing: they were not read fast enough`
+      : "messages may be missing: the connection to baskd was lost meanwhile";
+  process.emitWarning(`${what}. Give \`onGap\` to onMessage to be told`, "BaskdWarning");
 }
 
 /**

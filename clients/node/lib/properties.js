@@ -10,9 +10,9 @@ export class Properties {
   /** @type {Map<string, string>} the requests that set them, by their names */
   #set = new Map();
 
-  /** @param {string} request that was answered with success: `setProperty` as JSON */
+  /** @param {string} request that was answered with success: `setProperty` as JSON, or `rpc.call` of it */
   wasSet(request) {
-    const name = JSON.parse(request).params?.name;
+    const { name } = paramsOf(request);
     // One that is set again is set later than those between.
     this.#set.delete(name);
     this.#set.set(name, request);
@@ -26,7 +26,7 @@ export class Properties {
     if (!Array.isArray(status?.properties)) return [];
     return [...this.#set]
       .filter(([name]) => !status.properties.includes(name))
-      .map(([name, request]) => ({ name, params: JSON.parse(request).params }));
+      .map(([name, request]) => ({ name, params: paramsOf(request) }));
   }
 
   /**
@@ -37,4 +37,15 @@ export class Properties {
     if (REFUSALS.has(error?.name)) this.#set.delete(name);
     return this.#set.has(name);
   }
+}
+
+/**
+ * What a request sets, whichever way it was said.
+ * @param {string} request
+ * @returns {{ name: string, value: any }}
+ */
+function paramsOf(request) {
+  const { method, params } = JSON.parse(request);
+  const given = method === "rpc.call" ? params.params : params;
+  return Array.isArray(given) ? { name: given[0], value: given[1] } : given;
 }

@@ -8,6 +8,9 @@ import { Subscriptions } from "./subscriptions.js";
 import { watched } from "./watched.js";
 import { Wire } from "./wire.js";
 
+/** How long calls that were under way wait to be told whether they may run twice: the next Python may be starting. */
+const UNCLEAR_MS = 2000;
+
 /** How many connections in a row may be lost before a word was said on them: a daemon that is on its way out has such. */
 const MOST_STILLBORN = 3;
 
@@ -71,6 +74,8 @@ export class Session {
   #stillborn = 0;
   /** @type {NodeJS.Timeout | undefined} the back-off's */
   #timer;
+  /** @type {NodeJS.Timeout | undefined} of the calls that are unclear */
+  #unclear;
   /** @type {import("./errors.js").BaskdError | undefined} what the daemon said before it closed */
   #refusal;
   #holds = 0;
@@ -127,7 +132,7 @@ export class Session {
         });
       }
       const properties = this.#properties;
-      if (properties && method === "setProperty") {
+      if (properties && call.method === "setProperty") {
         const { text } = call;
         call.onResult = () => properties.wasSet(text);
       }
@@ -212,6 +217,7 @@ export class Session {
     if (this.#state === "closed") return;
     this.#state = "closed";
     clearTimeout(this.#timer);
+    clearTimeout(this.#unclear);
     this.#greeting?.end();
     const closed = new Closed("the connection was closed");
     this.#opened(closed);
@@ -385,6 +391,7 @@ export class Session {
     const refusal = wasGreeting || this.#refusal?.name === "Forbidden" ? this.#refusal : undefined;
     if (!wasGreeting) this.#calls.clear(undefined);
     this.#calls.lost(error, !this.#hastened && !refusal);
+    if (!wasGreeting && this.#calls.unclear > 0) this.#limitDoubt();
     this.#subscriptions.lost(error);
     if (refusal) this.#refused(refusal);
     else if (wasGreeting) this.#died(error);
@@ -398,6 +405,14 @@ export class Session {
   #refused(refusal) {
     if (refusal.name !== FULL) this.#subscriptions.refuseAll(refusal);
     this.#notReached(refusal);
+  }
+
+  /** However long it takes to get another connection, or a word on it: who may have to try otherwise is told soon. */
+  #limitDoubt() {
+    clearTimeout(this.#unclear);
+    this.#unclear = setTimeout(() => this.#calls.clear(undefined), UNCLEAR_MS);
+    // Calls keep the process alive by what they wait for.
+    this.#unclear.unref();
   }
 
   /**

@@ -139,6 +139,36 @@ test("a subclass has its own methods and the routed ones", async (t) => {
   await model.end();
 });
 
+test("properties that were set by position are remembered by their names", async (t) => {
+  /** @type {string[]} */
+  const there = [];
+  const { fake, chat } = await chatting(t, {
+    setProperty({ params }) {
+      const [name, value] = Array.isArray(params) ? params : [params.name, params.value];
+      there.push(name);
+      return value;
+    },
+    "daemon.status": () => ({ properties: there }),
+    never: () => LATER,
+  });
+  assert.equal(await chat.callMethod("setProperty", "model", "a"), "a");
+  assert.equal(await chat.callMethod("setProperty", "apiKey", "k"), "k");
+  /** Loses the connection, and waits until that is known here. */
+  const lose = async () => {
+    const call = assert.rejects(chat.callMethod("never"), { name: "Disconnected" });
+    await fake.told("never", fake.count("never") + 1);
+    fake.drop();
+    await call;
+  };
+  await lose();
+  await chat.callMethod("echo");
+  assert.deepEqual(there, ["model", "apiKey"], "what the daemon has is left alone");
+  there.splice(0);
+  await lose();
+  await chat.callMethod("echo");
+  assert.deepEqual(there, ["model", "apiKey"]);
+});
+
 test("a failed start is the answer of every call", async (t) => {
   const socket = join(tempFolder(t), "none.sock");
   process.env.BASKD_START = "";

@@ -125,10 +125,12 @@ describe("a backend", needsDaemon, () => {
     const sleeping = backend.sleep({ seconds: 60 });
     const lost = sleeping.catch((/** @type {any} */ error) => error);
     while ((await backend.status()).workers[0]?.running.length !== 1);
-    const { workers } = await backend.status();
+    const { pid, workers } = await backend.status();
     process.kill(workers[0].pid, "SIGKILL");
     assert.equal((await lost).name, "BackendCrashed");
     await stop(socket);
+    // Until it has ended it goes on answering those who are connected: that their call is cancelled.
+    await gone(pid);
     const waiting = backend.add(1, 1);
     const again = `await (await connect({ socket, controller: ${JSON.stringify(CONTROLLER)}, start: true })).close();`;
     const started = await runProgram(again, socket, { env });

@@ -108,6 +108,19 @@ describe("a call that was under way when the connection was lost", () => {
     assert.ok(took > 1900 && took < 10_000, `${took} ms`);
   });
 
+  test("is told as soon when the next daemon takes a connection and says nothing", async (t) => {
+    const { fake, backend } = await connected(t, { "daemon.status": () => LATER });
+    const since = performance.now();
+    const call = assert.rejects(backend.twice(), { name: "Disconnected", data: { method: "twice" } });
+    await fake.told("twice");
+    fake.drop();
+    await fake.told("daemon.status");
+    await call;
+    const took = performance.now() - since;
+    assert.ok(took > 1900 && took < 8_000, `${took} ms`);
+    assert.equal(fake.count("rpc.discover"), 0);
+  });
+
   test("is not sent again when some of its messages have been handed on", async (t) => {
     const { fake, backend } = await connected(t, { "messages.subscribe": () => 5 });
     const heard = new Promise((resolve) => backend.onMessage(resolve, { onGap: () => {} }));

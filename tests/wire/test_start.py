@@ -142,14 +142,13 @@ class Start(DaemonTest):
 
     def test_a_path_need_not_be_text(self) -> None:
         path = os.fsencode(self.at.runtime) + b"/\xff.sock"
-        self.addCleanup(subprocess.run, [binary(), "stop", "--socket", path], env=self.at.environment(), check=False)
-        done = subprocess.run(
-            [binary(), "start", KEEPS, "--json", "--name", "odd", "--socket", path],
-            env=self.at.environment(),
-            capture_output=True,
-            timeout=30,
-            check=False,
-        )
+
+        def run(*arguments: Any) -> subprocess.CompletedProcess[bytes]:
+            command = [binary(), *arguments, "--socket", path]
+            return subprocess.run(command, env=self.at.environment(), capture_output=True, timeout=30, check=False)
+
+        self.addCleanup(run, "stop")
+        done = run("start", KEEPS, "--json", "--name", "odd")
         self.assertEqual((done.returncode, done.stderr), (0, b""))
         self.assertIn("\N{REPLACEMENT CHARACTER}.sock", json.loads(done.stdout)["socket"])
 

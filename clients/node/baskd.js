@@ -12,19 +12,13 @@ export { callOnce, default as Router } from "./router.js";
 const PATIENCE_MS = 30_000;
 
 /**
- * Connects to a daemon. Where none answers, one is started: for the `controller` that is given, or else the one that the
- * instance's config describes. With `start: true` there always is one to start, as for `Bindings`; with `start: false`, or
- * `BASKD_START=0` in the environment, none is started.
- * @param {import("./lib/instance.js").InstanceOptions & { start?: boolean, patienceMs?: number }} [options]
+ * Connects to a daemon, which is started if none answers and it is known what to serve there.
+ * @param {import("./lib/instance.js").InstanceOptions & { patienceMs?: number }} [options]
  * @returns {Promise<any>} a Backend whose other members are the controller's methods
  */
-export async function connect({ start, patienceMs = PATIENCE_MS, ...options } = {}) {
-  const instance = new Instance(options, { start });
-  const session = new Session({
-    dial: (wanted) => instance.dial(wanted),
-    patienceMs,
-    onFinished: () => instance.release(),
-  });
+export async function connect({ patienceMs = PATIENCE_MS, ...options } = {}) {
+  const instance = new Instance(options, { finds: options.start === true });
+  const session = new Session({ ...instance.way, patienceMs, remembers: options.private === true });
   await session.open();
   return new Backend(session);
 }

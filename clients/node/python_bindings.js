@@ -1,7 +1,7 @@
 import { asyncDispose } from "./lib/dispose.js";
 import { Closed, callSite } from "./lib/errors.js";
 import { Instance } from "./lib/instance.js";
-import { tellListener } from "./lib/listeners.js";
+import { tellGap, tellListener, tellRefused } from "./lib/listeners.js";
 import { paramsOf, Routed } from "./lib/names.js";
 import { Session } from "./lib/session.js";
 
@@ -18,6 +18,13 @@ const PATIENCE_MS = 30_000;
  */
 
 /**
+ * @typedef {object} Listener
+ * @property {(data: any) => void} callback
+ * @property {((gap: any) => void) | undefined} onGap told that messages may be missing
+ * @property {((error: Error) => void) | undefined} onError told that none will come
+ */
+
+/**
  * A Python Controller as an object: `await chat.increment({ by: 5 })` calls its method `increment`. The controller
  * lives in a daemon, which is started if none answers, and outlives this object and its process.
  */
@@ -29,7 +36,7 @@ export default class Bindings extends Routed {
   #initializing;
   /** @type {unknown} why a first property was refused, until someone has been told */
   #failure;
-  /** @type {Set<(data: any) => void>} */
+  /** @type {Set<Listener>} */
   #listeners = new Set();
   #unsubscribe = () => {};
   /** @type {Promise<void> | undefined} */
@@ -45,11 +52,11 @@ export default class Bindings extends Routed {
         (...args) =>
           chat.callMethod(method, ...args),
     );
-    const instance = new Instance(options, { start: true });
+    const instance = new Instance(options, { finds: true });
     this.#session = new Session({
-      dial: (wanted) => instance.dial(wanted),
+      ...instance.way,
       patienceMs: PATIENCE_MS,
-      onFinished: () => instance.release(),
+      remembers: true,
     });
     this.#initialize(initialProperties);
     // Python gets warm while the program does something else, even if its first call is yet to come.
@@ -76,12 +83,13 @@ export default class Bindings extends Routed {
   /**
    * Hands `callback` what this object's calls send while they run.
    * @param {(data: any) => void} callback
+   * @param {{ onGap?: (gap: any) => void, onError?: (error: Error) => void }} [options]
    * @returns {() => void} ends it
    */
-  onMessage(callback) {
+  onMessage(callback, { onGap, onError } = {}) {
     if (this.#listeners.size === 0) this.#subscribe();
     // Added twice, a callback is called twice, and removed one by one.
-    const listener = (/** @type {any} */ data) => callback(data);
+    const listener = { callback, onGap, onError };
     this.#listeners.add(listener);
     return () => {
       if (this.#listeners.delete(listener) && this.#listeners.size === 0) this.#unsubscribe();
@@ -131,6 +139,7 @@ export default class Bindings extends Routed {
   }
 
   async #end() {
+    this.#session.hasten();
     await this.#initializing;
     await this.#session.finish();
     const failure = this.#takeFailure();
@@ -141,7 +150,7 @@ export default class Bindings extends Routed {
   #initialize(properties) {
     const site = callSite();
     const set = Object.entries(properties).map(([name, value]) =>
-      this.#session.call("setProperty", { name, value: value ?? null }, { site }),
+      this.#session.call("setProperty", { name, value: value ?? null }, { site, idempotent: true }),
     );
     if (set.length === 0) return;
     this.#initializing = Promise.allSettled(set).then((outcomes) => {
@@ -164,18 +173,33 @@ export default class Bindings extends Routed {
       method: "messages.subscribe",
       params: { scope: "own" },
       unsubscribe: "messages.unsubscribe",
-      // Of what was lost with a connection the calls tell whose it was.
-      onItem: (event) => {
-        if ("data" in event) this.#deliver(event.data);
+      onItem: (message) => {
+        if ("data" in message) this.#deliver(message.data);
+        else this.#tellGap(message);
       },
       onRun: ({ values }) => {
         for (const data of values) this.#deliver(data);
       },
+      onRefused: (error) => {
+        const listeners = [...this.#listeners];
+        this.#listeners.clear();
+        const told = listeners.filter(({ onError }) => onError);
+        for (const { onError } of told) tellRefused(onError, error);
+        if (told.length < listeners.length) tellRefused(undefined, error);
+      },
     });
+  }
+
+  /** @param {any} gap */
+  #tellGap(gap) {
+    const told = [...this.#listeners].filter(({ onGap }) => onGap);
+    for (const { onGap } of told) tellGap(onGap, gap);
+    // Once is enough for all that have no ear for it.
+    if (told.length < this.#listeners.size) tellGap(undefined, gap);
   }
 
   /** @param {any} data */
   #deliver(data) {
-    for (const listener of [...this.#listeners]) tellListener(listener, data);
+    for (const { callback } of [...this.#listeners]) tellListener(callback, data);
   }
 }

@@ -1,5 +1,5 @@
 import { asyncDispose } from "./dispose.js";
-import { tellListener } from "./listeners.js";
+import { tellGap, tellListener, tellRefused } from "./listeners.js";
 import { checkedParams, onlyMethods, paramsOf, Routed } from "./names.js";
 import { ResultStream } from "./stream.js";
 
@@ -46,8 +46,8 @@ export class Backend extends Routed {
     if (timeoutMs === undefined || DAEMONS_OWN.test(method)) {
       return this.#session.call(method, checked, { signal, timeoutMs, idempotent });
     }
-    const wrapped = { method, params: checked, timeout_ms: timeoutMs };
-    return this.#session.call("rpc.call", wrapped, { signal, timeoutMs, idempotent, called: method });
+    const withTime = { method, params: checked, timeout_ms: timeoutMs };
+    return this.#session.call("rpc.call", withTime, { signal, timeoutMs, idempotent });
   }
 
   /**
@@ -83,16 +83,19 @@ export class Backend extends Routed {
 
   /**
    * @param {(data: any, message: any) => void} callback
-   * @param {{ scope?: "own" | "all", method?: string, keepAlive?: boolean }} [options]
+   * @param {ListenOptions & { scope?: "own" | "all", method?: string, onGap?: (gap: any) => void }} [options]
    * @returns {() => void}
    */
-  onMessage(callback, { scope = "own", method, keepAlive = false } = {}) {
+  onMessage(callback, { scope = "own", method, onGap, ...options } = {}) {
     let ended = false;
-    const unsubscribe = this.#session.subscribe({
+    const end = this.#listen(options, {
       method: "messages.subscribe",
       params: { scope, method },
       unsubscribe: "messages.unsubscribe",
-      onItem: (message) => tellListener(callback, message.data, message),
+      onItem(message) {
+        if ("data" in message) tellListener(callback, message.data, message);
+        else tellGap(onGap, message);
+      },
       onRun({ values, call, request, method }) {
         for (const data of values) {
           if (ended) break;
@@ -104,9 +107,45 @@ export class Backend extends Routed {
         }
       },
     });
-    const release = keepAlive ? this.#session.hold() : () => {};
     return () => {
       ended = true;
+      end();
+    };
+  }
+
+  /**
+   * The daemon's log: its own lines, and all that is printed by Python.
+   * @param {(line: any) => void} callback
+   * @param {ListenOptions} [options]
+   * @returns {() => void}
+   */
+  onLog(callback, options = {}) {
+    return this.#listen(options, {
+      method: "logs.subscribe",
+      unsubscribe: "logs.unsubscribe",
+      onItem: (line) => tellListener(callback, line),
+      onRun() {},
+    });
+  }
+
+  /**
+   * @typedef {object} ListenOptions
+   * @property {boolean} [keepAlive] whether listening keeps the process alive
+   * @property {(error: Error) => void} [onError] the daemon will not have it, so it has ended
+   *
+   * @param {ListenOptions} options
+   * @param {Omit<import("./subscriptions.js").Wish, "onRefused">} wish
+   */
+  #listen({ keepAlive = false, onError }, wish) {
+    const unsubscribe = this.#session.subscribe({
+      ...wish,
+      onRefused(error) {
+        release();
+        tellRefused(onError, error);
+      },
+    });
+    const release = keepAlive ? this.#session.hold() : () => {};
+    return () => {
       unsubscribe();
       release();
     };

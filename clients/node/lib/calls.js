@@ -1,13 +1,14 @@
 import { Closed, Disconnected, fromWire, raised, thrownAt } from "./errors.js";
 import { Pending } from "./pending.js";
 
+/** The daemon's own methods that only look. */
+const LOOKS = new Set(["daemon.status", "rpc.discover"]);
+
 /**
  * @typedef {object} Call
  * @property {number} id
- * @property {string} method of the controller, or one of the daemon's own
- * @property {string} text the request, a line of JSON; empty once it was written, unless it may have to be again
- * @property {boolean | undefined} idempotent whether it may run twice, where its caller has said so
- * @property {boolean} repeated whether it has been written twice
+ * @property {string} method the one that is to run, `rpc.call` or not
+ * @property {string} text the request, a line of JSON; empty once it is not to be written again
  * @property {number} madeAt
  * @property {(result: any) => void} resolve
  * @property {(error: any) => void} reject
@@ -15,7 +16,11 @@ import { Pending } from "./pending.js";
  * @property {((result: any) => void) | undefined} onResult sees the result before any later line is read
  * @property {((result: any) => void) | undefined} onLateResult takes the result of a call that nobody waits for
  * @property {{ stop: () => void } | undefined} watch
- * @property {boolean} standing made anew for each connection, so neither kept nor failed when one is lost
+ * @property {boolean} standing the session's own, made anew for each connection: neither kept nor failed when one is lost
+ * @property {boolean | undefined} idempotent whether it may run twice; undefined: as the controller says
+ * @property {boolean} resent it was under way when a connection was lost, and is so a second time
+ * @property {boolean} gave something of what it sends has been handed on
+ * @property {Error | undefined} lostBy why the connection was lost on which it was under way
  * @property {boolean} over answered, failed or given up
  */
 
@@ -33,32 +38,26 @@ function quoted(method) {
   return quote;
 }
 
-/** The daemon's own methods have a dot or a slash in their names. */
-const DAEMONS_OWN = /[./]/;
-
-/**
- * Whether a call that was lost may go out again, as far as its caller knows.
- * @param {Call} call
- */
-function mayRepeat({ method, idempotent, standing, repeated }) {
-  return idempotent !== false && !standing && !repeated && !DAEMONS_OWN.test(method);
-}
-
 /**
  * The requests without an answer. Queued ones have not left this process and go out on the next connection; pending
- * ones were written, and no one can tell whether they ran if the connection is lost. Those among these that may be
- * written once more are doubtful then, until it is known whether they are idempotent.
+ * ones were written, and no one can tell whether they ran if the connection is lost. Then those that may run twice are
+ * queued again, once; those of which only the controller knows it are unclear until it has been asked.
  */
 export class Calls {
+  /** While this is true, only the session's own go out. */
+  held = false;
   #lastId = 0;
+  /** @type {Call[]} the session's own, which go out before all others */
+  #standing = [];
   /** @type {Call[]} in order, those that were given up meanwhile among them */
   #queue = [];
   /** How many of the queue were not given up. */
   #queued = 0;
   /** @type {Pending<Call>} */
   #pending = new Pending();
-  /** @type {Set<Call>} in order */
-  #doubtful = new Set();
+  /** @type {Set<Call>} */
+  #unclear = new Set();
+  /** The callers' calls. What the session asks for itself keeps nobody waiting. */
   #size = 0;
   /** @type {(() => void)[]} */
   #onDrained = [];
@@ -74,12 +73,22 @@ export class Calls {
     return this.#size > 0;
   }
 
+  /** Whether calls wait for a connection. */
+  get waiting() {
+    return this.#queued > 0 || this.#unclear.size > 0;
+  }
+
   get queued() {
     return this.#queued;
   }
 
-  get doubtful() {
-    return this.#doubtful.size;
+  get unclear() {
+    return this.#unclear.size;
+  }
+
+  /** Whether there is anything to write now. */
+  get ready() {
+    return this.#standing.length > 0 || (this.#queued > 0 && !this.held);
   }
 
   /** Resolves when every call made so far has its answer. */
@@ -97,16 +106,15 @@ export class Calls {
    * @param {Pick<Call, "resolve" | "reject"> & Partial<Call>} rest
    * @returns {Call}
    */
-  make(method, params, { resolve, reject, site, onResult, onLateResult, idempotent, standing = false, ...rest }) {
+  make(method, params, { resolve, reject, site, onResult, onLateResult, standing = false, idempotent }) {
     const id = ++this.#lastId;
     const head = `{"jsonrpc":"2.0","id":${id},"method":${quoted(method)}`;
     const text = params === undefined ? `${head}}\n` : `${head},"params":${JSON.stringify(params)}}\n`;
+    const called = method === "rpc.call" ? String(/** @type {any} */ (params)?.method) : method;
     return {
       id,
-      method: rest.method ?? method,
+      method: called,
       text,
-      idempotent,
-      repeated: false,
       madeAt: Date.now(),
       resolve,
       reject,
@@ -115,6 +123,10 @@ export class Calls {
       onLateResult,
       watch: undefined,
       standing,
+      idempotent,
+      resent: false,
+      gave: false,
+      lostBy: undefined,
       over: false,
     };
   }
@@ -126,21 +138,9 @@ export class Calls {
     if (this.#size++ === 0) this.#onBusy();
   }
 
-  /** @param {Call[]} calls to go out before all that wait */
-  addFirst(calls) {
-    this.#queue = [...calls, ...this.#queue];
-    this.#queued += calls.length;
-    this.#size += calls.length;
-    this.#changed();
-  }
-
-  /**
-   * A call that is written at once, before all that wait.
-   * @param {Call} call
-   */
-  addSent(call) {
-    this.#pending.add(call);
-    if (this.#size++ === 0) this.#onBusy();
+  /** @param {Call[]} calls the session's own, to go out before all others that wait */
+  addStanding(calls) {
+    this.#standing.push(...calls);
   }
 
   /**
@@ -148,25 +148,33 @@ export class Calls {
    * @param {number} limit stop when there is this much
    */
   next(limit) {
+    const queue = this.#writable();
     let text = "";
     let count = 0;
-    while (count < this.#queue.length && text.length < limit) {
-      const call = this.#queue[count++];
+    while (count < queue.length && text.length < limit) {
+      const call = queue[count++];
       if (!call.over) text += call.text;
     }
     return { text, count };
   }
 
-  /** @param {number} count of the queue's first, that were written */
+  /** @param {number} count of the next ones, that were written */
   sent(count) {
+    const queue = this.#writable();
     for (let n = 0; n < count; n++) {
-      const call = this.#queue[n];
+      const call = queue[n];
       if (call.over) continue;
-      if (!mayRepeat(call)) call.text = "";
+      if (call.standing || call.resent || call.idempotent === false) call.text = "";
       this.#pending.add(call);
-      this.#queued--;
+      if (!call.standing) this.#queued--;
     }
-    this.#queue = count === this.#queue.length ? [] : this.#queue.slice(count);
+    const left = count === queue.length ? [] : queue.slice(count);
+    if (queue === this.#standing) this.#standing = left;
+    else this.#queue = left;
+  }
+
+  #writable() {
+    return this.#standing.length > 0 || this.held ? this.#standing : this.#queue;
   }
 
   /**
@@ -185,7 +193,7 @@ export class Calls {
       call.onResult?.(result);
       call.resolve(result);
     }
-    this.#less();
+    if (!call.standing) this.#less();
   }
 
   /**
@@ -196,7 +204,13 @@ export class Calls {
     const call = this.#pending.take(id);
     if (call === undefined) return;
     this.fail(call, fromWire(error));
-    this.#less();
+    if (!call.standing) this.#less();
+  }
+
+  /** @param {number} id of a call some of whose messages have been handed on: it is not sent again */
+  gave(id) {
+    const call = this.#pending.get(id);
+    if (call !== undefined) call.gave = true;
   }
 
   /**
@@ -222,68 +236,59 @@ export class Calls {
     const isPending = this.#pending.has(call.id);
     this.fail(call, error);
     call.text = "";
-    if (this.#doubtful.delete(call)) {
-      this.#less();
-      return false;
-    }
     if (isPending && call.onLateResult) return false;
     if (isPending) this.#pending.take(call.id);
-    else this.#queued--;
+    else if (!this.#unclear.delete(call)) this.#queued--;
     this.#less();
     return isPending;
   }
 
   /**
-   * The connection is lost, and with it what was written, but for what may be written once more.
+   * The connection is lost, and with it what was under way.
    * @param {Error | undefined} cause
+   * @param {boolean} again whether there is to be another
    */
-  lose(cause) {
-    const lost = this.#pending.takeAll();
-    this.#dropQueued((call) => call.standing);
-    for (const call of lost) {
-      if (!call.over && mayRepeat(call)) {
-        this.#doubtful.add(call);
-      } else {
-        this.#size--;
-        if (!call.standing) this.fail(call, new Disconnected(cause, call.method));
-      }
+  lost(cause, again) {
+    this.held = false;
+    this.#standing = [];
+    /** @type {Call[]} */
+    const resent = [];
+    for (const call of this.#pending.takeAll()) {
+      if (call.standing) continue;
+      call.lostBy = cause;
+      const idempotent = call.idempotent ?? (LOOKS.has(call.method) || undefined);
+      if (!again || call.over || call.resent || call.gave || idempotent === false) this.#fallen(call);
+      else if (idempotent) resent.push(call);
+      else this.#unclear.add(call);
     }
+    this.#requeue(resent);
     this.#changed();
   }
 
   /**
-   * Decides on doubtful calls: those that may run twice wait to go out, before all others.
-   * @param {(call: Call) => boolean | undefined} decide nothing for a call that is left in doubt
-   * @param {Error} [cause] of those that are given up
+   * What became known of the calls that were under way on a connection that was lost.
+   * @param {Set<string> | undefined} idempotent the methods that may run twice; undefined if nobody could say
    */
-  decide(decide, cause) {
-    const again = [];
-    for (const call of this.#doubtful) {
-      const isIdempotent = decide(call);
-      if (isIdempotent === undefined) continue;
-      this.#doubtful.delete(call);
-      if (isIdempotent) {
-        call.repeated = true;
-        again.push(call);
-      } else {
-        this.#size--;
-        this.fail(call, cause instanceof Closed ? cause : new Disconnected(cause, call.method));
-      }
-    }
-    this.#queue = [...again, ...this.#queue];
-    this.#queued += again.length;
+  clear(idempotent) {
+    if (this.#unclear.size === 0) return;
+    const calls = [...this.#unclear];
+    this.#unclear.clear();
+    this.#requeue(calls.filter((call) => idempotent?.has(call.method)));
+    for (const call of calls) if (!call.resent) this.#fallen(call);
     this.#changed();
   }
 
-  /**
-   * Nothing more will be read.
-   * @param {Closed} closed
-   */
-  failPending(closed) {
-    const lost = this.#pending.takeAll();
-    this.#size -= lost.length;
-    for (const call of lost) if (!call.standing) this.fail(call, closed);
-    this.decide(() => false, closed);
+  /** @param {Call[]} calls to be sent again, before those that were made later */
+  #requeue(calls) {
+    for (const call of calls) call.resent = true;
+    this.#queue = [...calls, ...this.#queue];
+    this.#queued += calls.length;
+  }
+
+  /** @param {Call} call that may have run, or not */
+  #fallen(call) {
+    this.#size--;
+    this.fail(call, call.lostBy instanceof Closed ? call.lostBy : new Disconnected(call.lostBy, call.method));
   }
 
   /**
@@ -291,19 +296,15 @@ export class Calls {
    * @param {(call: Call) => Error | undefined} errorFor nothing for a call that may go on waiting
    */
   failQueued(errorFor) {
-    this.#dropQueued((call) => {
+    this.#queue = this.#queue.filter((call) => {
+      if (call.over) return false;
       const error = errorFor(call);
       if (error) this.fail(call, error);
-      return error !== undefined;
+      return error === undefined;
     });
-    this.#changed();
-  }
-
-  /** @param {(call: Call) => boolean} isDropped */
-  #dropQueued(isDropped) {
-    this.#queue = this.#queue.filter((call) => !call.over && !isDropped(call));
     this.#size -= this.#queued - this.#queue.length;
     this.#queued = this.#queue.length;
+    this.#changed();
   }
 
   #less() {

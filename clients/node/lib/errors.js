@@ -67,16 +67,15 @@ class PythonError extends Error {
 export class Disconnected extends BaskdError {
   /**
    * @param {unknown} [cause]
-   * @param {string} [method] the one that was called
+   * @param {string} [method] what was called
    */
   constructor(cause, method) {
-    const why = cause instanceof Error ? `: ${cause.message}` : "";
-    super(`the connection to baskd was lost while the call was under way, so it may or may not have run${why}`, {
-      code: "DISCONNECTED",
-      name: "Disconnected",
-      data: method === undefined ? undefined : { method },
-      cause,
-    });
+    const why = cause instanceof Error ? ` (${cause.message})` : "";
+    super(
+      `the connection to baskd was lost while ${method ?? "the call"} was under way${why}. It may have run or not: call it ` +
+        "again if it may run twice",
+      { code: "DISCONNECTED", name: "Disconnected", data: method === undefined ? undefined : { method }, cause },
+    );
   }
 }
 

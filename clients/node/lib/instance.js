@@ -2,16 +2,18 @@ import { findBinary } from "./binary.js";
 import { chooseController, instanceNameFor, serves } from "./controller.js";
 import { BaskdError, NotReached } from "./errors.js";
 import { startConfigured, startDaemon } from "./launch.js";
-import { checkedName, nameOf, socketPath, stateFolder } from "./places.js";
-import { privatePlace, tied } from "./private.js";
+import { checkedName, nameOf, socketPath, stateFolder, usage } from "./places.js";
+import { cleared, privatePlace, tied } from "./private.js";
 import { Session } from "./session.js";
 import { dialSocket } from "./wire.js";
 
-const START_TIMEOUT_MS = 30_000;
+/** A daemon may have to wait for one before it that stops, which takes half of this at most. */
+const START_TIMEOUT_MS = 60_000;
 const PROBE_TIMEOUT_MS = 5_000;
 
 /**
  * @typedef {object} InstanceOptions
+ * @property {boolean} [start] false: no daemon is ever started
  * @property {string} [controller] `path.py`, `path.py:Class` or `package.module:Class`
  * @property {string} [name] the instance's name
  * @property {string} [socket] the instance's socket
@@ -25,32 +27,59 @@ const PROBE_TIMEOUT_MS = 5_000;
  * @property {string} socket
  * @property {string[]} flags that make `baskd serve` listen there
  * @property {string} stateFolder
- * @property {import("./controller.js").Controller} [controller] what is started there
+ * @property {import("./controller.js").Controller} [controller] what is started there; if not known here, the config says it
  * @property {ReturnType<typeof privatePlace>} [place] where it is private
  */
 
 /** Which daemon is meant, and the way to it: connecting, and starting one where that is wanted. */
 export class Instance {
   #options;
+  #finds;
   #mayStart;
-  #mayStartConfigured;
   /** @type {Target | undefined} chosen once: a later connection is to the same instance */
   #target;
   /** @type {import("./launch.js").Daemon | undefined} the private one */
   #daemon;
   /** @type {Promise<import("node:net").Socket> | undefined} */
   #dialing;
+  /** @type {NotReached | undefined} what the config was found to say: there is no asking it with every try */
+  #nothing;
+  #released = new AbortController();
 
   /**
    * @param {InstanceOptions} options
-   * @param {{ start: boolean | undefined }} behaviour whether one is started where none answers. Not given: that of a
-   *   `controller` that is given, or else the one that the instance's config describes
+   * @param {{ finds: boolean }} behaviour whether the controller, if none is given, is one that is found nearby, or else
+   *   the example
    */
-  constructor(options, { start }) {
+  constructor(options, { finds }) {
     this.#options = options;
-    const isForbidden = start === false || process.env.BASKD_START === "0";
-    this.#mayStart = options.private === true || (!isForbidden && (start === true || options.controller !== undefined));
-    this.#mayStartConfigured = !isForbidden && !this.#mayStart;
+    this.#finds = finds || options.private === true;
+    this.#mayStart = options.start !== false && process.env.BASKD_START !== "0";
+  }
+
+  /**
+   * What a session needs of it.
+   * @returns {Pick<import("./session.js").SessionOptions, "dial" | "greets" | "check" | "onFinished">}
+   */
+  get way() {
+    return {
+      dial: (wanted) => {
+        this.#dialing = this.#dial(wanted);
+        return this.#dialing;
+      },
+      // Where daemons are started when needed, they may be about to end as well.
+      greets: this.#mayStart,
+      check: (status) => this.#check(status),
+      onFinished: () => this.#release(),
+    };
+  }
+
+  /** Gives up a start that is under way, and ends the instance if it is private. */
+  async #release() {
+    this.#released.abort();
+    await this.#dialing?.catch(() => {});
+    await this.#daemon?.release();
+    if (this.#daemon && this.#target?.place) cleared(this.#target.place);
   }
 
   /**
@@ -58,66 +87,29 @@ export class Instance {
    *   `baskd stop` would be undone at once
    * @returns {Promise<import("node:net").Socket>}
    */
-  dial(wanted) {
-    this.#dialing = this.#dial(wanted);
-    return this.#dialing;
-  }
-
-  /** Ends the instance if it is private, and one that is just being started when it has been. */
-  async release() {
-    await this.#dialing?.catch(() => {});
-    await this.#daemon?.release();
-  }
-
-  /**
-   * @param {boolean} wanted
-   * @returns {Promise<import("node:net").Socket>}
-   */
   async #dial(wanted) {
     this.#target ??= await this.#choose();
     try {
-      return await dialSocket(this.#target.socket);
+      const socket = await dialSocket(this.#target.socket);
+      this.#nothing = undefined;
+      return socket;
     } catch (error) {
-      if (!wanted || !isAbsent(error) || !(this.#mayStart || this.#mayStartConfigured)) throw error;
-      if (!this.#mayStart) return await this.#startConfigured(this.#target, error);
-    }
-    return await this.#start(this.#target);
-  }
-
-  /**
-   * @param {Target} target
-   * @param {unknown} absent what it is without a daemon
-   * @returns {Promise<import("node:net").Socket>}
-   */
-  async #startConfigured({ socket }, absent) {
-    let why = absent;
-    try {
-      await startConfigured(this.#options);
-    } catch (error) {
-      why = error;
-    }
-    // Whatever became of that, somebody may listen there by now.
-    try {
-      return await dialSocket(socket);
-    } catch {
-      throw why;
+      if (!this.#mayStart || !wanted || !isAbsent(error)) throw error;
+      return await this.#start(this.#target, /** @type {NotReached} */ (error));
     }
   }
 
   /** @returns {Promise<Target>} */
   async #choose() {
-    const { controller: given, name, socket } = this.#options;
-    if (!this.#mayStart) return { socket: socketPath({ name, socket }), flags: [], stateFolder: "" };
-    const controller = chooseController(given);
-    if (this.#options.private) {
-      const place = privatePlace();
-      const flags = ["--name", place.name, "--socket", place.socket];
-      return { socket: place.socket, flags, stateFolder: place.stateFolder, controller, place };
+    const { controller: given, name, socket, private: isPrivate } = this.#options;
+    if (isPrivate && !this.#mayStart) {
+      throw usage("a private instance has to be started: leave out `start: false`, and $BASKD_START");
     }
+    if (!given && !this.#finds) return named(name, socket);
+    const controller = chooseController(given);
+    if (isPrivate) return ownPlace(controller);
     if (name || socket || process.env.BASKD_NAME || process.env.BASKD_SOCKET) {
-      const target = { ...named(name, socket), controller };
-      if (given) await refuseAnother(target.socket, controller);
-      return target;
+      return { ...named(name, socket), controller };
     }
     const byDefault = named("default", undefined);
     const status = await statusAt(byDefault.socket);
@@ -126,22 +118,68 @@ export class Instance {
   }
 
   /**
+   * A program that names both an instance and a controller would have its calls answered by another one.
+   * @param {any} status
+   */
+  #check(status) {
+    const { controller, socket } = this.#target ?? {};
+    if (!this.#options.controller || !controller || !status?.controller || serves(controller, status)) return;
+    throw new BaskdError(
+      `the daemon at ${socket} serves ${status.controller.spec ?? "another controller"}, not ${controller.spec}: ` +
+        "give another `name`, or none to have one chosen",
+      { code: "WRONG_CONTROLLER", name: "WrongController" },
+    );
+  }
+
+  /**
    * @param {Target} target
+   * @param {NotReached} absent
    * @returns {Promise<import("node:net").Socket>}
    */
-  async #start({ socket, flags, stateFolder: state, controller, place }) {
-    const { bin, python, args: more = [], startTimeoutMs = START_TIMEOUT_MS } = this.#options;
+  async #start(target, absent) {
+    const { bin, python, args: more = [], startTimeoutMs: timeoutMs = START_TIMEOUT_MS } = this.#options;
+    const signal = this.#released.signal;
+    const withPython = python ? ["--python", python] : [];
+    const { controller } = target;
+    if (!controller) {
+      if (this.#nothing) throw this.#nothing;
+      const args = [...target.flags, ...withPython, ...more];
+      const started = await startConfigured({ bin, args, socket: target.socket, timeoutMs, absent, signal });
+      if (!(started instanceof NotReached)) return started;
+      this.#nothing = started;
+      throw started;
+    }
     const program = findBinary(bin);
-    const serve = ["serve", ...(controller?.spec ? [controller.spec] : []), ...flags];
-    if (python) serve.push("--python", python);
-    serve.push(...more);
+    if (this.#daemon) {
+      // What it leaves behind is removed as it ends, so the next one has another place.
+      await this.#daemon.release();
+      this.#daemon = undefined;
+      target = this.#target = ownPlace(controller);
+    }
+    const spec = controller.spec ? [controller.spec] : [];
+    const serve = ["serve", ...spec, ...target.flags, ...withPython, ...more];
+    const { socket, stateFolder, place } = target;
     const how = place ? tied(place, program, serve) : { command: program, args: serve };
-    const plan = { ...how, socket, stateFolder: state, timeoutMs: startTimeoutMs, tied: place !== undefined };
-    const started = await startDaemon(plan);
-    started.daemon?.forgetLog();
-    if (place) this.#daemon = started.daemon;
-    return started.socket;
+    const plan = { ...how, socket, stateFolder, timeoutMs, tied: place !== undefined, signal };
+    try {
+      const started = await startDaemon(plan);
+      if (place) this.#daemon = started.daemon;
+      return started.socket;
+    } catch (error) {
+      if (place) cleared(place);
+      throw error;
+    }
   }
+}
+
+/**
+ * @param {import("./controller.js").Controller} controller
+ * @returns {Target}
+ */
+function ownPlace(controller) {
+  const place = privatePlace();
+  const flags = ["--name", place.name, "--socket", place.socket];
+  return { socket: place.socket, flags, stateFolder: place.stateFolder, controller, place };
 }
 
 /**
@@ -155,21 +193,6 @@ function named(name, path) {
   if (ownName) flags.push("--name", checkedName(ownName));
   if (path || !name) flags.push("--socket", socket);
   return { socket, flags, stateFolder: stateFolder(ownName || nameOf(socket)) };
-}
-
-/**
- * A program that names both an instance and a controller would have its calls answered by another one.
- * @param {string} socket
- * @param {import("./controller.js").Controller} controller
- */
-async function refuseAnother(socket, controller) {
-  const status = await statusAt(socket);
-  if (!status || serves(controller, status)) return;
-  throw new BaskdError(
-    `the daemon at ${socket} serves ${status.controller?.spec ?? "another controller"}, not ${controller.spec}: ` +
-      "give another `name`, or none to have one chosen",
-    { code: "WRONG_CONTROLLER", name: "WrongController" },
-  );
 }
 
 /**

@@ -6,6 +6,8 @@
  * has ended is the reason to stop waiting, and what it said is the error, with one exception: where two programs start
  * the same instance at once, the daemon of one is refused. That one goes on knocking, for the other's socket is about
  * to be there; and it starts another daemon now and then, in case the first was only on its way out.
+ *
+ * Where it is not known here what to serve, `baskd start` does all that, for it can read the instance's config.
  */
 
 import { execFile, spawn } from "node:child_process";
@@ -13,16 +15,24 @@ import { closeSync, fstatSync, ftruncateSync, mkdirSync, openSync, readSync } fr
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { findBinary } from "./binary.js";
-import { BaskdError, NotReached } from "./errors.js";
+import { BaskdError, Closed, NotReached } from "./errors.js";
 import { dialSocket } from "./wire.js";
 
 const FIRST_KNOCK_MS = 5;
 const LONGEST_KNOCK_MS = 100;
 const LOG_KEPT_BYTES = 1024 * 1024;
-const SHOWN_BYTES = 4096;
+const READ_BYTES = 64 * 1024;
+const SHOWN_CHARS = 4096;
+
+/** How long a daemon that is given up may take to end by itself; and one of ours that is no longer needed, with its calls. */
+const GIVE_UP_MS = 2_000;
+const RELEASE_MS = 30_000;
 
 /** What a daemon says that finds another in its place: `ListenError` in crates/baskd/src/net/listen.rs. */
 const ANOTHER_RUNS = /\bdaemon runs on\b.*\balready\b/;
+
+/** What `baskd start` says, with status 2, where nobody has told what to serve. */
+const NOTHING = "nothing to start";
 
 /**
  * @typedef {object} Plan
@@ -32,6 +42,7 @@ const ANOTHER_RUNS = /\bdaemon runs on\b.*\balready\b/;
  * @property {string} stateFolder
  * @property {number} timeoutMs
  * @property {boolean} tied whether its stdin is a pipe of ours, whose end is the end of the daemon
+ * @property {AbortSignal} signal ends the wait. A daemon that is not tied then goes on starting
  */
 
 /**
@@ -42,21 +53,33 @@ const ANOTHER_RUNS = /\bdaemon runs on\b.*\balready\b/;
 export async function startDaemon(plan) {
   const deadline = Date.now() + plan.timeoutMs;
   let daemon = new Daemon(plan);
-  for (let knock = FIRST_KNOCK_MS; ; knock = Math.min(knock * 2, LONGEST_KNOCK_MS)) {
-    // Asked before the knock: a daemon that ended after it may have been refused by one that came up in between.
-    const ended = daemon.ended;
-    const socket = await knockAt(plan.socket);
-    if (socket) return { socket, daemon: daemon.ended ? undefined : daemon };
-    if (ended) {
-      const said = daemon.said();
-      if (!ANOTHER_RUNS.test(said) || Date.now() > deadline) throw failed(plan, ended, said);
-      if (knock === LONGEST_KNOCK_MS) daemon = new Daemon(plan);
-    } else if (Date.now() > deadline) {
-      const said = daemon.said();
-      daemon.kill();
-      throw failed(plan, `did not listen within ${plan.timeoutMs} ms`, said);
+  try {
+    for (let knock = FIRST_KNOCK_MS; ; knock = Math.min(knock * 2, LONGEST_KNOCK_MS)) {
+      // Asked before the knock: a daemon that ended after it may have been refused by one that came up in between.
+      const ended = daemon.ended;
+      const socket = await knockAt(plan.socket);
+      if (socket) return { socket, daemon: daemon.ended ? undefined : daemon };
+      if (plan.signal.aborted) throw new Closed("the connection was closed while a daemon was being started for it");
+      const isLate = Date.now() > deadline;
+      if (ended) {
+        const said = daemon.said();
+        if (isLate || !ANOTHER_RUNS.test(said)) throw failed(plan, ended, said);
+        if (knock === LONGEST_KNOCK_MS) {
+          daemon.forgetLog();
+          daemon = new Daemon(plan);
+        }
+      } else if (isLate) {
+        await daemon.giveUp();
+        throw failed(plan, `did not listen within ${plan.timeoutMs} ms, and was ended`, daemon.said());
+      }
+      await Promise.race([sleep(knock), ...(ended ? [] : [daemon.end])]);
     }
-    await Promise.race([sleep(knock), ...(ended ? [] : [daemon.end])]);
+  } catch (error) {
+    if (plan.tied) await daemon.giveUp();
+    throw error;
+  } finally {
+    // What it says from here on is for its log's readers.
+    daemon.forgetLog();
   }
 }
 
@@ -71,54 +94,72 @@ async function knockAt(path) {
 }
 
 /**
- * @param {Pick<Plan, "command" | "args">} plan
+ * Starts the daemon that the instance's config describes, or `$BASKD_CONTROLLER`.
+ * @param {object} plan
+ * @param {string | undefined} plan.bin
+ * @param {string[]} plan.args for `baskd start`
+ * @param {string} plan.socket
+ * @param {number} plan.timeoutMs
+ * @param {NotReached} plan.absent what it is that keeps us from the daemon, if none can be started
+ * @param {AbortSignal} plan.signal
+ * @returns {Promise<import("node:net").Socket | NotReached>} why there is nothing to start
+ */
+export async function startConfigured({ bin, args, socket, timeoutMs, absent, signal }) {
+  let command;
+  try {
+    command = findBinary(bin);
+  } catch (error) {
+    // Without the program there is no saying whether there was anything to start.
+    if (bin || process.env.BASKD_BIN) throw error;
+    return absent;
+  }
+  const arguments_ = ["start", ...args];
+  const { error, said } = await new Promise(
+    (/** @type {(outcome: { error: any, said: string }) => void} */ resolve) => {
+      const options = {
+        timeout: timeoutMs,
+        signal,
+        killSignal: /** @type {const} */ ("SIGKILL"),
+        maxBuffer: READ_BYTES,
+      };
+      execFile(command, arguments_, options, (error, _, said) => resolve({ error, said }));
+    },
+  );
+  if (!error) return await dialSocket(socket);
+  if (signal.aborted) throw new Closed("the connection was closed while a daemon was being started for it");
+  if (error.code === 2 && said.includes(NOTHING)) {
+    return new NotReached(`no baskd daemon answers at ${socket}: ${reasonIn(said)}`, absent.cause);
+  }
+  const how = error.killed
+    ? `did not listen within ${timeoutMs} ms`
+    : typeof error.code === "number"
+      ? `ended with status ${error.code}`
+      : `can't be started (${error.message})`;
+  throw failed({ command, args: arguments_ }, how, said);
+}
+
+/**
+ * @param {{ command: string, args: string[] }} plan
  * @param {string} how
  * @param {string} said
  */
 function failed(plan, how, said) {
-  const why = said.trim() || `it said nothing; \`${[plan.command, ...plan.args].join(" ")}\` may tell more`;
+  const command = [plan.command, ...plan.args];
+  const why = reasonIn(said) || `it said nothing; \`${command.join(" ")}\` may tell more`;
   return new BaskdError(`the baskd daemon ${how}: ${why}`, {
     code: "START_FAILED",
     name: "StartFailed",
-    data: { command: [plan.command, ...plan.args], stderr: said },
+    data: { command, stderr: said },
   });
 }
 
-/** What `baskd start` says, with status 2, where no config says what is to be served. */
-const NOTHING = /\bnothing to start\b/;
-
 /**
- * Starts the daemon that the instance's config describes, by `baskd start`.
- * @param {{ name?: string, socket?: string, bin?: string }} options
- * @returns {Promise<boolean>} false if there is nothing to start
+ * What the program gave as its reason, in its own words; else the last of all it said.
+ * @param {string} said
  */
-export async function startConfigured({ name, socket, bin }) {
-  let program;
-  try {
-    program = findBinary(bin);
-  } catch (error) {
-    // Nobody has asked for one, so that there is none is not what is wrong.
-    if (bin) throw error;
-    return false;
-  }
-  const args = ["start", ...(name ? ["--name", name] : []), ...(socket ? ["--socket", socket] : [])];
-  const { status, said } = await run(program, args);
-  if (status === 0) return true;
-  if (status === 2 && NOTHING.test(said)) return false;
-  throw failed({ command: program, args }, `did not start (${status})`, said.replace(/^baskd: /, ""));
-}
-
-/**
- * @param {string} program
- * @param {string[]} args
- * @returns {Promise<{ status: number | string, said: string }>}
- */
-function run(program, args) {
-  return new Promise((resolve) => {
-    execFile(program, args, (error, _, said) => {
-      resolve({ status: error ? (error.code ?? error.signal ?? "unknown") : 0, said: said || error?.message || "" });
-    });
-  });
+function reasonIn(said) {
+  const reason = said.match(/^baskd: (.*)$/gm)?.at(-1);
+  return reason ? reason.slice("baskd: ".length) : said.slice(-SHOWN_CHARS).trim();
 }
 
 /** A daemon process of ours, and what it has said. */
@@ -126,18 +167,28 @@ export class Daemon {
   /** @type {string | undefined} how it ended */
   ended;
   #child;
+  /** @type {number | undefined} */
   #log;
   #logStart;
 
   /** @param {Plan} plan */
-  constructor({ command, args, stateFolder, tied }) {
-    mkdirSync(stateFolder, { recursive: true, mode: 0o700 });
-    this.#log = openSync(join(stateFolder, "serve.log"), "a+", 0o600);
-    if (fstatSync(this.#log).size > LOG_KEPT_BYTES) ftruncateSync(this.#log);
-    this.#logStart = fstatSync(this.#log).size;
-    this.#child = spawn(command, args, { detached: true, stdio: [tied ? "pipe" : "ignore", this.#log, this.#log] });
+  constructor(plan) {
+    const { command, args, stateFolder, tied } = plan;
+    const path = join(stateFolder, "serve.log");
+    let log;
+    try {
+      mkdirSync(stateFolder, { recursive: true, mode: 0o700 });
+      log = openSync(path, "a+", 0o600);
+      if (fstatSync(log).size > LOG_KEPT_BYTES) ftruncateSync(log);
+    } catch (error) {
+      throw failed(plan, `can't be started, for its log can't be written`, /** @type {Error} */ (error).message);
+    }
+    this.#log = log;
+    this.#logStart = fstatSync(log).size;
+    this.#child = spawn(command, args, { detached: true, stdio: [tied ? "pipe" : "ignore", log, log] });
     this.#child.unref();
     /** @type {import("node:net").Socket | null} */ (this.#child.stdin)?.unref();
+    this.#child.stdin?.on("error", () => {});
     /** Resolves when the process has ended. */
     this.end = new Promise((/** @type {(value?: undefined) => void} */ resolve) => {
       const over = (/** @type {string} */ how) => {
@@ -149,30 +200,46 @@ export class Daemon {
     });
   }
 
-  /** The last of what it wrote since it was started. */
+  /** What was written to its log since it was started. */
   said() {
+    if (this.#log === undefined) return "";
     const size = fstatSync(this.#log).size;
-    const from = Math.max(this.#logStart, size - SHOWN_BYTES);
+    const from = Math.max(this.#logStart, size - READ_BYTES);
     const buffer = Buffer.alloc(Math.max(0, size - from));
     const read = readSync(this.#log, buffer, 0, buffer.length, from);
     return buffer.toString("utf8", 0, read);
   }
 
-  /** It is up: what it says from here on is for its log's readers. */
   forgetLog() {
-    closeSync(this.#log);
+    if (this.#log !== undefined) closeSync(this.#log);
+    this.#log = undefined;
   }
 
-  kill() {
-    if (this.#child.stdin) this.#child.stdin.end();
-    else this.#child.kill();
-  }
-
-  /** Ends a daemon that is tied to us, and waits until it has ended. */
+  /** Ends one that is tied to us, and waits until it has ended. */
   async release() {
+    await this.#endWithin(RELEASE_MS);
+  }
+
+  /** Ends one that never came to listen. */
+  async giveUp() {
+    await this.#endWithin(GIVE_UP_MS);
+  }
+
+  /** @param {number} ms then it is killed, and what it has started */
+  async #endWithin(ms) {
     if (this.ended) return;
     this.#child.ref();
-    this.#child.stdin?.end();
+    if (this.#child.stdin) this.#child.stdin.end();
+    else this.#child.kill();
+    const kill = setTimeout(() => {
+      try {
+        // It leads a process group, and its Python another, which ends with it.
+        if (this.#child.pid) process.kill(-this.#child.pid, "SIGKILL");
+      } catch {
+        // It has ended just now.
+      }
+    }, ms);
     await this.end;
+    clearTimeout(kill);
   }
 }

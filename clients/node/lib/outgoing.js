@@ -47,7 +47,7 @@ export class Outgoing {
     // Notes are about what was sent before, and few: they go first, and even where the socket is full.
     let text = this.#notes;
     this.#notes = "";
-    while (!wire.full && this.#calls.queued > 0) {
+    while (!wire.full && this.#calls.ready) {
       const next = this.#calls.next(WRITE_AT_ONCE);
       // A connection that turns out to be lost took nothing: the calls stay for the next one.
       if (!wire.write(text + next.text)) return;

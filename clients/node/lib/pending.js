@@ -25,7 +25,13 @@ export class Pending {
 
   /** @param {number} id */
   has(id) {
-    return this.#places[id % PLACES]?.id === id || this.#slow.has(id);
+    return this.get(id) !== undefined;
+  }
+
+  /** @param {number} id */
+  get(id) {
+    const call = this.#places[id % PLACES];
+    return call?.id === id ? call : this.#slow.get(id);
   }
 
   /**

@@ -108,6 +108,6 @@ function userId() {
 }
 
 /** @param {string} message */
-function usage(message) {
+export function usage(message) {
   return new BaskdError(message, { code: "USAGE", name: "UsageError" });
 }

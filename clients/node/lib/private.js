@@ -1,5 +1,5 @@
 import { randomBytes } from "node:crypto";
-import { mkdtempSync } from "node:fs";
+import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { stateFolder } from "./places.js";
@@ -37,4 +37,12 @@ export function privatePlace() {
  */
 export function tied(place, command, args) {
   return { command: "/bin/sh", args: ["-c", SCRIPT, "baskd", place.folder, place.stateFolder, command, ...args] };
+}
+
+/**
+ * Removes what the daemon that was there would have left, had it not come to its end by itself.
+ * @param {{ folder: string, stateFolder: string }} place
+ */
+export function cleared({ folder, stateFolder }) {
+  for (const path of [folder, stateFolder]) rmSync(path, { recursive: true, force: true });
 }

@@ -1,17 +1,21 @@
 import { backoff } from "./backoff.js";
 import { Calls } from "./calls.js";
 import { AbortError, affordableSite, Closed, fromWire, NotReached } from "./errors.js";
+import { FULL, Greeting } from "./greeting.js";
 import { Outgoing } from "./outgoing.js";
+import { Properties } from "./properties.js";
 import { Subscriptions } from "./subscriptions.js";
 import { watched } from "./watched.js";
 import { Wire } from "./wire.js";
+
+/** How many connections in a row may be lost before a word was said on them: a daemon that is on its way out has such. */
+const MOST_STILLBORN = 3;
 
 /**
  * @typedef {object} CallOptions
  * @property {AbortSignal} [signal]
  * @property {number} [timeoutMs]
- * @property {string} [called] the controller's method, where it is called through one of the daemon's
- * @property {boolean} [idempotent] whether the call may run twice; as the controller says, where it is not given
+ * @property {boolean} [idempotent] whether it may run twice; as the controller says, unless given
  * @property {import("./errors.js").Site} [site]
  * @property {(result: any) => void} [onResult] sees the result before any later line is read
  * @property {(result: any) => void} [onLateResult] given, a call that is aborted after it was sent isn't cancelled: its
@@ -23,63 +27,75 @@ import { Wire } from "./wire.js";
  * @property {(wanted: boolean) => Promise<import("node:net").Socket>} dial makes a connection; `wanted` where a call
  *   waits for it, which is worth starting a daemon for
  * @property {number} patienceMs how long a call waits for a connection
+ * @property {boolean} [greets] whether the daemon is to say what it is on the first connection, too
+ * @property {(status: any) => void} [check] throws if it is not the daemon that was meant
+ * @property {boolean} [remembers] whether properties that were set here are set again in a daemon that lost them
  * @property {() => Promise<void>} [onFinished] what is left to do after the connection is closed, in good order
  */
 
 /** @type {CallOptions} */
 const NO_OPTIONS = {};
 
-/** How long a call that was lost under way may be in doubt. The next daemon's Python may still be starting. */
-const DOUBT_MS = 2000;
-
 /**
  * A connection that comes back.
  *
  * `idle` has no connection and looks for none; a call starts one. `dialing` is at it, `waiting` will be after a
- * back-off, `open` has one, and `closed` is for good. A lost connection fails what was written and keeps what was not.
- * A try that fails with NotReached is made again; any other failure (an unsafe folder, a daemon that can't start) is
- * the answer of all queued calls, since waiting mends none of them.
+ * back-off, `greeting` has one and waits for the daemon's first word, `open` has one for calls, and `closed` is for good.
  *
- * A connection after one that was lost is used once it has given an answer: a daemon that dies takes connections to its
- * end. Then what was written on the lost one, and may run twice, goes out once more; if its caller has not said so, the
- * controller is asked.
+ * The socket of a daemon that is about to end takes connections until the last moment, and what is written there is
+ * lost. So where that can be, after a lost connection for one, calls are kept until the daemon has answered a question
+ * of the session's own; by that answer it is also known which properties it has lost.
+ *
+ * A lost connection keeps what was not written, and of what was written only what may run twice (`Calls`). It is made
+ * again at once if a call waits for it, after a back-off if only subscriptions do, and else by the next call. A try that
+ * fails with NotReached is made again; any other failure (an unsafe folder, a daemon that can't start) is the answer of
+ * all queued calls, since waiting mends none of them.
  */
 export class Session {
-  /** @type {"idle" | "dialing" | "waiting" | "open" | "closed"} */
+  /** @type {"idle" | "dialing" | "waiting" | "greeting" | "open" | "closed"} */
   #state = "idle";
   #options;
   #calls = new Calls(() => this.#keepAlive());
   #outgoing = new Outgoing(this.#calls);
   #subscriptions = new Subscriptions((method, params) => this.tell(method, params));
+  /** @type {Properties | undefined} */
+  #properties;
   /** @type {Wire | undefined} */
   #wire;
+  /** @type {Greeting | undefined} of the present connection */
+  #greeting;
+  /** Whether the next connection begins with a question. */
+  #greets;
+  #wasThere = false;
   #failures = 0;
-  /** Whether a connection was lost since one has given an answer. */
-  #wasLost = false;
-  /** @type {NodeJS.Timeout | undefined} for what is in doubt */
-  #doubt;
-  /** @type {import("./calls.js").Call | undefined} asks the controller about it */
-  #asking;
-  /** @type {Error | undefined} by which the connection was lost */
-  #cause;
-  /** @type {NodeJS.Timeout | undefined} */
+  #stillborn = 0;
+  /** @type {NodeJS.Timeout | undefined} the back-off's */
   #timer;
   /** @type {import("./errors.js").BaskdError | undefined} what the daemon said before it closed */
   #refusal;
   #holds = 0;
+  /** Nothing is waited for any more but what is under way. */
+  #hastened = false;
   /** @type {Promise<void> | undefined} */
   #finishing;
+  /** @type {{ resolve: () => void, reject: (error: Error) => void } | undefined} who waits for the first connection */
+  #opening;
 
   /** @param {SessionOptions} options */
   constructor(options) {
     this.#options = options;
+    this.#properties = options.remembers ? new Properties() : undefined;
+    this.#greets = options.greets ?? false;
   }
 
   /** The first connection, whose failure is the caller's to know. */
   async open() {
-    this.#state = "dialing";
+    const opened = new Promise((/** @type {(value?: undefined) => void} */ resolve, reject) => {
+      this.#opening = { resolve, reject };
+    });
+    void this.#dial(true);
     try {
-      this.#attach(await this.#options.dial(true));
+      await opened;
     } catch (error) {
       await this.finish();
       throw error;
@@ -101,26 +117,22 @@ export class Session {
     if (this.#finishing || this.#state === "closed") {
       return Promise.reject(new Closed(`${method} was called on a closed connection`));
     }
-    const { signal, timeoutMs, idempotent, called = method, site = affordableSite(), onResult, onLateResult } = options;
+    const { signal, timeoutMs, idempotent, site = affordableSite(), onResult, onLateResult } = options;
     if (signal?.aborted) return Promise.reject(new AbortError(signal.reason));
     return new Promise((resolve, reject) => {
-      const call = this.#calls.make(method, params, {
-        method: called,
-        resolve,
-        reject,
-        site,
-        onResult,
-        onLateResult,
-        idempotent,
-      });
+      const call = this.#calls.make(method, params, { resolve, reject, site, onResult, onLateResult, idempotent });
       if (signal || timeoutMs !== undefined) {
         call.watch = watched(signal, timeoutMs, method, (error) => {
           if (this.#calls.giveUp(call, error)) this.tell("$/cancelRequest", { id: call.id });
-          if (this.#asking && this.#calls.doubtful === 0) this.#endDoubt();
         });
       }
+      const properties = this.#properties;
+      if (properties && method === "setProperty") {
+        const { text } = call;
+        call.onResult = () => properties.wasSet(text);
+      }
       this.#calls.add(call);
-      if (this.#state === "open") this.#outgoing.schedule();
+      if (this.#state === "open") this.#release();
       else this.#wake();
     });
   }
@@ -134,7 +146,7 @@ export class Session {
     if (this.#state === "closed") throw new Closed("messages were asked for on a closed connection");
     const remove = this.#subscriptions.want(wish);
     if (this.#wire) {
-      this.#calls.add(this.#subscriptionCall(wish));
+      this.#calls.addStanding([this.#subscriptionCall(wish)]);
       this.#outgoing.schedule();
     } else {
       this.start();
@@ -175,9 +187,20 @@ export class Session {
     };
   }
 
+  /**
+   * From now on a connection that is lost is not made again, and calls that wait for one get a last try at once: who is
+   * about to leave doesn't wait for a daemon that is away.
+   */
+  hasten() {
+    this.#hastened = true;
+    if (this.#state === "waiting" && this.#calls.queued > 0) void this.#dial(true);
+  }
+
   /** Refuses later calls, waits for the answers of earlier ones, and closes. */
   finish() {
-    this.#finishing ??= this.#calls.drained().then(() => {
+    if (this.#finishing) return this.#finishing;
+    this.hasten();
+    this.#finishing = this.#calls.drained().then(() => {
       this.close();
       return this.#options.onFinished?.();
     });
@@ -189,10 +212,12 @@ export class Session {
     if (this.#state === "closed") return;
     this.#state = "closed";
     clearTimeout(this.#timer);
-    clearTimeout(this.#doubt);
+    this.#greeting?.end();
     const closed = new Closed("the connection was closed");
-    this.#calls.failQueued((call) => (call.standing ? undefined : closed));
-    this.#calls.failPending(closed);
+    this.#opened(closed);
+    this.#calls.failQueued(() => closed);
+    this.#calls.clear(undefined);
+    this.#calls.lost(closed, false);
     this.#subscriptions.lost(closed);
     this.#outgoing.flush();
     this.#wire?.end();
@@ -213,7 +238,10 @@ export class Session {
       if (this.#closedMeanwhile()) socket.destroy();
       else this.#attach(socket);
     } catch (error) {
-      if (!this.#closedMeanwhile()) this.#notReached(/** @type {Error} */ (error));
+      if (this.#closedMeanwhile()) return;
+      // A call that came meanwhile is worth more than this try was.
+      if (!wanted && this.#calls.queued > 0) void this.#dial(true);
+      else this.#notReached(/** @type {Error} */ (error));
     }
   }
 
@@ -225,107 +253,102 @@ export class Session {
   #notReached(error) {
     const now = Date.now();
     const mends = error instanceof NotReached;
+    // Who never found a daemon doesn't wait for one to come, unless it is there and busy.
+    const isAway = this.#wasThere || /** @type {any} */ (error.cause)?.code === "EAGAIN";
+    const patienceMs = isAway && !this.#hastened ? this.#options.patienceMs : 0;
     this.#state = "idle";
-    this.#endDoubt();
-    this.#calls.failQueued((call) => {
-      return mends && now - call.madeAt < this.#options.patienceMs ? undefined : error;
-    });
-    if (mends) this.#later();
+    this.#opened(error);
+    this.#calls.clear(undefined);
+    this.#calls.failQueued((call) => (mends && now - call.madeAt < patienceMs ? undefined : error));
+    if (!this.#hastened && (this.#calls.queued > 0 || this.#subscriptions.any)) this.#later();
   }
 
   #later() {
     this.#state = "waiting";
-    this.#timer = setTimeout(
-      () => this.#dial(this.#calls.queued + this.#calls.doubtful > 0),
-      backoff(this.#failures++),
-    );
+    this.#timer = setTimeout(() => this.#dial(this.#calls.queued > 0), backoff(this.#failures++));
     this.#keepAlive();
   }
 
   /** @param {import("node:net").Socket} socket */
   #attach(socket) {
-    this.#state = "open";
     this.#refusal = undefined;
     const wire = new Wire(socket, {
       onResult: (id, result) => {
         this.#failures = 0;
         this.#calls.result(id, result);
       },
-      onRun: (subscription, run) => this.#subscriptions.run(subscription, run),
+      onRun: (subscription, run) => {
+        if (run.request !== undefined) this.#calls.gave(run.request);
+        this.#subscriptions.run(subscription, run);
+      },
       onMessage: (message) => this.#read(message),
       onDrain: () => this.#outgoing.flush(),
       onClose: (error) => this.#lost(wire, error),
     });
     this.#wire = wire;
-    if (this.#wasLost) this.#prove(wire);
-    else this.#use(wire);
+    this.#wasThere = true;
+    const { check } = this.#options;
+    const parts = { calls: this.#calls, outgoing: this.#outgoing, properties: this.#properties, check };
+    this.#greeting = new Greeting(parts);
+    if (this.#greets) {
+      this.#state = "greeting";
+      this.#calls.held = true;
+      // The first request of all, for that is what a daemon answers that wants none.
+      void this.#greeting.hear(
+        (late) => wire.destroy(late),
+        (refusal) => (refusal ? this.#refuse(wire, refusal) : this.#serve()),
+      );
+    }
+    this.#calls.addStanding(this.#subscriptions.wanted.map((wish) => this.#subscriptionCall(wish)));
+    this.#outgoing.use(wire);
+    if (!this.#greets) this.#serve();
+    this.#greets = true;
     this.#keepAlive();
   }
 
   /**
-   * Asks for an answer, whatever it is: no call has a string for its id, so this cancels nothing.
    * @param {Wire} wire
+   * @param {import("./errors.js").BaskdError} refusal
    */
-  #prove(wire) {
-    const proven = () => {
-      this.#wasLost = false;
-      this.#use(wire);
-      this.#askAgain();
-    };
-    const ping = this.#calls.make("rpc.cancel", { id: "none" }, { standing: true, resolve: proven, reject: proven });
-    this.#calls.addSent(ping);
-    wire.write(ping.text);
+  #refuse(wire, refusal) {
+    this.#refusal = refusal;
+    wire.destroy(refusal);
   }
 
-  /** @param {Wire} wire */
-  #use(wire) {
-    this.#calls.addFirst(this.#subscriptions.wanted.map((wish) => this.#subscriptionCall(wish)));
-    this.#outgoing.use(wire);
+  /** Calls go out from now on. */
+  #serve() {
+    this.#state = "open";
+    this.#stillborn = 0;
+    this.#opened();
+    this.#calls.held = false;
+    if (this.#calls.waiting) this.#release();
+    if (this.#calls.unclear > 0) void this.#greeting?.clarify();
   }
 
-  /** What is in doubt goes out again as its caller says, or else the controller. */
-  #askAgain() {
-    this.#calls.decide((call) => call.idempotent);
-    if (this.#calls.doubtful > 0) {
-      this.#asking = this.#calls.make("rpc.discover", undefined, {
-        standing: true,
-        resolve: (document) => this.#decide(document),
-        reject: () => this.#endDoubt(),
-      });
-      this.#calls.addFirst([this.#asking]);
-    }
-    this.#outgoing.schedule();
+  /** The calls that wait go out, once the daemon has what it has lost. */
+  #release() {
+    if (this.#greeting?.isLacking) void this.#greeting.restore();
+    else this.#outgoing.schedule();
   }
 
-  /** @param {any} document the controller's methods */
-  #decide(document) {
-    /** @type {any[]} */
-    const methods = document?.methods ?? [];
-    const idempotent = new Set(methods.filter((method) => method["x-idempotent"]).map((method) => method.name));
-    this.#asking = undefined;
-    this.#calls.decide((call) => idempotent.has(call.method));
-    clearTimeout(this.#doubt);
-    this.#outgoing.schedule();
-  }
-
-  /** Of those that are left nobody has said that they may run twice. */
-  #endDoubt() {
-    clearTimeout(this.#doubt);
-    this.#calls.decide((call) => call.idempotent === true, this.#cause);
-    const asking = this.#asking;
-    this.#asking = undefined;
-    // Python may be long in starting, and nobody waits for that.
-    if (asking) this.#calls.giveUp(asking, new Closed("nothing is in doubt any more"));
-    this.#outgoing.schedule();
+  /** @param {Error} [error] why not */
+  #opened(error) {
+    const opening = this.#opening;
+    this.#opening = undefined;
+    if (error) opening?.reject(error);
+    else opening?.resolve();
   }
 
   /** @param {import("./subscriptions.js").Wish} wish */
   #subscriptionCall(wish) {
+    this.#subscriptions.asked(wish);
     return this.#calls.make(wish.method, wish.params, {
       standing: true,
       resolve: (id) => this.#subscriptions.opened(wish, id),
-      // Nobody awaits it, and who asked for messages must not miss that none will come.
-      reject: (error) => void Promise.reject(error),
+      reject: (error) => {
+        // That is about the connection, which is closed, and tried again.
+        if (error?.name !== FULL) this.#subscriptions.refused(wish, error);
+      },
     });
   }
 
@@ -334,11 +357,12 @@ export class Session {
     // A daemon that refuses each new connection has not answered: the waits go on growing.
     if (!message?.error) this.#failures = 0;
     if (typeof message?.method === "string") {
+      const request = message.params?.result?.request;
+      if (request !== undefined) this.#calls.gave(request);
       this.#subscriptions.deliver(message.params);
     } else if (message?.id === null && message.error) {
       // It answers none of our calls by name, so one of them would wait for ever: give up this connection.
-      this.#refusal = fromWire(message.error);
-      this.#wire?.destroy(this.#refusal);
+      if (this.#wire) this.#refuse(this.#wire, fromWire(message.error));
     } else if (message?.error) {
       this.#calls.error(message.id, message.error);
     } else {
@@ -353,30 +377,41 @@ export class Session {
   #lost(wire, error) {
     if (this.#wire !== wire) return;
     this.#wire = undefined;
+    this.#greeting?.end();
     this.#outgoing.use(undefined);
     if (this.#state === "closed") return;
+    const wasGreeting = this.#state === "greeting";
     this.#state = "idle";
-    const wasDoubtful = this.#calls.doubtful;
-    this.#calls.lose(error);
+    const refusal = wasGreeting || this.#refusal?.name === "Forbidden" ? this.#refusal : undefined;
+    if (!wasGreeting) this.#calls.clear(undefined);
+    this.#calls.lost(error, !this.#hastened && !refusal);
     this.#subscriptions.lost(error);
-    const forbidden = this.#refusal?.name === "Forbidden" ? this.#refusal : undefined;
-    const isFirst = !this.#wasLost;
-    this.#wasLost = true;
-    if (this.#calls.doubtful > wasDoubtful) {
-      clearTimeout(this.#doubt);
-      this.#cause = error;
-      this.#doubt = setTimeout(() => this.#endDoubt(), DOUBT_MS);
-    }
-    if (forbidden) this.#endDoubt();
-    if (forbidden) this.#calls.failQueued(() => forbidden);
-    // The next daemon may be there, or be started, at once.
-    else if (isFirst && this.#calls.doubtful > 0) void this.#dial(true);
-    else this.#later();
+    if (refusal) this.#refused(refusal);
+    else if (wasGreeting) this.#died(error);
+    else if (this.#hastened)
+      this.#notReached(new NotReached("the connection to baskd was lost before the call was sent"));
+    else if (this.#calls.waiting) void this.#dial(true);
+    else if (this.#subscriptions.any) this.#later();
   }
 
-  /** A call without an answer keeps the process alive, and so does a hold. A connection alone does not. */
+  /** @param {import("./errors.js").BaskdError} refusal the answer of all that wait */
+  #refused(refusal) {
+    if (refusal.name !== FULL) this.#subscriptions.refuseAll(refusal);
+    this.#notReached(refusal);
+  }
+
+  /**
+   * The connection was lost before a word was said on it: it was that of a daemon on its way out, most likely.
+   * @param {Error | undefined} cause
+   */
+  #died(cause) {
+    if (++this.#stillborn < MOST_STILLBORN && (this.#calls.waiting || this.#opening)) void this.#dial(true);
+    else this.#notReached(new NotReached(`the baskd daemon gave no answer${cause ? `: ${cause.message}` : ""}`, cause));
+  }
+
+  /** A call without an answer keeps the process alive, and so does a hold. A connection that there is does not. */
   #keepAlive() {
-    const on = this.#calls.busy || this.#holds > 0;
+    const on = this.#calls.busy || this.#holds > 0 || this.#opening !== undefined;
     this.#wire?.keepAlive(on);
     if (on) this.#timer?.ref();
     else this.#timer?.unref();

@@ -19,6 +19,7 @@ export const DEFAULT_WINDOW = 512;
  */
 export class ResultStream {
   #session;
+  #method;
   #window;
   #site = callSite();
   /** @type {number | undefined} the subscription, once acknowledged and until its end */
@@ -49,6 +50,7 @@ export class ResultStream {
       throw new TypeError("a stream's window is a whole number above 0, or Infinity");
     }
     this.#session = session;
+    this.#method = method;
     this.#window = window;
     /**
      * The method's return value. It can only come when the items have been read.
@@ -122,11 +124,16 @@ export class ResultStream {
       {
         site: this.#site,
         signal: this.#giveUp.signal,
+        // Some of its items may have been read, so it is never sent again.
+        idempotent: false,
         onResult: (id) => this.#opened(id),
         onLateResult: (id) => this.#session.tell("stream.cancel", [id]),
       },
     );
-    acknowledged.catch((error) => this.#finish({ error }));
+    acknowledged.catch((error) => {
+      const mine = error instanceof Disconnected ? new Disconnected(error.cause, method) : error;
+      this.#finish({ error: mine === error ? error : thrownAt(mine, this.#site) });
+    });
   }
 
   /** @param {number} id */
@@ -137,7 +144,7 @@ export class ResultStream {
       onRun: ({ values }) => this.#onItems(values),
       onLost: (cause) => {
         this.#id = undefined;
-        const error = cause instanceof Closed ? cause : new Disconnected(cause);
+        const error = cause instanceof Closed ? cause : new Disconnected(cause, this.#method);
         this.#finish({ error: thrownAt(error, this.#site) });
       },
     });

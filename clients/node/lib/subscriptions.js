@@ -1,25 +1,30 @@
 /**
  * @typedef {object} Wish a subscription that is to be open on every connection
  * @property {string} method
- * @property {object} params
+ * @property {object} [params]
  * @property {string} unsubscribe the method that ends it
- * @property {(event: any) => void} onItem `{ restarted: true }` where it was opened again: what was sent between is lost
+ * @property {(event: any) => void} onItem an event as the daemon has it, or `{ restarted: true }`: the connection was lost
+ *   meanwhile, and what came then was missed
  * @property {(run: import("./incoming.js").Run) => void} onRun
+ * @property {(error: Error) => void} onRefused the daemon will not have it, so it has ended
  *
  * @typedef {object} Sink who gets what one subscription brings
  * @property {(event: any) => void} onItem an event as the daemon has it
  * @property {(run: import("./incoming.js").Run) => void} onRun several items
  * @property {(cause: Error | undefined) => void} [onLost] the connection is gone, and the subscription with it
+ *
+ * @typedef {object} State
+ * @property {number | string | undefined} id on this connection, once that is known
+ * @property {boolean} asked for on this connection
+ * @property {boolean} missed whether something may have been missed since it was last open
  */
 
 /** The subscriptions of the present connection, and those that every new connection shall have. */
 export class Subscriptions {
   /** @type {Map<number | string, Sink>} */
   #sinks = new Map();
-  /** @type {Map<Wish, number | string | undefined>} each with its id on this connection, once that is known */
+  /** @type {Map<Wish, State>} */
   #wishes = new Map();
-  /** @type {WeakSet<Wish>} those that were open before */
-  #known = new WeakSet();
   #tell;
 
   /** @param {(method: string, params: unknown[]) => void} tell sends a notification to the daemon */
@@ -27,6 +32,12 @@ export class Subscriptions {
     this.#tell = tell;
   }
 
+  /** Whether any is to be kept. */
+  get any() {
+    return this.#wishes.size > 0;
+  }
+
+  /** Those to be asked for on a new connection. */
   get wanted() {
     return [...this.#wishes.keys()];
   }
@@ -36,12 +47,18 @@ export class Subscriptions {
    * @returns {() => void} ends it
    */
   want(wish) {
-    this.#wishes.set(wish, undefined);
+    this.#wishes.set(wish, { id: undefined, asked: false, missed: false });
     return () => {
-      const id = this.#wishes.get(wish);
+      const id = this.#wishes.get(wish)?.id;
       this.#wishes.delete(wish);
       if (id !== undefined) this.#end(wish, id);
     };
+  }
+
+  /** @param {Wish} wish that is asked for now */
+  asked(wish) {
+    const state = this.#wishes.get(wish);
+    if (state) state.asked = true;
   }
 
   /**
@@ -49,14 +66,29 @@ export class Subscriptions {
    * @param {number | string} id
    */
   opened(wish, id) {
-    if (!this.#wishes.has(wish)) {
+    const state = this.#wishes.get(wish);
+    if (!state) {
       this.#end(wish, id);
       return;
     }
-    this.#wishes.set(wish, id);
+    const { missed } = state;
+    state.id = id;
+    state.missed = false;
     this.#sinks.set(id, wish);
-    if (this.#known.has(wish)) wish.onItem({ restarted: true });
-    this.#known.add(wish);
+    if (missed) wish.onItem({ restarted: true });
+  }
+
+  /**
+   * @param {Wish} wish
+   * @param {Error} error
+   */
+  refused(wish, error) {
+    if (this.#wishes.delete(wish)) wish.onRefused(error);
+  }
+
+  /** @param {Error} error why there will be no connection to have any on */
+  refuseAll(error) {
+    for (const wish of this.wanted) this.refused(wish, error);
   }
 
   /**
@@ -91,7 +123,11 @@ export class Subscriptions {
   lost(cause) {
     const sinks = this.#sinks;
     this.#sinks = new Map();
-    for (const wish of this.#wishes.keys()) this.#wishes.set(wish, undefined);
+    for (const state of this.#wishes.values()) {
+      state.id = undefined;
+      state.missed ||= state.asked;
+      state.asked = false;
+    }
     for (const sink of sinks.values()) sink.onLost?.(cause);
   }
 

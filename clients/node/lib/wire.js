@@ -69,6 +69,8 @@ function whyNot(path, error) {
   switch (error.code) {
     case "ENOENT":
     case "ECONNREFUSED":
+    // A daemon that is being killed resets those whom it has not accepted yet.
+    case "ECONNRESET":
       return new NotReached(`no baskd daemon answers at ${path}. ${START_ONE}`, error);
     case "EAGAIN":
       return new NotReached(`the baskd daemon at ${path} is too busy to take a connection: try again later`, error);

@@ -1,8 +1,9 @@
 import assert from "node:assert/strict";
+import { join } from "node:path";
 import { test } from "node:test";
 import { inspect } from "node:util";
 import Bindings from "../python_bindings.js";
-import { fakeDaemon, LATER } from "./support/fake.js";
+import { fakeDaemon, LATER, tempFolder } from "./support/fake.js";
 
 /**
  * @param {import("node:test").TestContext} t
@@ -139,10 +140,21 @@ test("a subclass has its own methods and the routed ones", async (t) => {
 });
 
 test("a failed start is the answer of every call", async (t) => {
-  const fake = await fakeDaemon(t);
-  await fake.stop();
-  const chat = new Bindings({ a: 1 }, { socket: fake.path, bin: "/no/baskd" });
+  const socket = join(tempFolder(t), "none.sock");
+  process.env.BASKD_START = "";
+  const chat = new Bindings({ a: 1 }, { socket, bin: "/no/baskd" });
+  process.env.BASKD_START = "0";
   await assert.rejects(chat.echo(), { name: "NotInstalled", message: /cargo install baskd/ });
   await assert.rejects(chat.echo(), { name: "NotInstalled" });
   await chat.end();
+});
+
+test("where no daemon is to be started, its absence is known at once", async (t) => {
+  const socket = join(tempFolder(t), "none.sock");
+  for (const chat of [new Bindings({ a: 1 }, { socket }), new Bindings({}, { socket, start: false })]) {
+    await assert.rejects(chat.echo(), { name: "NotReached", message: /baskd serve/ });
+    await chat.end();
+  }
+  const alone = new Bindings({}, { private: true, start: false });
+  await assert.rejects(alone.echo(), { name: "UsageError", message: /`start: false`/ });
 });

@@ -161,88 +161,14 @@ describe("a lost connection", () => {
     assert.equal(await backend.echo(), null);
   });
 
-  test("sends again what may run twice, once, and nothing else", async (t) => {
-    let discovered = 0;
-    const { fake, backend } = await connected(t, {
-      "rpc.discover": () => {
-        discovered++;
-        return { methods: [{ name: "safe", "x-idempotent": true }, { name: "other" }] };
-      },
-      safe: () => LATER,
-      other: () => LATER,
-      "rpc.call": () => LATER,
-      "daemon.restart": () => LATER,
-    });
-    const lost = { name: "Disconnected", code: "DISCONNECTED" };
-    const calls = [
-      backend.safe({ n: 1 }),
-      backend.call("safe", { n: 2 }, { timeoutMs: 60_000 }),
-      backend.call("other", { n: 3 }, { idempotent: true }),
-    ];
-    const refused = [
-      assert.rejects(backend.other({ n: 4 }), { ...lost, data: { method: "other" } }),
-      assert.rejects(backend.call("safe", { n: 5 }, { idempotent: false }), lost),
-      assert.rejects(backend.call("daemon.restart"), lost),
-    ];
-    await fake.told("daemon.restart");
-    fake.methods.safe = ({ params }) => params.n;
-    fake.methods.other = ({ params }) => params.n;
-    fake.methods["rpc.call"] = ({ params }) => params.params.n;
-    fake.methods["daemon.restart"] = () => true;
-    fake.drop();
-    assert.deepEqual(await Promise.all(calls), [1, 2, 3]);
-    await Promise.all(refused);
-    assert.equal(discovered, 1);
-    assert.deepEqual([fake.count("safe"), fake.count("other"), fake.count("daemon.restart")], [3, 3, 1]);
-  });
-
-  test("does not send anything a third time", async (t) => {
-    const { fake, backend } = await connected(t);
-    const call = assert.rejects(backend.call("never", {}, { idempotent: true }), { name: "Disconnected" });
-    await fake.told("never");
-    fake.drop();
-    while (fake.count("never") < 2) await new Promise(setImmediate);
-    fake.drop();
-    await call;
-    assert.equal(fake.count("never"), 2);
-  });
-
-  test("is used again only once the next daemon answers", async (t) => {
-    const { fake, backend } = await connected(t);
-    const call = backend.call("never", { a: 1 }, { idempotent: true });
-    await fake.told("never");
-    let dying = 3;
-    fake.methods["rpc.cancel"] = (_, connection) => {
-      // One that dies takes connections, and loses them with the others.
-      if (dying-- > 0) connection.socket.destroy();
-      return dying < 0 ? false : LATER;
-    };
-    fake.methods.never = () => "at last";
-    fake.drop();
-    assert.equal(await call, "at last");
-    assert.equal(fake.count("never"), 2);
-  });
-
-  test("an aborted call in doubt is over", async (t) => {
-    const { fake, backend } = await connected(t, { "rpc.discover": () => LATER });
-    const abort = new AbortController();
-    const call = assert.rejects(backend.call("never", {}, { signal: abort.signal }), { name: "AbortError" });
-    await fake.told("never");
-    fake.drop();
-    await fake.told("rpc.discover");
-    abort.abort();
-    await call;
-    await backend.close();
-  });
-
   test("comes back with its messages", async (t) => {
     const { fake, backend } = await connected(t);
     /** @type {any[]} */
     const seen = [];
     const { promise, resolve } = deferred();
     const unsubscribe = backend.onMessage((/** @type {any} */ data, /** @type {any} */ message) => {
-      seen.push(message.restarted ? "restarted" : [data, message.method]);
-      if (seen.length === 3) resolve();
+      seen.push([data, message.method]);
+      if (seen.length === 2) resolve();
     });
     await backend.echo();
     const emit = (/** @type {number} */ data) => {
@@ -256,7 +182,10 @@ describe("a lost connection", () => {
     await backend.echo();
     emit(2);
     await promise;
-    assert.deepEqual(seen, [[1, "m"], "restarted", [2, "m"]]);
+    assert.deepEqual(seen, [
+      [1, "m"],
+      [2, "m"],
+    ]);
     assert.deepEqual((await fake.told("messages.subscribe")).params, { scope: "own" });
     unsubscribe();
     assert.equal((await fake.told("messages.unsubscribe")).params.length, 1);

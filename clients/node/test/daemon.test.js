@@ -8,7 +8,7 @@ import { describe, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { connect } from "../baskd.js";
 import { CONTROLLER, home, needsDaemon, stop } from "./support/home.js";
-import { run, runProgram } from "./support/program.js";
+import { gone, run, runProgram } from "./support/program.js";
 import { served } from "./support/served.js";
 
 const PACKAGE = fileURLToPath(new URL("..", import.meta.url));
@@ -239,20 +239,9 @@ describe("a private instance", needsDaemon, () => {
       const { pid, python, model } = JSON.parse(stdout);
       assert.equal(model, "mine");
       assert.deepEqual(running(), []);
-      // Each look is a wait for what is bound to happen: its parent is gone, so nobody else can tell of its end.
-      while (isAlive(pid) || isAlive(python)) await new Promise((resolve) => setImmediate(resolve));
+      await Promise.all([gone(pid), gone(python)]);
       const left = () => readdirSync(join(folder, "tmp")).concat(readdirSync(join(folder, "state", "baskd")));
       while (left().length > 0) await new Promise((resolve) => setImmediate(resolve));
     });
   }
 });
-
-/** @param {number} pid */
-function isAlive(pid) {
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch {
-    return false;
-  }
-}

@@ -35,6 +35,16 @@ export async function use(): Promise<void> {
   await typed.serch();
   // @ts-expect-error -- a number
   await typed.increment("5");
+  const again: any = await typed.call("search", { text: "a" }, { idempotent: true, timeoutMs: 5 });
+  const leave: () => void = typed.onMessage((data, { method }) => console.log(data, method), {
+    onGap: (gap) => console.log("dropped" in gap ? gap.dropped : gap.restarted, again),
+    onError: (error) => console.log(error.message),
+  });
+  typed.onLog((line) => console.log("line" in line ? line.line : line), { keepAlive: true })();
+  new package_.Bindings({}, { start: false }).onMessage(console.log, { onGap: console.log });
+  // @ts-expect-error -- a stream is never sent again
+  typed.stream.search({ text: "a" }, { idempotent: true });
+  leave();
   await nothing;
   console.log(hits, closed, result, (await typed.status()).state);
 }

@@ -42,9 +42,9 @@ describe("lines", () => {
 });
 
 test("back-off doubles, to a bound, by half at random", () => {
-  assert.equal(backoff(0, 1), 20);
-  assert.equal(backoff(0, 0), 10);
-  assert.equal(backoff(3, 1), 160);
+  assert.equal(backoff(0, 1), 100);
+  assert.equal(backoff(0, 0), 50);
+  assert.equal(backoff(3, 1), 800);
   assert.equal(backoff(1_000_000, 1), 2000);
 });
 

@@ -1,8 +1,8 @@
 /** Types of the package `baskd`. PROTOCOL.md says what the values mean. */
 
-import type { InstanceOptions } from "./python_bindings.js";
+import type { Gap, GapOptions, InstanceOptions } from "./python_bindings.js";
 
-export { default as Bindings, type InstanceOptions } from "./python_bindings.js";
+export { default as Bindings, type Gap, type GapOptions, type InstanceOptions } from "./python_bindings.js";
 export { type CallOnceOptions, callOnce, default as Router, type RouterOptions } from "./router.js";
 
 /** Params as the daemon takes them: by name, or by position. */
@@ -22,19 +22,22 @@ export type StreamCalls<M> = {
   [K in keyof M]: (params?: FirstParams<M[K]>, options?: StreamOptions) => ResultStream<any, Answer<M[K]>>;
 };
 
-export interface CallOptions {
+export interface TimedOptions {
   /** Aborted, the call is cancelled in Python, and its promise rejects at once with an `AbortError`. */
   signal?: AbortSignal;
   /** After so long the daemon cancels the call, which rejects with `TimedOut`. */
   timeoutMs?: number;
+}
+
+export interface CallOptions extends TimedOptions {
   /**
-   * Whether the call may run twice: then it is sent again, once, if the connection is lost while it is under way, and
-   * else rejects with `Disconnected`. As the controller says (`@baskd.idempotent`), where it is not given.
+   * Whether it may run twice: then it is sent again, once, if the connection is lost while it is under way. Unless
+   * given, that is so if the controller marks its method `@idempotent`.
    */
   idempotent?: boolean;
 }
 
-export interface StreamOptions extends Omit<CallOptions, "idempotent"> {
+export interface StreamOptions extends TimedOptions {
   /** How many items may be under way, unread; 512 unless given. `Infinity` turns flow control off. */
   window?: number;
 }
@@ -50,7 +53,7 @@ export interface ResultStream<Item = any, Result = any> extends AsyncIterableIte
   readonly result: Promise<Result>;
 }
 
-export interface MessageOptions {
+export interface MessageOptions extends GapOptions {
   /** The messages of this connection's calls, which is the default, or of everyone's. */
   scope?: "own" | "all";
   /** Only what this method's calls send. */
@@ -66,10 +69,23 @@ export interface Message {
   request?: number | string | null;
   method: string;
   data: any;
-  /** In place of all others: so many messages of `all` were left out, because this reader was slow. */
-  dropped?: number;
-  /** In place of all others: the connection was lost, and there is another. What was sent in between is missing. */
-  restarted?: true;
+}
+
+export interface LogOptions {
+  /** Whether listening keeps the process alive, which a connection alone does not. */
+  keepAlive?: boolean;
+  /** Told that the daemon refuses the subscription, which has ended. Without it, that is an unhandled rejection. */
+  onError?: (error: Error) => void;
+}
+
+export interface LogLine {
+  /** As `"2026-11-25T20:29:39.123Z"`. */
+  time: string;
+  level: string;
+  stream: "stdout" | "stderr" | "daemon";
+  /** The daemon's number of the call that printed it, where that is known. */
+  call: number | null;
+  line: string;
 }
 
 export interface Status {
@@ -95,16 +111,7 @@ export interface Status {
   connections: number;
   calls: number;
   restarts: number;
-  reloads: number;
-  last_exit: {
-    reason: string;
-    exit: { code: number } | { signal: number; oom?: true };
-    ran_ms: number;
-    at_ms: number;
-    stderr: string[];
-  } | null;
-  /** The state that the next Python gets. */
-  snapshot: { age_ms: number; bytes: number } | null;
+  last_exit: { exit: { code: number } | { signal: number }; ran_ms: number; stderr: string[] } | null;
   properties: string[];
   [more: string]: any;
 }
@@ -118,6 +125,8 @@ export interface BackendMembers<M = AnyMethods> {
   get(name: string): Promise<any>;
   status(): Promise<Status>;
   onMessage(callback: (data: any, message: Message) => void, options?: MessageOptions): () => void;
+  /** The daemon's log, and what Python prints; and where lines are missing, a `Gap`. Returns what ends it. */
+  onLog(callback: (line: LogLine | Gap) => void, options?: LogOptions): () => void;
   /** Refuses later calls, waits for the answers of earlier ones, cancels open streams, and disconnects. */
   close(): Promise<void>;
   [Symbol.asyncDispose](): Promise<void>;
@@ -131,8 +140,8 @@ export type Backend<M = AnyMethods> = BackendMembers<M> & Omit<MethodCalls<M>, k
 
 export interface ConnectOptions extends InstanceOptions {
   /**
-   * Whether a daemon is started where none answers. Not given: one is, if a `controller` is given or the instance's config
-   * names one. True: always, as `Bindings` does. `BASKD_START=0` in the environment is false.
+   * Where no daemon answers, the given `controller` is started, else what the instance's config names. `true`: else a
+   * controller that is found nearby or the example, as `Bindings` does. `false`: none, as with `BASKD_START=0`.
    */
   start?: boolean;
   /** How long a call waits for a lost connection to come back; 30 seconds unless given. */
@@ -160,7 +169,7 @@ export declare class MethodError extends BaskdError {
   traceback: string;
 }
 
-/** The connection was lost while the call was under way: it may or may not have run. `data.method` is the method. */
+/** The connection was lost while the call was under way: it may or may not have run. */
 export declare class Disconnected extends BaskdError {
   constructor(cause?: unknown, method?: string);
 }

@@ -1,4 +1,6 @@
 export interface InstanceOptions {
+  /** `false`: no daemon is ever started, as with `BASKD_START=0` in the environment. */
+  start?: boolean;
   /** `path.py`, `path.py:Class` or `package.module:Class`; found by itself if not given. */
   controller?: string;
   /** The instance's name. */
@@ -13,8 +15,18 @@ export interface InstanceOptions {
   bin?: string;
   /** More arguments for `baskd serve`. */
   args?: string[];
-  /** How long a daemon that is started may take to listen; 30 seconds unless given. */
+  /** How long a daemon that is started may take to listen; 60 seconds unless given. */
   startTimeoutMs?: number;
+}
+
+/** What came between is missed: while the connection was lost, or since so many were dropped for a slow reader. */
+export type Gap = { restarted: true } | { dropped: number };
+
+export interface GapOptions {
+  /** Told that messages may be missing. Without it, a warning says so on stderr. */
+  onGap?: (gap: Gap) => void;
+  /** Told that the daemon refuses the subscription, which has ended. Without it, that is an unhandled rejection. */
+  onError?: (error: Error) => void;
 }
 
 /**
@@ -26,7 +38,7 @@ export default class Bindings {
   setProperty(name: string, value: unknown): Promise<any>;
   getProperty(name: string): Promise<any>;
   /** Hands `callback` what this object's calls send while they run. Returns what ends it. */
-  onMessage(callback: (data: any) => void): () => void;
+  onMessage(callback: (data: any) => void, options?: GapOptions): () => void;
   /** Calls a method by its name, those too that are members here. */
   callMethod(method: string, ...args: any[]): Promise<any>;
   /** Sends what waits, in order. It is called by itself. */

@@ -4,6 +4,9 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { LineSplitter } from "../../lib/lines.js";
 
+// What tests don't start themselves is not started for them: a test that means to be without a daemon is.
+process.env.BASKD_START = "0";
+
 /**
  * A folder of the test's own, which a socket may be in.
  * @param {import("node:test").TestContext} t
@@ -112,14 +115,17 @@ export class FakeDaemon {
   }
 
   /**
-   * The first message, past or to come, of a method.
+   * The n-th message, past or to come, of a method.
    * @param {string} method
+   * @param {number} [n]
    * @returns {Promise<any>}
    */
-  async told(method) {
-    const matches = (/** @type {any} */ message) => message.method === method;
-    const past = this.received.find(matches);
-    return past ?? (await new Promise((resolve) => this.#waiting.push({ matches, resolve })));
+  async told(method, n = 1) {
+    const past = this.received.filter((message) => message.method === method);
+    if (past.length >= n) return past[n - 1];
+    let missing = n - past.length;
+    const matches = (/** @type {any} */ message) => message.method === method && --missing === 0;
+    return await new Promise((resolve) => this.#waiting.push({ matches, resolve }));
   }
 
   /** @param {string} method */

@@ -38,6 +38,7 @@ export function home(t) {
     TMPDIR: join(folder, "tmp"),
     BASKD_BIN: BASKD,
     BASKD_NAME: "",
+    BASKD_START: "",
     BASKD_SOCKET: "",
   };
   const running = () => readdirSync(sockets).filter((name) => name.endsWith(".sock"));
@@ -51,7 +52,9 @@ export function home(t) {
  */
 export async function stop(socket) {
   const folder = dirname(socket);
-  if (!existsSync(socket)) return;
+  // One that was killed leaves its socket behind.
+  const backend = await connect({ socket }).catch(() => undefined);
+  if (!backend) return;
   const gone = new Promise((/** @type {(value?: undefined) => void} */ resolve) => {
     const watcher = watch(folder, () => {
       if (existsSync(socket)) return;
@@ -59,7 +62,6 @@ export async function stop(socket) {
       resolve();
     });
   });
-  const backend = await connect({ socket });
   await backend.call("daemon.shutdown");
   await gone;
 }

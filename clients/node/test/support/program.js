@@ -47,3 +47,21 @@ export async function runProgram(text, socket = "", options = {}) {
     rmSync(folder, { recursive: true });
   }
 }
+
+/**
+ * Waits for the end of a process that is not ours, and bound to end: nobody tells us of it.
+ * @param {number} pid
+ */
+export async function gone(pid) {
+  while (isAlive(pid)) await new Promise((resolve) => setImmediate(resolve));
+}
+
+/** @param {number} pid */
+function isAlive(pid) {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch {
+    return false;
+  }
+}

@@ -145,3 +145,31 @@ class Control(DaemonTest):
         status = connection.call("daemon.status")
         self.assertEqual((status["controller"]["class"], status["controller"]["file"]), ("Llama", None))
         self.assertEqual(status["python"]["executable"], str(places.root / "bin" / "python"))
+
+
+class Lost(DaemonTest):
+    own_daemon = True
+
+    def test_a_stream_that_loses_what_it_comes_from_says_so(self) -> None:
+        for lost, status, word in (
+            ("daemon", 3, "the daemon closed the connection before it answered `endless`"),
+            ("Python", 4, "was killed by SIGKILL"),
+        ):
+            daemon = self.start("lab.py")
+            with subprocess.Popen(
+                [binary(), "call", "endless", "--stream"],
+                env=daemon.places.environment(),
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            ) as call:
+                assert call.stdout
+                assert call.stderr
+                first = call.stdout.readline()
+                os.kill(daemon.pid if lost == "daemon" else daemon.python_pid(), signal.SIGKILL)
+                lines = [first.strip(), *call.stdout.read().splitlines()]
+                said = call.stderr.read()
+            # What came before is whole, and nothing is missing from it.
+            self.assertEqual(lines, [str(number) for number in range(len(lines))], lost)
+            self.assertEqual(call.returncode, status, said)
+            self.assertIn(word, said)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
 import signal
+import socket
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -94,9 +96,9 @@ class Start(DaemonTest):
 
     def test_one_that_does_not_listen_in_time_is_ended_and_reported(self) -> None:
         # It waits for the one before it, which never ends.
-        socket = self.at.socket()
-        socket.parent.mkdir(parents=True, mode=0o700)
-        with Path(f"{socket}.lock").open("w") as lock:
+        path = self.at.socket()
+        path.parent.mkdir(parents=True, mode=0o700)
+        with Path(f"{path}.lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             lock.write("pid 7, gone.py\nstopping\n")
             lock.flush()
@@ -109,6 +111,13 @@ class Start(DaemonTest):
         told = self.started(KEEPS)
         os.kill(told["pid"], signal.SIGSTOP)
         try:
+            self.assertIn("did not answer within", self.refused(3, KEEPS, "--timeout", "300ms"))
+            # Also once there is no room for another who waits; those who have gone count, too.
+            with contextlib.suppress(BlockingIOError):
+                while True:
+                    with socket.socket(socket.AF_UNIX) as one:
+                        one.setblocking(False)
+                        one.connect(str(self.at.socket()))
             self.assertIn("did not answer within", self.refused(3, KEEPS, "--timeout", "300ms"))
         finally:
             os.kill(told["pid"], signal.SIGCONT)
@@ -125,9 +134,23 @@ class Start(DaemonTest):
         said = self.refused(2)
         self.assertIn("nothing to start: name a controller", said)
         self.assertIn(str(self.at.config()), said)
+        (self.at.root / "other.toml").write_text("max_queue = 5\n")
+        self.assertIn("other.toml", self.refused(2, "--config", self.at.root / "other.toml"))
         done = self.at.run("call", "increment")
         self.assertEqual(done.returncode, 3)
         self.assertIn("no daemon answers at", done.stderr)
+
+    def test_a_path_need_not_be_text(self) -> None:
+        path = os.fsencode(self.at.runtime) + b"/\xff.sock"
+
+        def run(*arguments: Any) -> subprocess.CompletedProcess[bytes]:
+            command = [binary(), *arguments, "--socket", path]
+            return subprocess.run(command, env=self.at.environment(), capture_output=True, timeout=30, check=False)
+
+        self.addCleanup(run, "stop")
+        done = run("start", KEEPS, "--json", "--name", "odd")
+        self.assertEqual((done.returncode, done.stderr), (0, b""))
+        self.assertIn("\N{REPLACEMENT CHARACTER}.sock", json.loads(done.stdout)["socket"])
 
     def test_another_controller_is_served(self) -> None:
         self.started(KEEPS)

@@ -1,7 +1,7 @@
 //! What can go wrong, named by what a caller can do about it.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use baskd_protocol::socket::SocketError;
 use baskd_protocol::{Error as RpcError, ErrorCode};
@@ -11,8 +11,9 @@ use serde_json::Value;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// Nothing answers at `path`: start a daemon.
-    #[error("no daemon answers at {}: start one with `baskd serve`", .path.display())]
+    /// Nothing answers at `path`: start a daemon. If `source` is of the kind `WouldBlock`, there is one, and it takes no
+    /// connections: see what it does.
+    #[error("{}", nobody(path, source))]
     NoDaemon {
         path: PathBuf,
         #[source]
@@ -110,6 +111,16 @@ impl Error {
     #[must_use]
     pub fn data(&self, member: &str) -> Option<&Value> {
         self.rpc()?.data.as_ref()?.get(member)
+    }
+}
+
+fn nobody(path: &Path, source: &io::Error) -> String {
+    let path = path.display();
+    match source.kind() {
+        io::ErrorKind::WouldBlock => {
+            format!("the daemon at {path} takes no connections: it is stopped, or far too many wait for it")
+        }
+        _ => format!("no daemon answers at {path}: start one with `baskd serve`"),
     }
 }
 

@@ -165,7 +165,10 @@ impl Session {
 
     async fn reach(&self, effort: Effort, patience: Duration) -> Result<UnixStream, Error> {
         let nobody = match dial(&self.path, Duration::ZERO).await {
-            Err(error @ Error::NoDaemon { .. }) => error,
+            // One that takes no connections is there, all the same.
+            Err(Error::NoDaemon { path, source }) if source.kind() != io::ErrorKind::WouldBlock => {
+                Error::NoDaemon { path, source }
+            }
             result => return result,
         };
         if effort < Effort::Start {

@@ -22,19 +22,29 @@ pub fn resolve(name: Option<&str>, socket: Option<&Path>) -> Result<PathBuf, Err
     Ok(socket_path(name, socket)?)
 }
 
+/// How long to wait for a daemon that has more connections waiting for it than there is room for: it may have stopped.
+const BUSY: Duration = Duration::from_secs(10);
+
 /// Connects, and while nobody answers tries again until `patience` is over.
 pub(crate) async fn dial(path: &Path, patience: Duration) -> Result<UnixStream, Error> {
-    let deadline = Instant::now() + patience;
+    let started = Instant::now();
     let mut pause = Duration::from_millis(5);
     loop {
         match attempt(path).await {
-            Err(Error::NoDaemon { .. }) if Instant::now() + pause < deadline => {
+            Err(Error::NoDaemon { source, .. })
+                if started.elapsed() + pause < if is_busy(&source) { patience.max(BUSY) } else { patience } =>
+            {
                 sleep(pause).await;
                 pause = (pause * 2).min(Duration::from_millis(100));
             }
             result => return result,
         }
     }
+}
+
+/// Whether there is one, after all.
+fn is_busy(refusal: &io::Error) -> bool {
+    refusal.kind() == io::ErrorKind::WouldBlock
 }
 
 async fn attempt(path: &Path) -> Result<UnixStream, Error> {

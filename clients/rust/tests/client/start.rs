@@ -9,7 +9,7 @@ use baskd_client::{Builder, Client, Error};
 use serde_json::json;
 use tempfile::TempDir;
 use tokio::join;
-use tokio::net::UnixListener;
+use tokio::net::{UnixListener, UnixSocket, UnixStream};
 
 /// A program in place of `baskd`, which writes its arguments down and does as its test has it.
 struct Program(TempDir);
@@ -116,6 +116,27 @@ async fn a_daemon_that_answers_is_not_started() {
     let fake = Fake::new();
     let program = Program::new("exit 3");
     program.builder().connect(fake.path()).await.unwrap();
+    assert!(program.runs().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_daemon_that_takes_no_connections_is_waited_for_and_not_started() {
+    let program = Program::new("exit 3");
+    let socket = UnixSocket::new_stream().unwrap();
+    socket.bind(program.socket()).unwrap();
+    let listener = socket.listen(1).unwrap();
+    let mut waiting = Vec::new();
+    while let Ok(one) = UnixStream::connect(program.socket()).await {
+        waiting.push(one);
+    }
+    let error = program.builder().connect(program.socket()).await.unwrap_err();
+    assert!(error.to_string().contains("takes no connections"), "{error}");
+
+    let connect = tokio::spawn(program.builder().connect(program.socket()));
+    for _ in 0..=waiting.len() {
+        listener.accept().await.unwrap();
+    }
+    connect.await.unwrap().unwrap();
     assert!(program.runs().is_empty());
 }
 

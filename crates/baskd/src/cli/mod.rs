@@ -10,6 +10,7 @@ mod demo;
 mod duration;
 mod exit;
 mod interrupt;
+mod launch;
 mod log;
 mod log_file;
 mod methods;
@@ -21,6 +22,7 @@ mod serve;
 mod start;
 mod status;
 
+use std::io::ErrorKind::WouldBlock;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -195,14 +197,11 @@ fn run_with_client(
     let runtime = runtime()?;
     let connect = || Client::builder().start(false).connect(&socket);
     let mut connected = runtime.block_on(connect());
-    if may_start
-        && matches!(connected, Err(baskd_client::Error::NoDaemon { .. }))
-        && start::start_configured(&target.instance, &socket)?
-    {
+    if may_start && connected.as_ref().is_err_and(is_nobody) && start::start_configured(&target.instance, &socket)? {
         connected = runtime.block_on(connect());
     }
     let client = connected.map_err(|error| match error {
-        baskd_client::Error::NoDaemon { path, .. } => Failure::NoDaemon {
+        baskd_client::Error::NoDaemon { path, source } if source.kind() != WouldBlock => Failure::NoDaemon {
             path,
             flags: target.instance.flags(),
         },
@@ -222,6 +221,11 @@ fn run_with_client(
     // A thread may be stuck in a write that nobody reads; it must not keep the process.
     runtime.shutdown_background();
     outcome
+}
+
+/// Whether a daemon could be started there: one that takes no connections is one.
+fn is_nobody(error: &baskd_client::Error) -> bool {
+    matches!(error, baskd_client::Error::NoDaemon { source, .. } if source.kind() != WouldBlock)
 }
 
 fn runtime() -> Result<Runtime, Failure> {

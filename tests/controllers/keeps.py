@@ -3,6 +3,7 @@
 import os
 import time
 
+import baskd
 from basecontroller import BaseController
 
 VERSION = 1
@@ -27,10 +28,17 @@ class Controller(BaseController):
             raise ValueError("no snapshot today")
         if self.fails_in == "long on_snapshot":
             time.sleep(1000)
+        if self.fails_in == "deep on_snapshot":
+            deep = []
+            for _ in range(500):
+                deep = [deep]
+            return deep
         return {"count": self.count, "apiKey": self.apiKey, "model": "as it was"}
 
     def on_restore(self, state):
         self.started.append("on_restore")
+        if os.environ.get("KEEPS_SLOW_RESTORE"):
+            time.sleep(float(os.environ["KEEPS_SLOW_RESTORE"]))
         if self.fails_in == "on_restore":
             raise ValueError("what is this?")
         if self.fails_in == "death in on_restore":
@@ -71,6 +79,11 @@ class Controller(BaseController):
             yield os.getpid()
             time.sleep(0.005)
         return os.getpid()
+
+    @baskd.concurrent
+    def for_ever(self):
+        while True:
+            time.sleep(0.01)
 
     def die_in(self, seconds: float):
         time.sleep(seconds)

@@ -255,3 +255,59 @@ class Starts(Written):
             done = places.run("serve", "--name", "default", "--socket", str(places.runtime / "other.sock"))
             self.assertEqual(done.returncode, 1)
             self.assertIn("runs already", done.stderr)
+
+
+class SpoiledWire(DaemonTest):
+    """User code writes to the router's own descriptor, without a newline: the line that follows is spoiled."""
+
+    own_daemon = True
+
+    CONTROLLER = """
+import os, stat
+
+def wire():
+    # The pipes above stderr that can be written to; the one to the daemon is the first.
+    for name in sorted(map(int, os.listdir("/proc/self/fd"))):
+        try:
+            if name > 2 and stat.S_ISFIFO(os.fstat(name).st_mode):
+                with open(f"/proc/self/fdinfo/{name}") as info:
+                    if int(info.read().split("flags:")[1].split()[0], 8) & os.O_ACCMODE == os.O_WRONLY:
+                        return name
+        except OSError:
+            pass
+
+class Controller:
+    def spoil(self, text: str):
+        os.write(wire(), text.encode())
+        return {"id": 1}
+
+    def spoil_items(self, text: str):
+        yield 1
+        os.write(wire(), text.encode())
+        yield 2
+        return "end"
+"""
+
+    def test_its_answer_is_found_all_the_same(self) -> None:
+        places = self.places()
+        file = places.root / "controller.py"
+        file.write_text(self.CONTROLLER)
+        connection = self.connect(self.start(file, places=places), seconds=10)
+        for text in (
+            "xx",
+            "{",
+            '{"id":',
+            'x{"id":',
+            '{"id":1',
+            '{"id":7,"resul',
+            'x{"id":7,"result":1',
+            '{"id":7,"result":[1,',
+            '{"begun":',
+            "__STREAM__",
+            '__STREAM__{"id":9,"data":',
+        ):
+            with self.subTest(text):
+                self.assertEqual(connection.call("spoil", {"text": text}), {"id": 1})
+                stream = connection.call("stream.call", {"method": "spoil_items", "params": {"text": text}})
+                events = [connection.event(stream)["result"] for _ in range(3)]
+                self.assertEqual(events, [{"item": 1}, {"item": 2}, {"end": "end"}])

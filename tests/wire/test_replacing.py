@@ -431,6 +431,24 @@ class Recycling(Replacing):
                 pass
             self.assertEqual(event, {"end": old})
 
+    def test_a_stop_does_not_wait_for_what_is_left_of_it(self) -> None:
+        for kill_grace in ("30s", "300ms"):
+            daemon = self.serve(config=f'max_calls = 3\ngrace = "100ms"\nkill_grace = "{kill_grace}"')
+            self.change("def on_snapshot(self)", "def _on_snapshot(self)")
+            self.open(daemon).call("daemon.reload")
+            connection = self.open(daemon)
+            stuck = connection.request("for_ever")
+            other = self.open(daemon)
+            while not other.call("daemon.status")["recycled"]:
+                other.call("increment")
+            self.assertTrue(connection.call("rpc.cancel", {"id": stuck}))
+            if kill_grace == "300ms":
+                # Nobody waits for it, and its time is over.
+                daemon.wait_for_log("the old Python still runs what was cancelled")
+                self.wait_until(other, "beside", lambda beside: not beside)
+            daemon.terminate()
+            self.assertEqual(daemon.wait(), 0)
+
     def test_a_limit_that_a_fresh_one_exceeds_is_told(self) -> None:
         daemon = self.serve(config='max_rss = "1MiB"')
         connection = self.open(daemon)
@@ -574,6 +592,48 @@ class State(Replacing):
         self.until(partial(self.has_kept, daemon, 1))
         self.assertNotIn("s3cret", (self.state(daemon) / "snapshot.json").read_text())
         daemon.wait_for_log("snapshots on disk are without 1 members")
+
+    def test_a_state_that_python_could_not_read_back_is_not_kept(self) -> None:
+        daemon = self.serve(config='snapshot_every = "50ms"')
+        connection = self.open(daemon)
+        connection.call("increment")
+        self.until(partial(self.has_kept, daemon, 1))
+        connection.call("setProperty", {"name": "fails_in", "value": "deep on_snapshot"})
+        self.assertIn("128 deep", connection.error("daemon.reload")["data"]["reason"])
+        daemon.wait_for_log("nested more than 128 deep")
+        self.assertError(connection.error("die"), -32021)
+        self.assertEqual(connection.call("counted"), 1)
+
+    def test_what_has_become_volatile_goes_from_the_disk(self) -> None:
+        daemon = self.serve()
+        connection = self.open(daemon)
+        connection.call("increment")
+        daemon.terminate()
+        self.assertEqual(daemon.wait(), 0)
+        file = self.state(daemon) / "snapshot.json"
+        self.assertIn("as it was", file.read_text())
+        self.again(daemon.places, config='volatile = ["model"]')
+        self.until(lambda: "as it was" not in file.read_text())
+
+    def test_a_restart_is_answered_though_the_breaker_opens_in_on_restore(self) -> None:
+        daemon = self.serve(config='snapshot_every = "50ms"', env={"KEEPS_SLOW_RESTORE": "0.5"})
+        connection = self.open(daemon)
+        connection.call("increment")
+        self.until(partial(self.has_kept, daemon, 1))
+        pids: set[int] = set()
+
+        def kill_the_next() -> None:
+            workers = connection.call("daemon.status")["workers"]
+            if workers and workers[0]["pid"] not in pids:
+                pids.add(workers[0]["pid"])
+                os.kill(workers[0]["pid"], signal.SIGKILL)
+
+        restart = None
+        while connection.call("daemon.status")["state"] != "unavailable":
+            kill_the_next()
+            if restart is None and len(pids) == 3:
+                restart = connection.request("daemon.restart")
+        self.assertError(connection.answer(restart)["error"], -32022)
 
     def test_a_torn_snapshot_is_put_aside(self) -> None:
         daemon = self.serve()

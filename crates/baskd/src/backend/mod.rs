@@ -220,6 +220,7 @@ impl Backend {
             standby: standby::Standby::default(),
             reloads: reload::Reloads::default(),
             ending: Cell::new(0),
+            is_ending: Cell::new(false),
             restarts: Cell::new(0),
             reloads_done: Cell::new(0),
             recycled: Cell::new(0),

@@ -16,6 +16,9 @@ pub(crate) const KEEP: usize = 4 << 20;
 /// What a router tells of its methods may have so many bytes, however little an answer may.
 const LONGEST_GREETING: usize = 64 << 20;
 
+/// How the line of a partial result begins.
+const STREAM: &[u8] = b"__STREAM__";
+
 pub(crate) struct Said {
     seat: usize,
     max_response: usize,
@@ -54,6 +57,7 @@ impl Said {
             let end = self.searched + found;
             if !std::mem::take(&mut self.skipping) && !self.line(calls, &inbox[start..end]) {
                 self.senseless += 1;
+                self.find_answer(calls, &inbox[start..end]);
             }
             start = end + 1;
             self.searched = start;
@@ -109,24 +113,31 @@ impl Said {
                 self.news = Some(Event::Failed(failed));
                 true
             }
-            Line::Garbage => {
-                self.find_answer(calls, line);
-                false
-            }
-            Line::Ready(_) | Line::Failed(_) => false,
+            Line::Ready(_) | Line::Failed(_) | Line::Garbage => false,
         }
     }
 
     /// Whoever writes to the wire without a newline spoils the line that follows, which may be the answer of a call that
-    /// would wait for ever.
+    /// would wait for ever. The first that is one counts: another may be in its value.
     fn find_answer(&mut self, calls: &mut Calls, line: &[u8]) {
-        let Some(at) = memchr::memmem::find(line, b"{\"id\":").filter(|at| *at > 0) else {
-            return;
-        };
-        match Line::parse(&line[at..]) {
-            Line::Result { id, value } => drop(self.reply(calls, id, Outcome::Result(value))),
-            Line::Error { id, value } => drop(self.reply(calls, id, Outcome::Error(value))),
-            _ => {}
+        for at in memchr::memmem::find_iter(line, b"{\"id\":").filter(|at| *at > 0) {
+            let stream = line[..at].ends_with(STREAM).then(|| at - STREAM.len());
+            let starts = stream.into_iter().chain([at]).filter(|start| *start > 0);
+            if starts.into_iter().any(|start| self.is_said(calls, &line[start..])) {
+                return;
+            }
+        }
+    }
+
+    /// Does what a line says of a call that this process has. False if it says nothing of one.
+    fn is_said(&mut self, calls: &mut Calls, line: &[u8]) -> bool {
+        match Line::parse(line) {
+            Line::Result { id, value } if calls.has(self.seat, id) => self.reply(calls, id, Outcome::Result(value)),
+            Line::Error { id, value } if calls.has(self.seat, id) => self.reply(calls, id, Outcome::Error(value)),
+            Line::Item { id, data } if calls.has(self.seat, id) && data.len() <= self.max_response => {
+                calls.item(self.seat, id, data, line.len() as u64 + 1)
+            }
+            _ => false,
         }
     }
 

@@ -49,6 +49,8 @@ pub(super) struct Shared {
     pub(super) files: RefCell<Files>,
     /// How many processes are being ended beside all else.
     pub(super) ending: Cell<usize>,
+    /// Whether all else has ended, and these are to as well.
+    pub(super) is_ending: Cell<bool>,
     pub(super) restarts: Cell<u64>,
     pub(super) reloads_done: Cell<u64>,
     pub(super) recycled: Cell<u64>,
@@ -133,8 +135,9 @@ impl Shared {
         self.workers.len() == 1 && methods.is_some_and(|methods| methods.ready.has_hook(hook))
     }
 
-    pub(super) fn took_snapshot(&self, state: &[u8]) {
-        self.snapshots.took(&self.options.controller.spec(), state);
+    /// Keeps what `on_snapshot` gave; why it can't, and the last one stays.
+    pub(super) fn took_snapshot(&self, state: &[u8]) -> Result<(), String> {
+        self.snapshots.took(&self.options.controller.spec(), state)
     }
 
     /// The state that the next process gets.

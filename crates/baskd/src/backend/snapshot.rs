@@ -19,8 +19,8 @@ use crate::logs::Logs;
 
 const FILE: &str = "snapshot.json";
 const VERSION: u32 = 1;
-/// A state that is nested deeper is not looked through for secrets, and so not written.
-const MAX_DEPTH: usize = 200;
+/// As deep as requests may be: what Python's own parsers can be trusted with.
+const MAX_DEPTH: usize = 128;
 
 /// Clones are the same.
 #[derive(Clone)]
@@ -86,17 +86,24 @@ impl Snapshots {
             work: Notify::new(),
             done: Notify::new(),
         });
+        if inner.last.borrow().is_some() {
+            // What has become volatile since it was written goes from the disk.
+            inner.work.notify_one();
+        }
         tokio::task::spawn_local(write(inner.clone()));
         Ok(Snapshots { inner })
     }
 
-    /// The controller has given this state.
-    pub(crate) fn took(&self, controller: &str, state: &[u8]) {
-        let Some(state) = std::str::from_utf8(state)
-            .ok()
-            .and_then(|state| RawValue::from_string(state.to_owned()).ok())
-        else {
-            return self.inner.logs.warn("on_snapshot gave what is no JSON: it is not kept");
+    /// The controller has given this state. Why it is not kept, if so.
+    pub(crate) fn took(&self, controller: &str, state: &[u8]) -> Result<(), String> {
+        if is_deeper_than(state, MAX_DEPTH) {
+            return Err(format!(
+                "what on_snapshot gave is nested more than {MAX_DEPTH} deep, which Python could not read back: the last snapshot stays"
+            ));
+        }
+        let state = std::str::from_utf8(state).ok();
+        let Some(state) = state.and_then(|state| RawValue::from_string(state.to_owned()).ok()) else {
+            return Err("what on_snapshot gave is no JSON: the last snapshot stays".to_owned());
         };
         *self.inner.last.borrow_mut() = Some(Arc::new(Snapshot {
             taken: SystemTime::now(),
@@ -105,6 +112,7 @@ impl Snapshots {
         }));
         self.inner.is_saved.set(false);
         self.inner.work.notify_one();
+        Ok(())
     }
 
     /// The last one, if it is this controller's.
@@ -202,6 +210,10 @@ async fn write(inner: Rc<Inner>) {
 /// if there is nothing to leave out. What can't be read for that must not be written.
 fn without(state: &RawValue, words: &[String]) -> io::Result<(Option<Box<RawValue>>, usize)> {
     let mut left_out = 0;
+    let text = state.get().to_lowercase();
+    if !text.contains('\\') && !words.iter().any(|word| text.contains(word.as_str())) {
+        return Ok((None, 0));
+    }
     let lasting = strip(state, words, MAX_DEPTH, &mut left_out)?;
     Ok((lasting.filter(|_| left_out > 0), left_out))
 }
@@ -226,6 +238,9 @@ fn strip(value: &RawValue, words: &[String], depth: usize, left_out: &mut usize)
                 };
                 members.insert(name, member);
             }
+            if *left_out == before {
+                return Ok(None);
+            }
             to_raw_value(&members)?
         }
         Some(b'[') => {
@@ -236,11 +251,35 @@ fn strip(value: &RawValue, words: &[String], depth: usize, left_out: &mut usize)
                     None => Cow::Borrowed(item),
                 });
             }
+            if *left_out == before {
+                return Ok(None);
+            }
             to_raw_value(&items)?
         }
         _ => return Ok(None),
     };
-    Ok((*left_out > before).then_some(lasting))
+    Ok(Some(lasting))
+}
+
+/// Whether more brackets are open at once, outside of strings.
+fn is_deeper_than(json: &[u8], limit: usize) -> bool {
+    let (mut depth, mut in_string, mut escaped) = (0_usize, false, false);
+    for byte in json {
+        match byte {
+            _ if std::mem::take(&mut escaped) => {}
+            b'\\' if in_string => escaped = true,
+            b'"' => in_string = !in_string,
+            b'[' | b'{' if !in_string => {
+                depth += 1;
+                if depth > limit {
+                    return true;
+                }
+            }
+            b']' | b'}' if !in_string => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+    false
 }
 
 #[cfg(test)]
@@ -261,7 +300,7 @@ mod tests {
             let snapshots = opened(folder.path()).await;
             assert!(snapshots.last("c.py").is_none());
             for state in ["1", "{\"n\":2}"] {
-                snapshots.took("c.py", state.as_bytes());
+                snapshots.took("c.py", state.as_bytes()).unwrap();
             }
             snapshots.saved().await;
             let next = opened(folder.path()).await;
@@ -277,7 +316,15 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let work = async {
             let snapshots = opened(folder.path()).await;
-            snapshots.took("c.py", b"1");
+            snapshots.took("c.py", b"1").unwrap();
+            let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
+            assert!(
+                snapshots
+                    .took("c.py", deep.as_bytes())
+                    .unwrap_err()
+                    .contains("128 deep")
+            );
+            assert!(snapshots.took("c.py", b"[").unwrap_err().contains("no JSON"));
             snapshots.saved().await;
             snapshots.refuse();
             assert!(snapshots.last("c.py").is_none());
@@ -300,8 +347,8 @@ mod tests {
             r#"{"deep":[{"x":12345678901234567890},2],"n":1.50,"tokenizer":"t"}"#
         );
         assert!(without(&raw("{\"n\":[1]}"), &words).unwrap().0.is_none());
-        let deep = |depth: usize| without(&raw(&format!("{}{}", "[".repeat(depth), "]".repeat(depth))), &words);
-        assert!(deep(100).is_ok() && deep(5_000).is_err());
+        assert!(is_deeper_than(b"[[1]]", 1) && !is_deeper_than(b"[[1],[1]]", 2));
+        assert!(!is_deeper_than(br#"["[[\"[[", 1]"#, 1));
         // A name that is no text can't be told from a secret's: the whole is not written.
         assert!(without(&raw(r#"{"\ud800":1,"apiKey":2}"#), &words).is_err());
     }

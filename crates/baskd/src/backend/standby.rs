@@ -15,6 +15,8 @@ use super::restart::{Decision, History, Life, jitter};
 use super::status::{Role, State};
 use super::supervisor::{Boot, all_ended, discard};
 
+/// How often it is looked whether there is room for one.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// When the next one is started after one was taken.
 const AFTER_USE: Duration = Duration::from_millis(250);
 
@@ -150,10 +152,15 @@ async fn until_served(shared: &Shared) {
             .iter()
             .any(|post| post.status.borrow().state == State::Ready);
         // And during a reload, it would be of who knows which version.
-        if serves && !shared.reloads.is_under_way() {
+        // And one seat is for a crash or a reload.
+        let has_seat = shared.calls.borrow().free_seats() > 1;
+        if serves && !shared.reloads.is_under_way() && has_seat {
             return;
         }
-        started.await;
+        tokio::select! {
+            () = started => {}
+            () = sleep(LOOK_EVERY), if !has_seat => {}
+        }
     }
 }
 

@@ -135,7 +135,9 @@ impl Line<'_> {
                 .and_then(|rest| rest.strip_suffix(b"}"))
         {
             return Line::Item { id, data };
-        } else if line.starts_with(b"{\"begun\":") {
+        } else if let Some(rest) = line.strip_prefix(b"{\"begun\":")
+            && let Some((_, b"}")) = number(rest)
+        {
             return Line::Begun;
         } else if line.starts_with(b"{") {
             // Each value follows one of these, or the key that does.
@@ -258,6 +260,8 @@ mod tests {
             b"{\"id\":1",
             b"{\"id\":99999999999999999999,\"result\":1}",
             b"{\"other\":1}",
+            b"{\"begun\":",
+            b"{\"begun\":{\"id\":7,\"result\":1}",
             b"\xff\xfe",
         ] {
             assert_eq!(Line::parse(line), Line::Garbage, "{}", String::from_utf8_lossy(line));

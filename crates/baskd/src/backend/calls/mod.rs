@@ -271,6 +271,29 @@ impl Calls {
         self.seats[seat].is_settled()
     }
 
+    /// Whether all that this process was sent ends soon, as far as one can tell: plain calls.
+    pub(crate) fn has_only_plain(&self, seat: usize) -> bool {
+        let mut calls = self.slots.iter().flatten().filter(|call| call.is_on(seat));
+        calls.all(|call| call.method.has_main_thread())
+    }
+
+    /// How long nobody has waited for anything that this process still has. None if somebody does, or if it has nothing.
+    pub(crate) fn abandoned_for(&self, seat: usize) -> Option<Duration> {
+        let mut ages = Vec::new();
+        for call in self.slots.iter().flatten().filter(|call| call.is_on(seat)) {
+            if call.sink.is_some() {
+                return None;
+            }
+            ages.push(call.since.elapsed());
+        }
+        ages.into_iter().min()
+    }
+
+    /// How many more processes there can be.
+    pub(crate) fn free_seats(&self) -> usize {
+        self.seats.iter().filter(|seat| seat.page.is_none()).count()
+    }
+
     /// Whether this process has begun this call.
     pub(crate) fn has_begun(&self, seat: usize, id: CallId) -> bool {
         self.seats[seat].has_begun(id)

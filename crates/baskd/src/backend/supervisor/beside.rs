@@ -107,6 +107,13 @@ impl Supervisor {
     pub(super) fn start_beside(&mut self, why: Why) {
         let warm = match why {
             Why::Worn if self.beside.is_some() => return,
+            // One is for a crash or a reload.
+            Why::Worn if self.shared.calls.borrow().free_seats() < 2 => {
+                self.worn_pause.failed();
+                return self.shared.logs.warn(
+                    "a worn Python can't be replaced now, and serves on: others before it have calls that have not ended",
+                );
+            }
             Why::Worn => self.take_standby(),
             // What stands by is of the old version.
             Why::Reload(_) => {
@@ -270,7 +277,11 @@ impl Supervisor {
                     .logs
                     .warn("reload: calls that still run are cancelled: `drain_timeout` is over");
                 shared.change(|calls| calls.cancel_begun(seat, CancelledBy::Shutdown));
-                match timeout(END_GRACE, until(&shared, old, |calls| calls.nothing_sent(seat))).await {
+                let left = tokio::select! {
+                    left = timeout(END_GRACE, until(&shared, old, |calls| calls.nothing_sent(seat))) => left,
+                    () = orders.until_stop() => return Err(NoSwitch::Stopping),
+                };
+                match left {
                     Ok(Some(exit)) => return Err(NoSwitch::OldDied(exit)),
                     Ok(None) => {}
                     Err(_) => {
@@ -285,13 +296,14 @@ impl Supervisor {
         let limit = shared.options.limits.hook_timeout();
         let state = ask(&shared, orders, old, ON_SNAPSHOT, None, limit).await;
         match state {
-            Ok(state) => shared.took_snapshot(&state),
+            Ok(state) => shared.took_snapshot(&state).map_err(|why| NoSwitch::stay(&why))?,
             Err(NoAnswer::Died { exit, .. }) => return Err(NoSwitch::OldDied(exit)),
             Err(NoAnswer::Failed(reason)) => {
                 return Err(NoSwitch::stay(&format!(
                     "on_snapshot failed (`baskd restart` goes back to the last snapshot): {reason}"
                 )));
             }
+            Err(NoAnswer::Busy) => return Err(NoSwitch::stay("there are too many calls")),
             Err(NoAnswer::Stopping) => return Err(NoSwitch::Stopping),
         }
         let Some(snapshot) = shared.last_snapshot() else {
@@ -304,6 +316,7 @@ impl Supervisor {
                 Ok(())
             }
             Err(NoAnswer::Failed(reason)) => Err(NoSwitch::stay(&format!("on_restore failed: {reason}"))),
+            Err(NoAnswer::Busy) => Err(NoSwitch::stay("there are too many calls")),
             Err(NoAnswer::Died { exit, .. }) => {
                 let how = describe(exit.status, exit.oom);
                 let reason = format!("it {how} in on_restore");

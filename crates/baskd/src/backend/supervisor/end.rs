@@ -16,6 +16,8 @@ use super::super::worker::{Event, Exit, Worker};
 /// How long a process may take from the end of its input to its exit, `on_stop` included; and then from SIGTERM to
 /// SIGKILL.
 pub(super) const END_GRACE: Duration = Duration::from_secs(10);
+/// How often a process that is left is looked at for what nobody waits for any more.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// Later than the daemon runs.
 const NEVER: Duration = Duration::from_secs(86_400 * 365);
 pub(super) const TERM_GRACE: Duration = Duration::from_secs(2);
@@ -69,27 +71,77 @@ pub(super) fn retire(shared: &Rc<Shared>, mut worker: Worker, deadline: Option<I
     shared.change(|calls| calls.leave(worker.seat()));
     aside(shared, async move |shared| {
         let seat = worker.seat();
-        let drained = timeout_at(deadline, until(&shared, &mut worker, |calls| calls.nothing_sent(seat))).await;
-        let exit = match drained {
-            Ok(Some(exit)) => {
+        let exit = match drain_left(&shared, &mut worker, deadline).await {
+            Left::Died(exit) => {
                 let how = describe(exit.status, exit.oom);
                 shared
                     .logs
                     .warn(&format!("the old Python {how} before it had ended its calls"));
                 exit
             }
-            Ok(None) => end(&shared, &mut worker, END_GRACE).await,
-            Err(_) => {
+            Left::Drained => end(&shared, &mut worker, END_GRACE).await,
+            Left::Late => {
                 shared
                     .logs
                     .warn("calls that still run in the old Python are cancelled: `drain_timeout` is over");
                 shared.change(|calls| calls.cancel_begun(seat, CancelledBy::Shutdown));
                 end(&shared, &mut worker, END_GRACE).await
             }
+            // What was cancelled just now may be about to leave.
+            Left::Stopping => {
+                let left = timeout(
+                    TERM_GRACE,
+                    until(&shared, &mut worker, |calls| calls.nothing_sent(seat)),
+                )
+                .await;
+                match left {
+                    Ok(Some(exit)) => exit,
+                    Ok(None) => end(&shared, &mut worker, END_GRACE).await,
+                    Err(_) => end(&shared, &mut worker, Duration::ZERO).await,
+                }
+            }
+            Left::Stuck => {
+                shared
+                    .logs
+                    .warn("the old Python still runs what was cancelled `kill_grace` ago: it is ended");
+                end(&shared, &mut worker, Duration::ZERO).await
+            }
         };
         shared.bury(seat, &exit);
         shared.logs.info("the old Python has ended");
     });
+}
+
+/// What has become of the calls of a process that is left.
+enum Left {
+    Drained,
+    Died(Exit),
+    /// The deadline has come.
+    Late,
+    /// All else has ended.
+    Stopping,
+    /// Nobody waits for what it still runs.
+    Stuck,
+}
+
+async fn drain_left(shared: &Shared, worker: &mut Worker, deadline: Instant) -> Left {
+    let seat = worker.seat();
+    let kill_grace = shared.options.limits.kill_grace;
+    loop {
+        let enough = |calls: &mut Calls| calls.nothing_sent(seat) || shared.is_ending.get();
+        let look = deadline.min(Instant::now() + LOOK_EVERY);
+        match timeout_at(look, until(shared, worker, enough)).await {
+            Ok(Some(exit)) => return Left::Died(exit),
+            Ok(None) if shared.calls.borrow().nothing_sent(seat) => return Left::Drained,
+            Ok(None) => return Left::Stopping,
+            Err(_) if Instant::now() >= deadline => return Left::Late,
+            Err(_) => {}
+        }
+        let abandoned = shared.calls.borrow().abandoned_for(seat);
+        if abandoned.is_some_and(|time| time >= kill_grace) {
+            return Left::Stuck;
+        }
+    }
 }
 
 /// Ends a process that has served nobody, if it has not ended. One that was ready has its `on_stop` called.

@@ -29,6 +29,8 @@ pub(super) enum NoAnswer {
     },
     /// It raised, or took too long.
     Failed(String),
+    /// The table is full.
+    Busy,
     Stopping,
 }
 
@@ -117,7 +119,7 @@ pub(super) async fn ask_to_the_end(
     let seat = worker.seat();
     let sink = Box::new(Waiting(answer.clone()));
     let Some(id) = shared.change(|calls| calls.ask(seat, hook, params, sink)) else {
-        return Err(NoAnswer::Failed("there are too many calls".to_owned()));
+        return Err(NoAnswer::Busy);
     };
     let deadline = Instant::now() + limit;
     loop {
@@ -161,7 +163,11 @@ impl Sink for Taking {
     fn end(self: Box<Self>, outcome: Outcome<'_>) {
         self.under_way.set(false);
         match outcome {
-            Outcome::Result(state) => self.shared.took_snapshot(state),
+            Outcome::Result(state) => {
+                if let Err(why) = self.shared.took_snapshot(state) {
+                    self.shared.logs.warn(&why);
+                }
+            }
             Outcome::Error(_) => {
                 let why = read(outcome).err().unwrap_or_default();
                 self.shared

@@ -206,7 +206,11 @@ impl Supervisor {
                             }
                             shared.logs.info(&format!("Python{} {wear}: it is replaced", self.which()));
                             if shared.options.reload_mode == ReloadMode::Replace {
-                                return Turn::Restart;
+                                // Nobody has asked for it, so nobody's stream ends for it.
+                                if shared.calls.borrow().has_only_plain(worker.seat()) {
+                                    return Turn::Restart;
+                                }
+                                continue;
                             }
                             self.start_beside(Why::Worn);
                         }
@@ -336,7 +340,9 @@ impl Supervisor {
         self.set_gate(Gate::Closed(Error::backend_unavailable(&reason, &stderr, None)));
         self.history = History::default();
         self.has_served = false;
-        self.drop_next(&NotReady { reason, stderr });
+        let why = NotReady { reason, stderr };
+        self.orders().answer(Err(&why));
+        self.drop_next(&why);
         loop {
             tokio::select! {
                 () = sleep(LOOK_EVERY), if looks => {

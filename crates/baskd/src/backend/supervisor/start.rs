@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use rustix::process::Signal;
-use tokio::time::sleep_until;
+use tokio::time::{sleep, sleep_until};
 
 use super::super::files::Files;
 use super::super::methods::Methods;
@@ -17,7 +17,7 @@ use super::beside::{Beside, Why};
 use super::boot::{Boot, Failure, NoStart};
 use super::end::discard;
 use super::hook::{NoAnswer, ON_RESTORE, ask_to_the_end, restore_params};
-use super::{BETWEEN_STARTS, Next, Reported, Supervisor};
+use super::{BETWEEN_STARTS, LOOK_EVERY, Next, Reported, Supervisor};
 
 /// How long a start may be under way before it is given up for another, though nothing has changed.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -79,7 +79,7 @@ impl Supervisor {
                 }
             }),
             // A process that never served has nothing to bring to an end.
-            order = order_while_it_starts(&self.shared.workers[self.post].orders, since, &files, self.took) => {
+            order = order_while_it_starts(&self.shared.workers[self.post].orders, since, files, self.took) => {
                 Err(self.after(order))
             }
         }
@@ -96,9 +96,10 @@ impl Supervisor {
         let shared = self.shared.clone();
         let since = tokio::time::Instant::now();
         let orders = &shared.workers[self.post].orders;
+        let files = boot.files.clone();
         let asked = tokio::select! {
             asked = ask_to_the_end(&shared, &mut boot.worker, ON_RESTORE, Some(params), limit) => asked,
-            order = order_after(orders, since + BETWEEN_STARTS) => return Err(self.after(order)),
+            order = order_while_it_starts(orders, since, files, self.took) => return Err(self.after(order)),
         };
         let reason = match asked {
             Ok(_) => {
@@ -110,6 +111,10 @@ impl Supervisor {
             }
             Err(NoAnswer::Stopping) => return Err(Next::Stop),
             Err(NoAnswer::Failed(reason)) => reason,
+            Err(NoAnswer::Busy) => {
+                let failure = Failure::before_ready("the table of calls is full".to_owned());
+                return Err(self.failed(Life::Ready, failure));
+            }
             Err(NoAnswer::Died { exit, began }) => {
                 let how = describe(exit.status, exit.oom);
                 let reason = format!("it {how} in on_restore");
@@ -188,23 +193,23 @@ impl Supervisor {
 /// The next order while a process starts. One that has only just been started is not ended for another: however many
 /// restarts are asked for, there is one a second at most; and none would come to its end if it were not given the time
 /// that the last one took. But if its files are other ones by now, it is of no use.
-async fn order_while_it_starts(orders: &Orders, since: tokio::time::Instant, files: &Files, took: Duration) -> Order {
+async fn order_while_it_starts(
+    orders: &Orders,
+    since: tokio::time::Instant,
+    mut files: Files,
+    took: Duration,
+) -> Order {
+    let patience = since + PATIENCE.max(2 * took);
     tokio::select! {
         () = sleep_until(since + BETWEEN_STARTS) => {}
         () = orders.until_stop() => {}
     }
     orders.until_any().await;
-    if files.clone().changed().is_some() {
-        return orders.next().await;
-    }
-    order_after(orders, since + PATIENCE.max(2 * took)).await
-}
-
-/// The next order, though only a stop before that moment.
-async fn order_after(orders: &Orders, then: tokio::time::Instant) -> Order {
-    tokio::select! {
-        () = sleep_until(then) => {}
-        () = orders.until_stop() => {}
+    while tokio::time::Instant::now() < patience && orders.stop_asked().is_none() && files.changed().is_none() {
+        tokio::select! {
+            () = sleep(LOOK_EVERY) => {}
+            () = orders.until_stop() => {}
+        }
     }
     orders.next().await
 }

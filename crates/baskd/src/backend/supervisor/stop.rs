@@ -45,9 +45,12 @@ impl Supervisor {
                     .logs
                     .warn(&format!("restart: calls that still run after {limit:?} are cancelled"));
                 shared.change(|calls| calls.cancel_begun(seat, CancelledBy::Shutdown));
-                if let Ok(Some(exit)) =
-                    timeout(END_GRACE, until(&shared, worker, |calls| calls.nothing_sent(seat))).await
-                {
+                let left = tokio::select! {
+                    left = timeout(END_GRACE, until(&shared, worker, |calls| calls.nothing_sent(seat))) => left,
+                    // The end that comes next is the stop's.
+                    () = self.orders().until_stop() => Ok(None),
+                };
+                if let Ok(Some(exit)) = left {
                     self.note_death(seat, &exit);
                     return Next::Start;
                 }
@@ -75,12 +78,20 @@ impl Supervisor {
         }
         let limit = self.shared.options.limits.hook_timeout();
         match ask_to_the_end(&self.shared, worker, ON_SNAPSHOT, None, limit).await {
-            Ok(state) => self.shared.took_snapshot(&state),
+            Ok(state) => {
+                if let Err(why) = self.shared.took_snapshot(&state) {
+                    self.shared.logs.warn(&why);
+                }
+            }
             Err(NoAnswer::Died { exit, .. }) => return Some(exit),
             Err(NoAnswer::Failed(reason)) => self
                 .shared
                 .logs
                 .warn(&format!("on_snapshot failed, and the last snapshot stays: {reason}")),
+            Err(NoAnswer::Busy) => self
+                .shared
+                .logs
+                .warn("the table of calls is full: the last snapshot stays"),
             Err(NoAnswer::Stopping) => {}
         }
         None
@@ -137,6 +148,8 @@ impl Supervisor {
         self.set_gate(Gate::Closed(Error::cancelled(CancelledBy::Shutdown)));
         self.drop_next(&NotReady::because(STOPPING));
         self.orders().close();
+        self.shared.is_ending.set(true);
+        self.shared.rest.notify_waiters();
         all_ended(&self.shared).await;
         self.orders().stopped();
     }

@@ -19,6 +19,7 @@
 
 mod clients;
 mod life;
+mod property;
 mod seat;
 mod traffic;
 
@@ -27,13 +28,12 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use baskd_protocol::error::Error;
-use baskd_protocol::request::unquote;
-use serde_json::value::RawValue;
 
 use super::methods::{Known, Methods};
 use super::page::{CLIENTS_SLOTS, SLOT_BITS, slot_of};
 use super::queue::Queue;
 use super::{Affinity, CallId, Outcome, Sink};
+pub(crate) use property::{Held, Property};
 use seat::Seat;
 pub(crate) use traffic::Reply;
 
@@ -151,20 +151,6 @@ struct Flow {
     outstanding: u64,
     to_return: u64,
     full_since: Option<Instant>,
-}
-
-/// A property that a `setProperty` under way sets.
-pub(crate) struct Property {
-    pub(crate) name: String,
-    pub(crate) value: Box<RawValue>,
-}
-
-/// The answer to a `setProperty`, held until the journal has it.
-pub(crate) struct Held {
-    pub(crate) property: Property,
-    /// None if nobody waits for it any more.
-    pub(crate) sink: Option<Box<dyn Sink>>,
-    pub(crate) result: Vec<u8>,
 }
 
 /// How a process died, for the answers of the calls it had begun.
@@ -459,65 +445,6 @@ pub(crate) fn bits(mut set: Seats) -> impl Iterator<Item = usize> {
         set &= set.wrapping_sub(1);
         (seat < MAX_SEATS).then_some(seat)
     })
-}
-
-impl Held {
-    /// A property that was set though its `setProperty` has had another answer.
-    fn quiet(property: Property) -> Held {
-        Held {
-            property,
-            sink: None,
-            result: Vec::new(),
-        }
-    }
-
-    /// Answers, if anybody still waits.
-    pub(crate) fn end(self, error: Option<&[u8]>) {
-        if let Some(sink) = self.sink {
-            sink.end(match error {
-                Some(error) => Outcome::Error(error),
-                None => Outcome::Result(&self.result),
-            });
-        }
-    }
-}
-
-impl Property {
-    pub(crate) fn size(&self) -> usize {
-        self.name.len() + self.value.get().len()
-    }
-
-    /// The name and value in the params of a `setProperty`, read as Python will read them: of members given twice the
-    /// last counts. None where they are missing or of another type, which Python refuses; an error for a name that
-    /// Python would take, and nothing else could.
-    pub(crate) fn read(params: &str) -> Result<Option<Property>, Error> {
-        let (name, value) = if params.starts_with('[') {
-            match serde_json::from_str::<(&RawValue, Box<RawValue>)>(params) {
-                Ok(given) => given,
-                Err(_) => return Ok(None),
-            }
-        } else {
-            let Ok(mut given) = serde_json::from_str::<HashMap<String, &RawValue>>(params) else {
-                return Err(lone_surrogates());
-            };
-            match (given.remove("name"), given.remove("value")) {
-                (Some(name), Some(value)) => (name, value.to_owned()),
-                _ => return Ok(None),
-            }
-        };
-        match unquote(name.get()) {
-            Some(name) => Ok(Some(Property {
-                name: name.into_owned(),
-                value,
-            })),
-            None if name.get().starts_with('"') => Err(lone_surrogates()),
-            None => Ok(None),
-        }
-    }
-}
-
-fn lone_surrogates() -> Error {
-    Error::invalid_params("name", "a text without lone surrogates", serde_json::Value::Null)
 }
 
 #[cfg(test)]

@@ -22,6 +22,10 @@ CHUNK = 1 << 18
 Step = Callable[["Client"], object]
 
 
+class Told(Exception):
+    """It was told to stop while it had no connection."""
+
+
 class Client(threading.Thread):
     """`steps` are its plan. One that `survives` connects again when the daemon is gone; others fail then."""
 
@@ -56,6 +60,8 @@ class Client(threading.Thread):
                 except (ConnectionError, EOFError) as gone:
                     self._lose(gone)
             self._finish()
+        except Told:
+            pass
         except BaseException as problem:
             self.failure = problem
         finally:
@@ -72,8 +78,11 @@ class Client(threading.Thread):
                 break
             except OSError:
                 connecting.close()
-                if not self.survives or time.monotonic() > deadline or self.stop.wait(0.005):
+                if not self.survives or time.monotonic() > deadline:
                     raise
+                if self.stop.wait(0.005):
+                    # The round is over, and it has nothing under way.
+                    raise Told from None
         connecting.setblocking(False)
         self._socket = connecting
         self._received.clear()

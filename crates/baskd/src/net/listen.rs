@@ -11,6 +11,10 @@
 //! shuts the socket for reading, by which the kernel lets nobody connect any more. Whoever had connected is in the
 //! backlog by then. If it is empty, the daemon can end; else it binds the path anew, for which it still has the lock.
 //!
+//! A socket that was given to the daemon ([`super::given`]) is its manager's: it is neither bound, nor unlinked, nor shut,
+//! since `shutdown()` would end the manager's own, too. Only the lock is the daemon's. One that goes leaves whoever has
+//! connected, and is not accepted, to the next, for which the manager has that very backlog.
+//!
 //! A daemon that stops says so in its lock files, and one that is started then waits for its end: a client that finds no
 //! socket starts the next one at once.
 
@@ -27,6 +31,9 @@ use baskd_protocol::socket::{SocketError, check_folder, folder_of};
 use rustix::fs::{FlockOperation, Mode, OFlags, flock};
 use rustix::process::umask;
 
+use super::given::{Given, GivenError};
+use super::holder::{Holder, holder_of};
+
 /// As many as a burst of clients may be waiting to be accepted.
 const BACKLOG: i32 = 1024;
 /// What is written below the name of a daemon that stops.
@@ -40,8 +47,14 @@ const LOOK_EVERY: Duration = Duration::from_millis(5);
 pub enum ListenError {
     #[error(transparent)]
     Socket(#[from] SocketError),
-    #[error("a daemon runs on {} already ({who}): stop it with `baskd stop --socket {}`, or choose another --name", .path.display(), .path.display())]
+    #[error(transparent)]
+    Given(#[from] GivenError),
+    #[error("a daemon runs on {} already ({who}): {}, or choose another --name", .path.display(), end_of(.who, .path))]
     Runs { path: PathBuf, who: String },
+    #[error(
+        "systemd holds the socket {}, and starts the daemon for it: do so with `systemctl --user start {}`, or choose another --name", .0.display(), unit_of(.0)
+    )]
+    Systemds(PathBuf),
     #[error("some other program listens on {}: choose another --socket", .0.display())]
     Foreign(PathBuf),
     #[error("{} is there and is no socket: move it away, or choose another --socket", .0.display())]
@@ -50,11 +63,31 @@ pub enum ListenError {
     Io { path: PathBuf, source: io::Error },
 }
 
-/// A bound socket. Dropping it unlinks the path, if it still is ours.
+/// What a daemon on a socket that was given to it is told from others by, in what it says of itself to a second one.
+const UNDER_SYSTEMD: &str = "under systemd";
+
+/// The unit that serves the instance with this socket.
+fn unit_of(socket: &Path) -> String {
+    let name = socket.file_stem().unwrap_or_default();
+    format!("baskd@{}", name.to_string_lossy())
+}
+
+/// How whoever runs there is stopped.
+fn end_of(who: &str, path: &Path) -> String {
+    if who.contains(UNDER_SYSTEMD) {
+        let unit = unit_of(path);
+        format!("stop it with `systemctl --user stop {unit}.socket {unit}.service`")
+    } else {
+        format!("stop it with `baskd stop --socket {}`", path.display())
+    }
+}
+
+/// A socket that is listened on. Dropping one of our own unlinks the path, if it still is ours.
 pub struct Listener {
     pub socket: UnixListener,
     path: PathBuf,
-    inode: (u64, u64),
+    /// What was bound there; None if somebody else has bound it.
+    inode: Option<(u64, u64)>,
 }
 
 /// The right to a path. It is given back by dropping it, which is to be the last thing a
@@ -63,8 +96,9 @@ pub struct Lock {
     file: File,
 }
 
-/// Makes `path` a socket of this process. `about` is told to a second daemon that wants it too.
-pub fn listen(path: &Path, about: &str) -> Result<(Listener, Lock), ListenError> {
+/// Makes `path` a socket of this process, unless it was `given` one that is there. `about` is told to a second daemon that
+/// wants it too.
+pub fn listen(path: &Path, given: Option<Given>, about: &str) -> Result<(Listener, Lock), ListenError> {
     let io = |source| ListenError::Io {
         path: path.to_owned(),
         source,
@@ -84,8 +118,19 @@ pub fn listen(path: &Path, about: &str) -> Result<(Listener, Lock), ListenError>
             .map_err(io)?;
     }
     check_folder(folder)?;
-    let lock = lock(path, about)?;
-    let (socket, inode) = take(path)?;
+    let (lock, socket, inode) = match given {
+        Some(given) => {
+            given.check(path)?;
+            let lock = lock(path, &format!("{about}, {UNDER_SYSTEMD}"))?;
+            given.socket.set_nonblocking(true).map_err(io)?;
+            (lock, given.socket, None)
+        }
+        None => {
+            let lock = lock(path, about)?;
+            let (socket, inode) = take(path)?;
+            (lock, socket, Some(inode))
+        }
+    };
     Ok((
         Listener {
             socket,
@@ -106,17 +151,24 @@ fn take(path: &Path) -> Result<(UnixListener, (u64, u64)), ListenError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(io(error)),
         Ok(there) if !there.file_type().is_socket() => return Err(ListenError::NotASocket(path.to_owned())),
-        Ok(_) => match UnixStream::connect(path) {
-            Ok(_) => return Err(ListenError::Foreign(path.to_owned())),
+        Ok(_) => match holder_of(path) {
+            Some(Holder::Systemd) => return Err(ListenError::Systemds(path.to_owned())),
+            Some(Holder::Other) => return Err(ListenError::Foreign(path.to_owned())),
+            None if UnixStream::connect(path).is_ok() => return Err(ListenError::Foreign(path.to_owned())),
             // Nobody listens: it was left behind.
-            Err(_) => tracing::debug!(path = %path.display(), "a stale socket is replaced"),
+            None => tracing::debug!(path = %path.display(), "a stale socket is replaced"),
         },
     }
     bind(path, folder_of(path)).map_err(io)
 }
 
 impl Listener {
-    /// Takes the path away, so that who comes from now on finds no daemon. Who has come before that is to be had from
+    /// Whether it is whoever has started this daemon that has bound it, and keeps it.
+    pub(crate) fn is_given(&self) -> bool {
+        self.inode.is_none()
+    }
+
+    /// Of one of our own. Takes the path away, so that who comes from now on finds no daemon. Who has come before that is to be had from
     /// [`Listener::next_of_last`].
     pub(crate) fn withdraw(&self) -> io::Result<()> {
         self.unlink();
@@ -136,12 +188,14 @@ impl Listener {
 
     /// After [`Listener::withdraw`]: listens again, on a new socket.
     pub(crate) fn bind_anew(&mut self) -> Result<(), ListenError> {
-        (self.socket, self.inode) = take(&self.path)?;
+        let (socket, inode) = take(&self.path)?;
+        (self.socket, self.inode) = (socket, Some(inode));
         Ok(())
     }
 
     fn unlink(&self) {
-        let is_ours = fs::symlink_metadata(&self.path).is_ok_and(|there| (there.dev(), there.ino()) == self.inode);
+        let is_ours =
+            fs::symlink_metadata(&self.path).is_ok_and(|there| Some((there.dev(), there.ino())) == self.inode);
         if is_ours {
             // If it can't be unlinked, the next daemon will find it stale.
             let _ = fs::remove_file(&self.path);
@@ -257,7 +311,7 @@ mod tests {
     fn a_socket_is_its_owners_only_and_goes_with_its_daemon() {
         let folder = folder();
         let path = folder.path().join("new/a.sock");
-        let (listener, _lock) = listen(&path, "me").unwrap();
+        let (listener, _lock) = listen(&path, None, "me").unwrap();
         assert_eq!(fs::metadata(path.parent().unwrap()).unwrap().mode() & 0o777, 0o700);
         assert_eq!(fs::symlink_metadata(&path).unwrap().mode() & 0o777, 0o600);
         UnixStream::connect(&path).unwrap();
@@ -273,22 +327,22 @@ mod tests {
     fn a_living_owner_is_named_and_keeps_its_socket() {
         let folder = folder();
         let path = folder.path().join("a.sock");
-        let (listener, _lock) = listen(&path, "pid 7, /x/controller.py").unwrap();
-        let refusal = listen(&path, "other").err().unwrap().to_string();
+        let (listener, _lock) = listen(&path, None, "pid 7, /x/controller.py").unwrap();
+        let refusal = listen(&path, None, "other").err().unwrap().to_string();
         assert!(refusal.contains("pid 7, /x/controller.py"), "{refusal}");
         UnixStream::connect(&path).unwrap();
         listener.socket.set_nonblocking(false).unwrap();
         listener.socket.accept().unwrap();
         // While it stops, its path is gone and its state is still its own.
         drop(listener);
-        assert!(matches!(listen(&path, "other"), Err(ListenError::Runs { .. })));
+        assert!(matches!(listen(&path, None, "other"), Err(ListenError::Runs { .. })));
     }
 
     #[test]
     fn one_that_stops_is_waited_for() {
         let folder = folder();
         let path = folder.path().join("a.sock");
-        let (listener, mut lock) = listen(&path, "pid 7, x.py").unwrap();
+        let (listener, mut lock) = listen(&path, None, "pid 7, x.py").unwrap();
         drop(listener);
         lock.stopping();
         let has_ended = Arc::new(AtomicBool::new(false));
@@ -296,7 +350,7 @@ mod tests {
             let has_ended = has_ended.clone();
             let path = path.clone();
             thread::spawn(move || {
-                let next = listen(&path, "pid 8, x.py").unwrap();
+                let next = listen(&path, None, "pid 8, x.py").unwrap();
                 assert!(has_ended.load(Ordering::SeqCst));
                 next
             })
@@ -305,7 +359,7 @@ mod tests {
         drop(lock);
         let next = next.join().unwrap();
         UnixStream::connect(&path).unwrap();
-        let refusal = listen(&path, "pid 9").err().unwrap().to_string();
+        let refusal = listen(&path, None, "pid 9").err().unwrap().to_string();
         assert!(refusal.contains("(pid 8, x.py)"), "{refusal}");
         drop(next);
     }
@@ -316,7 +370,7 @@ mod tests {
         const TURNS: usize = 2000;
         let folder = folder();
         let path = folder.path().join("a.sock");
-        let (mut listener, _lock) = listen(&path, "me").unwrap();
+        let (mut listener, _lock) = listen(&path, None, "me").unwrap();
         let is_over = Arc::new(AtomicBool::new(false));
         let clients: Vec<_> = (0..4)
             .map(|_| {
@@ -370,7 +424,7 @@ mod tests {
         let path = folder.path().join("a.sock");
         drop(UnixListener::bind(&path).unwrap());
         assert!(path.exists());
-        let _listener = listen(&path, "me").unwrap();
+        let _listener = listen(&path, None, "me").unwrap();
         UnixStream::connect(&path).unwrap();
     }
 
@@ -379,17 +433,17 @@ mod tests {
         let folder = folder();
         let path = folder.path().join("a.sock");
         let foreign = UnixListener::bind(&path).unwrap();
-        assert!(matches!(listen(&path, "me"), Err(ListenError::Foreign(_))));
+        assert!(matches!(listen(&path, None, "me"), Err(ListenError::Foreign(_))));
         drop(foreign);
         fs::remove_file(&path).unwrap();
         fs::write(&path, "precious").unwrap();
-        assert!(matches!(listen(&path, "me"), Err(ListenError::NotASocket(_))));
+        assert!(matches!(listen(&path, None, "me"), Err(ListenError::NotASocket(_))));
         assert_eq!(fs::read_to_string(&path).unwrap(), "precious");
         fs::remove_file(&path).unwrap();
         std::os::unix::fs::symlink("/etc/passwd", &path).unwrap();
-        assert!(matches!(listen(&path, "me"), Err(ListenError::NotASocket(_))));
+        assert!(matches!(listen(&path, None, "me"), Err(ListenError::NotASocket(_))));
         std::os::unix::fs::symlink("elsewhere", folder.path().join("b.sock.lock")).unwrap();
-        assert!(listen(&folder.path().join("b.sock"), "me").is_err());
+        assert!(listen(&folder.path().join("b.sock"), None, "me").is_err());
     }
 
     #[test]
@@ -397,7 +451,7 @@ mod tests {
         let folder = folder();
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
         assert!(matches!(
-            listen(&folder.path().join("a.sock"), "me"),
+            listen(&folder.path().join("a.sock"), None, "me"),
             Err(ListenError::Socket(SocketError::FolderOpen { .. }))
         ));
     }
@@ -407,7 +461,7 @@ mod tests {
         let folder = folder();
         let room = 107 - folder.path().as_os_str().len() - 1;
         let path = folder.path().join("n".repeat(room));
-        let _listener = listen(&path, "me").unwrap();
+        let _listener = listen(&path, None, "me").unwrap();
         UnixStream::connect(&path).unwrap();
     }
 }

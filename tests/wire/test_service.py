@@ -143,6 +143,18 @@ class TheSocket(Managed):
         self.assertIn("chmod 700", open_folder.stderr)
         self.assertNotEqual(open_folder.returncode, 0)
 
+    def test_one_that_was_started_by_hand_has_its_name(self) -> None:
+        places = self.places()
+        by_hand = self.start("lab.py", places=places)
+        by_hand.path.unlink()
+        manager = Manager(places)
+        self.addCleanup(manager.close)
+        with self.assertRaisesRegex(AssertionError, f"started by hand .*pid {by_hand.pid}, .*: end that process"):
+            self.serve(manager, "lab.py")
+        by_hand.close()
+        self.assertSocketIsTheManagers(manager)
+        self.assertEqual(self.serve(manager, "lab.py").status()["listening"], "systemd")
+
     def test_what_was_passed_to_another_is_not_its_own(self) -> None:
         daemon = self.start("lab.py", env={"LISTEN_FDS": "1", "LISTEN_PID": str(os.getpid())})
         self.assertEqual(daemon.status()["listening"], "own")
@@ -302,6 +314,14 @@ class Told(Managed):
         self.assertEqual(connection.result(id), "found")
         self.assertEqual(daemon.wait(), 0)
         self.assertEqual(manager.all("READY", before), [])
+
+    def test_one_that_ends_before_python_is_ready_has_not_failed(self) -> None:
+        manager = self.manager()
+        daemon = self.serve(manager, "never_ready.py", "--idle-exit", "50ms")
+        self.assertEqual(daemon.wait(), 0)
+        manager.wait_for(STOPPING="1")
+        counting = [next(iter(message)) for _, message in manager.told if not {"READY", "STOPPING"}.isdisjoint(message)]
+        self.assertEqual(counting, ["READY", "STOPPING"])
 
     def test_a_manager_that_does_not_listen_holds_up_nothing(self) -> None:
         places = self.places()

@@ -221,6 +221,41 @@ class AtTheStop(Load):
             self.assertEqual(daemon.wait(), 0)
             self.marks.write_text("")
 
+    def test_so_is_who_asks_by_http(self) -> None:
+        for _ in range(5):
+            daemon = self.serve()
+            connection = self.connect(daemon)
+            daemon.wait_for_log("is ready after")
+            body = json.dumps(request(1, "plain", [1])).encode()
+            post = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)
+            connection.write(post)
+            # The first answer: hyper has the connection.
+            while b"}\n" not in connection.socket.recv(1 << 16):
+                pass
+            received = bytearray()
+
+            def read(connection: Connection = connection, received: bytearray = received) -> None:
+                while chunk := connection.socket.recv(1 << 16):
+                    received.extend(chunk)
+
+            with ThreadPoolExecutor(1) as pool:
+                reading = pool.submit(read)
+                daemon.terminate()
+                sent = 0
+                while True:
+                    try:
+                        connection.write(post)
+                    except BrokenPipeError:
+                        break
+                    sent += 1
+                reading.result()
+            answers = received.count(b"HTTP/1.1 200 OK")
+            refused = received.count(b'"ran":"no"')
+            self.assertEqual(answers, sent)
+            self.assertEqual(self.begun()[1], 1 + answers - refused)
+            self.assertEqual(daemon.wait(), 0)
+            self.marks.write_text("")
+
     def test_half_a_message_is_nobodys_mistake(self) -> None:
         daemon = self.serve()
         connection = self.connect(daemon)

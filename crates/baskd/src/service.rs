@@ -6,8 +6,8 @@
 //! One task, [`Manager::keep_told`], looks at what the backend is at whenever that has changed, and now and then, and says
 //! what is new. What counts is told at once and until it is taken: READY when Python serves for the first time, or when it
 //! is clear that it can't (the daemon answers for it then); RELOADING and READY around each reload; STOPPING. STATUS goes
-//! with these, and by itself once a second at most. While it starts or stops, which may take as long as a model needs to
-//! load or a call to end, it asks for a little more time, again and again: a daemon that hangs asks no more.
+//! with these, and by itself once a second at most. While it starts, reloads or stops, which may take as long as a model
+//! needs to load or a call to end, it asks for a little more time, again and again: a daemon that hangs asks no more.
 //!
 //! The watchdog is fed by a task of its own, which does nothing else: it tells that the daemon's loop goes round. What
 //! Python does has no part in it, since a busy controller is not a dead daemon.
@@ -47,7 +47,7 @@ const VARIABLES: &[&str] = &[
 const BETWEEN_STATUS: Duration = Duration::from_secs(1);
 /// How often what nobody tells of is looked at, where there was nothing new the last time: how many calls there were.
 const QUIET: Duration = Duration::from_secs(5);
-/// How much time is asked for while it starts or stops, from each [`QUIET`] on.
+/// How much time is asked for while it starts, reloads or stops, from each [`QUIET`] on.
 const EXTENSION: Duration = Duration::from_secs(20);
 /// When what the manager had no room for is tried again.
 const AGAIN: Duration = Duration::from_millis(100);
@@ -140,7 +140,7 @@ impl Manager {
             told.has_taken(step, now);
             told.status_was(&status);
         }
-        if told.wants_time(self.is_stopping.get()) && told.extended.is_none_or(|at| at.elapsed() >= QUIET) {
+        if told.wants_time(now, self.is_stopping.get()) && told.extended.is_none_or(|at| at.elapsed() >= QUIET) {
             told.extended = Some(Instant::now());
             let micros = u32::try_from(EXTENSION.as_micros()).unwrap_or(u32::MAX);
             let _ = self.tell(&[NotifyState::ExtendTimeoutUsec(micros)]);
@@ -237,7 +237,9 @@ impl Told {
     /// What is to be told next.
     fn next(&self, now: &Overview, is_stopping: bool) -> Option<Step> {
         if is_stopping {
-            return (!self.is_stopping).then_some(Step::Stopping);
+            // A service that ends by itself and was never ready counts as one that has failed.
+            let step = if self.is_ready { Step::Stopping } else { Step::Ready };
+            return (!self.is_stopping).then_some(step);
         }
         if !self.is_ready {
             // Python serves, or it has failed: then the daemon answers for it.
@@ -272,8 +274,9 @@ impl Told {
         self.status_at = Instant::now();
     }
 
-    fn wants_time(&self, is_stopping: bool) -> bool {
-        !self.is_ready || is_stopping
+    /// Whether something is under way for which a manager has a limit of its own.
+    fn wants_time(&self, now: &Overview, is_stopping: bool) -> bool {
+        !self.is_ready || is_stopping || now.is_reloading
     }
 }
 
@@ -383,14 +386,16 @@ mod tests {
         for state in [State::Ready, State::BackingOff, State::Unavailable] {
             let mut told = Told::new();
             assert_eq!(steps(&mut told, &at(State::Starting), false), []);
-            assert!(told.wants_time(false));
+            assert!(told.wants_time(&at(State::Starting), false));
             assert_eq!(steps(&mut told, &at(state), false), [Step::Ready]);
             assert_eq!(steps(&mut told, &at(State::Starting), false), []);
-            assert!(!told.wants_time(false));
+            assert!(!told.wants_time(&at(state), false));
             assert_eq!(steps(&mut told, &at(state), true), [Step::Stopping]);
-            assert!(told.wants_time(true));
+            assert!(told.wants_time(&at(state), true));
         }
-        assert_eq!(steps(&mut Told::new(), &at(State::Starting), true), [Step::Stopping]);
+        // It ends before that is clear.
+        let both = [Step::Ready, Step::Stopping];
+        assert_eq!(steps(&mut Told::new(), &at(State::Starting), true), both);
     }
 
     #[test]
@@ -405,6 +410,7 @@ mod tests {
         assert_eq!(steps(&mut told, &now, false), [Step::Ready]);
         (now.reloads_begun, now.is_reloading) = (2, true);
         assert_eq!(steps(&mut told, &now, false), [Step::Reloading]);
+        assert!(told.wants_time(&now, false));
         assert_eq!(steps(&mut told, &now, false), []);
         now.is_reloading = false;
         assert_eq!(steps(&mut told, &now, false), [Step::Reloaded]);

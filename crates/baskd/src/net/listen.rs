@@ -52,6 +52,10 @@ pub enum ListenError {
     #[error("a daemon runs on {} already ({who}): {}, or choose another --name", .path.display(), end_of(.who, .path))]
     Runs { path: PathBuf, who: String },
     #[error(
+        "a daemon that somebody has started by hand has the name of {} ({who}): end that process, and this one serves", .path.display()
+    )]
+    ByHand { path: PathBuf, who: String },
+    #[error(
         "systemd holds the socket {}, and starts the daemon for it: do so with `systemctl --user start {}`, or choose another --name", .0.display(), unit_of(.0)
     )]
     Systemds(PathBuf),
@@ -121,7 +125,15 @@ pub fn listen(path: &Path, given: Option<Given>, about: &str) -> Result<(Listene
     let (lock, socket, inode) = match given {
         Some(given) => {
             given.check(path)?;
-            let lock = lock(path, &format!("{about}, {UNDER_SYSTEMD}"))?;
+            let lock = lock(path, &format!("{about}, {UNDER_SYSTEMD}")).map_err(by_hand)?;
+            if fs::symlink_metadata(path).is_err() {
+                tracing::warn!(
+                    target: "baskd",
+                    "{} is gone, so nobody can connect any more: `systemctl --user restart {}.socket`",
+                    path.display(),
+                    unit_of(path)
+                );
+            }
             given.socket.set_nonblocking(true).map_err(io)?;
             (lock, given.socket, None)
         }
@@ -139,6 +151,14 @@ pub fn listen(path: &Path, given: Option<Given>, about: &str) -> Result<(Listene
         },
         Lock { file: lock },
     ))
+}
+
+/// Who has the lock of a socket that its manager gives to this daemon: `baskd stop` would not reach that one.
+fn by_hand(error: ListenError) -> ListenError {
+    match error {
+        ListenError::Runs { path, who } if !who.contains(UNDER_SYSTEMD) => ListenError::ByHand { path, who },
+        error => error,
+    }
 }
 
 /// Binds a path whose lock is held.

@@ -275,6 +275,17 @@ class Told(Managed):
         ready = manager.wait_for(before, READY="1")
         self.assertRegex(ready["STATUS"], "^ready: .*; the last reload failed: .*SyntaxError")
 
+    def test_a_reload_that_a_changed_file_makes(self) -> None:
+        manager = self.manager(config="watch = true")
+        controller = manager.places.root / "controller.py"
+        controller.write_text("class Controller:\n    def one(self): return 1\n")
+        self.serve(manager, controller)
+        manager.wait_for(READY="1")
+        before = manager.mark()
+        controller.write_text("class Controller:\n    def one(self): return 1\n    def two(self): return 2\n")
+        manager.wait_for(before, RELOADING="1")
+        self.assertRegex(manager.wait_for(before, READY="1")["STATUS"], "^ready: 4 methods")
+
     def test_a_hangup_is_a_reload(self) -> None:
         manager = self.manager()
         daemon = self.serve(manager, "lab.py")

@@ -12,6 +12,7 @@ import tempfile
 import threading
 import time
 import uuid
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Optional, Union
 
@@ -91,7 +92,10 @@ class Daemon:
         env: Optional[dict[str, str]] = None,
         cwd: Optional[Path] = None,
         config: Optional[str] = None,
+        through: Sequence[str] = (),
+        pass_fds: Sequence[int] = (),
     ) -> None:
+        """`through`: the command that becomes the daemon. `pass_fds`: what it inherits beyond the usual."""
         self.places = places or Places()
         self.owns_places = places is None
         if config is not None:
@@ -105,12 +109,13 @@ class Daemon:
         self._log_changed = threading.Condition()
         self._log_ended = False
         self.process = subprocess.Popen(
-            [*command, *flags],
+            [*through, *command, *flags],
             env=self.places.environment(**(env or {})),
             cwd=cwd or self.places.root,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
+            pass_fds=pass_fds,
         )
         self._reader = threading.Thread(target=self._read_log, daemon=True)
         self._reader.start()

@@ -48,6 +48,7 @@ impl Calls {
         let id = self.insert(new.owner, method, new.params.map(Into::into), sink, now);
         if let Some(call) = self.get(id) {
             call.window = new.window;
+            call.trace = new.trace;
             call.accepted = accepted;
             call.property = property;
         }
@@ -88,6 +89,7 @@ impl Calls {
             method,
             params,
             window: None,
+            trace: None,
             sink: Some(sink),
             on: 0,
             accepted: true,

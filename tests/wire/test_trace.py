@@ -64,7 +64,8 @@ class Traces(DaemonTest):
                 params = {"method": "plain", "traceparent": PARENT, name: wrong}
                 error = connection.error(method, params)
                 self.assertError(error, -32602, parameter=name, got=wrong)
-                self.assertIn(f"`{name}` must be a W3C {name}", error["message"])
+                if isinstance(wrong, str):
+                    self.assertIn(f"`{name}` must be a W3C {name}", error["message"])
 
     def test_a_call_that_is_run_again_has_it_still(self) -> None:
         connection = self.connect()

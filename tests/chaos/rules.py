@@ -130,7 +130,7 @@ def ran_no_has_not_begun(history: History) -> Found:
     began = history.began()
     for request in _ledgered(history):
         for answer in request.final:
-            says_no = answer.outcome == "BackendCrashed" and answer.data.get("ran") == "no"
+            says_no = answer.outcome in ("BackendCrashed", "Cancelled") and answer.data.get("ran") == "no"
             if says_no and request.token in began and not _is_of(history, request, history.liars):
                 yield f'{request.token} is told `ran: "no"`, and has begun', (request.token,)
 

@@ -249,7 +249,7 @@ impl Error {
         )
     }
 
-    /// The same, of a call that has begun once, may run twice, and did not come to it.
+    /// The same, of a call that has begun, here or in a Python before, and did not come to its end.
     #[must_use]
     pub fn after_it_ran(mut self) -> Error {
         if let Some(Value::Object(data)) = &mut self.data {
@@ -284,6 +284,28 @@ impl Error {
             CancelledBy::Shutdown => "The call was cancelled: its Python is stopped or replaced.",
         };
         Error::new(ErrorCode::Cancelled, message, Some(json!({ "by": by.text() })))
+    }
+
+    /// [`CancelledBy::Shutdown`], of a call that never began, nor ever will: it can be made again, of the next daemon.
+    pub fn never_began() -> Error {
+        Error::new(
+            ErrorCode::Cancelled,
+            "The daemon stops, and has not begun the call: make it again once the next one runs.",
+            Some(json!({ "by": CancelledBy::Shutdown.text(), "ran": "no" })),
+        )
+    }
+
+    /// Whether this says of its call that it never began.
+    pub fn is_of_what_never_began(&self) -> bool {
+        let data = |name: &str| {
+            self.data
+                .as_ref()
+                .and_then(|data| data.get(name))
+                .and_then(Value::as_str)
+        };
+        self.kind() == Some(ErrorCode::Cancelled)
+            && data("by") == Some(CancelledBy::Shutdown.text())
+            && data("ran") == Some("no")
     }
 
     pub fn overloaded(limit: usize) -> Error {
@@ -368,6 +390,16 @@ mod tests {
         ] {
             assert_eq!(ours.code(), theirs, "{}", ours.name());
         }
+    }
+
+    #[test]
+    fn what_a_stopping_daemon_has_not_begun_is_told_apart() {
+        let error = Error::never_began();
+        assert_eq!(error.data, Some(json!({ "by": "shutdown", "ran": "no" })));
+        assert!(error.is_of_what_never_began());
+        assert!(!error.after_it_ran().is_of_what_never_began());
+        assert!(!Error::cancelled(CancelledBy::Shutdown).is_of_what_never_began());
+        assert!(!Error::backend_crashed(false, "died", json!({ "code": 1 }), &[], None).is_of_what_never_began());
     }
 
     #[test]

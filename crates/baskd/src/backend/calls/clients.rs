@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use baskd_protocol::error::{CancelledBy, Error, Where};
 use baskd_protocol::request::same_id;
+use rustix::thread::{MembarrierCommand, membarrier};
 
 use super::super::methods::Known;
 use super::super::page::{CLIENTS_SLOTS, SLOT_BITS};
@@ -118,7 +119,34 @@ impl Calls {
 
     /// Answers a call `Cancelled`, and has Python leave it if it had been sent. False if it has ended.
     pub(crate) fn cancel(&mut self, id: CallId, by: CancelledBy) -> bool {
-        self.end_with(id, &Error::cancelled(by).to_json())
+        if by == CancelledBy::Shutdown {
+            self.end_so(id, |calls, on| calls.error_of_stop(id, on))
+        } else {
+            self.end_with(id, &Error::cancelled(by).to_json())
+        }
+    }
+
+    /// Cancels all there is: the daemon stops.
+    pub(crate) fn end_all(&mut self) {
+        let ids: Vec<_> = self.slots.iter().flatten().map(|call| call.id).collect();
+        let live: Vec<_> = ids.into_iter().filter(|id| self.keep_from_beginning(*id)).collect();
+        // The router marks what it begins and looks then whether that was cancelled. Neither order would help if its mark
+        // were still on its way to memory: a call of which its client is told that it never began is made again.
+        let _ = membarrier(MembarrierCommand::Global);
+        for id in live {
+            let error = self.error_of_stop(id, self.peek(id).map_or(0, |call| call.on));
+            self.end_kept(id, &error);
+        }
+    }
+
+    /// What a call is answered that the daemon's stop ends. Its client goes by that when it asks the next daemon.
+    fn error_of_stop(&self, id: CallId, on: Seats) -> Vec<u8> {
+        let had_begun = self.peek(id).is_some_and(|call| call.has_run || call.parts.is_some());
+        if had_begun || bits(on).any(|seat| self.seats[seat].has_begun(id)) {
+            Error::cancelled(CancelledBy::Shutdown).after_it_ran().to_json()
+        } else {
+            Error::never_began().to_json()
+        }
     }
 
     /// Answers a call `TimedOut`, likewise.
@@ -168,9 +196,21 @@ impl Calls {
     /// As [`Calls::end_with`], by an error that is made once Python is kept from beginning the call. `why` is given the
     /// seats that have it.
     fn end_so(&mut self, id: CallId, why: impl FnOnce(&Calls, Seats) -> Vec<u8>) -> bool {
-        let Some(call) = self.get(id) else { return false };
-        let Some(sink) = call.sink.take() else { return false };
-        let on = call.on;
+        if !self.keep_from_beginning(id) {
+            return false;
+        }
+        // What has begun by now is told so.
+        fence(Ordering::SeqCst);
+        let error = why(self, self.peek(id).map_or(0, |call| call.on));
+        self.end_kept(id, &error);
+        true
+    }
+
+    /// Has Python not begin a call, or leave it. False if it has ended.
+    fn keep_from_beginning(&mut self, id: CallId) -> bool {
+        let Some(on) = self.peek(id).filter(|call| call.sink.is_some()).map(|call| call.on) else {
+            return false;
+        };
         for seat in bits(on) {
             let place = &mut self.seats[seat];
             if let Some(page) = &place.page {
@@ -180,14 +220,16 @@ impl Calls {
             place.interrupt = true;
             self.wakes |= bit(seat);
         }
-        // What has begun by now is told so.
-        fence(Ordering::SeqCst);
-        let error = why(self, on);
-        if on != 0 {
+        true
+    }
+
+    /// Answers a call that Python does not begin any more.
+    fn end_kept(&mut self, id: CallId, error: &[u8]) {
+        let Some(call) = self.get(id) else { return };
+        let Some(sink) = call.sink.take() else { return };
+        if call.is_sent() {
+            call.since = Instant::now();
             self.abandoned += 1;
-            if let Some(call) = self.get(id) {
-                call.since = Instant::now();
-            }
         } else {
             // Its place in the queue is skipped when it is met: the id is nobody's any more.
             self.queued -= 1;
@@ -197,8 +239,7 @@ impl Calls {
                 self.tidy_queues();
             }
         }
-        sink.end(Outcome::Error(&error));
-        true
+        sink.end(Outcome::Error(error));
     }
 
     fn tidy_queues(&mut self) {

@@ -261,14 +261,6 @@ impl Calls {
         }
     }
 
-    /// Cancels all there is.
-    pub(crate) fn end_all(&mut self, by: CancelledBy) {
-        let ids: Vec<_> = self.slots.iter().flatten().map(|call| call.id).collect();
-        for id in ids {
-            self.cancel(id, by);
-        }
-    }
-
     fn end_queued(&mut self, error: &Error) {
         let ids: Vec<_> = self
             .slots

@@ -97,7 +97,7 @@ struct Daemon {
 impl super::Backend {
     /// Ends all calls, those of notifications too, which otherwise hold all that there is.
     pub(crate) fn end_all(&self) {
-        self.shared.change(|calls| calls.end_all(CancelledBy::Shutdown));
+        self.shared.change(|calls| calls.end_all());
     }
 }
 

@@ -101,7 +101,7 @@ impl Supervisor {
     pub(super) async fn finish(&mut self, worker: &mut Worker, grace: Duration) {
         self.drop_beside(&NotReady::because(STOPPING));
         self.set(State::Stopping, None);
-        self.set_gate(Gate::Finishing(Error::cancelled(CancelledBy::Shutdown)));
+        self.set_gate(Gate::Finishing(Error::never_began()));
         let shared = self.shared.clone();
         let seat = worker.seat();
         let answered = timeout(grace, until(&shared, worker, |calls| calls.is_idle())).await;
@@ -109,7 +109,7 @@ impl Supervisor {
             // Before the rest is cancelled: what had begun is told what became of it.
             shared.bury(seat, exit);
         }
-        shared.change(|calls| calls.end_all(CancelledBy::Shutdown));
+        shared.change(|calls| calls.end_all());
         if matches!(answered, Ok(Some(_))) {
             return;
         }
@@ -145,7 +145,7 @@ impl Supervisor {
     pub(super) async fn stopped(&mut self) {
         self.set(State::Stopping, None);
         // The last one's ends what still waits.
-        self.set_gate(Gate::Closed(Error::cancelled(CancelledBy::Shutdown)));
+        self.set_gate(Gate::Closed(Error::never_began()));
         self.drop_next(&NotReady::because(STOPPING));
         self.orders().close();
         self.shared.is_ending.set(true);

@@ -645,3 +645,53 @@ fn what_a_client_allows_before_its_call_begins_is_not_lost_with_the_process() {
     table.ready();
     assert!(table.fill().contains("\"window\":[7,"));
 }
+
+#[test]
+fn a_stop_tells_what_never_began_from_what_has() {
+    let mut table = Table::with(2, Affinity::None);
+    let set = table
+        .call_with(1, "set on one of two", "setProperty", Some(r#"["a",1]"#), || Taken::Now)
+        .unwrap();
+    let begun = table.call(1, "begun", "f").unwrap();
+    let sent = table.call(1, "sent", "f").unwrap();
+    table.call(1, "waits", "f").unwrap();
+    (table.fill_at(0), table.fill_at(1));
+    assert!(table.reply_at(0, set, Outcome::Result(b"1")));
+    let has = |table: &Table, id| (0..2).find(|seat| table.calls.has(*seat, id)).unwrap();
+    table.begin_at(has(&table, begun), begun);
+    assert!(table.calls.has(1, set) && has(&table, sent) < 2);
+    for seat in 0..2 {
+        table.calls.set_gate(seat, Gate::Finishing(Error::never_began()));
+    }
+    assert!(table.call(1, "late", "f").is_none());
+    assert_eq!(table.seen(), ["late ! -32024 \"no\""]);
+    table.calls.end_all();
+    assert_eq!(
+        table.seen(),
+        [
+            "set on one of two ! -32024 \"yes\"",
+            "begun ! -32024 \"yes\"",
+            "sent ! -32024 \"no\"",
+            "waits ! -32024 \"no\"",
+        ]
+    );
+    assert_eq!(table.calls.queued() + table.calls.in_flight(), 0);
+}
+
+#[test]
+fn what_was_to_run_again_is_not_said_to_have_never_begun() {
+    for is_held in [true, false] {
+        let mut table = Table::new();
+        let id = table.call(1, "again", "safe").unwrap();
+        table.fill();
+        table.begin(id);
+        table.die();
+        table.call(1, "new", "safe").unwrap();
+        if is_held {
+            table.calls.end_all();
+        } else {
+            table.calls.set_gate(0, Gate::Closed(Error::never_began()));
+        }
+        assert_eq!(table.seen(), ["again ! -32024 \"yes\"", "new ! -32024 \"no\""]);
+    }
+}

@@ -143,8 +143,8 @@ async fn a_killed_daemon_costs_each_of_64_calls_at_most_its_answer() {
     let client = places.client().await;
     let daemon = pid(&client).await;
     let options = |idempotent| CallOptions {
-        timeout: None,
         idempotent,
+        ..CallOptions::default()
     };
     let once = join_all((0..CALLS).map(|number| {
         // Whatever the caller says or leaves to the controller, it is not run twice.

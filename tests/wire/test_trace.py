@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, Optional
 
 from support.case import DaemonTest
 from support.connection import Connection
@@ -114,3 +114,24 @@ class Traces(DaemonTest):
         self.assertEqual(connection.upgrade(traceparent=PARENT)[0], 101)
         self.assertEqual(connection.call("plain"), NONE)
         self.assertEqual(self.call(connection, traceparent=OTHER), [OTHER, None])
+
+    def test_the_command_line_has_flags_and_takes_the_environments(self) -> None:
+        def call(*arguments: str, **environment: str) -> tuple[int, str]:
+            env = self.daemon.places.environment(**{"TRACEPARENT": "", "TRACESTATE": ""} | environment)
+            ended = self.daemon.places.run("call", *arguments, env=env)
+            return ended.returncode, ended.stdout or ended.stderr
+
+        def told(*trace: Optional[str]) -> tuple[int, str]:
+            return 0, json.dumps(trace, separators=(",", ":")) + "\n"
+
+        self.assertEqual(call("plain"), told(None, None))
+        self.assertEqual(call("plain", "--traceparent", PARENT, "--tracestate", STATE), told(PARENT, STATE))
+        self.assertEqual(call("plain", TRACEPARENT=PARENT, TRACESTATE="a=1"), told(PARENT, "a=1"))
+        self.assertEqual(call("plain", "--traceparent", OTHER, TRACEPARENT=PARENT, TRACESTATE="a"), told(OTHER, None))
+        self.assertEqual(call("plain", TRACEPARENT="00-malformed", TRACESTATE="a=1"), told(None, None))
+        items = "".join([told(PARENT, None)[1]] * 2)
+        self.assertEqual(call("steps", "count=1", "--stream", TRACEPARENT=PARENT), (0, items))
+        for wrong in (("--traceparent", "00-0"), ("--traceparent", PARENT, "--tracestate", "é"), ("--tracestate", "a")):
+            status, said = call("plain", *wrong)
+            self.assertEqual(status, 2, said)
+            self.assertIn("trace", said)

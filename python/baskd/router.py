@@ -365,7 +365,7 @@ class Router:
         call = self._call_here()
         if call is None:
             return ()
-        return self._trace_of(call) if type(call) is dict else call.trace  # type: ignore[no-any-return]
+        return self._trace_of(call) if type(call) is dict else call.trace
 
     def _trace_of(self, message: dict[str, Any]) -> Sequence[str]:
         """Of a message that the daemon sent: it has checked what there is."""

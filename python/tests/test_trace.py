@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unittest
+from typing import Any
 
 from .support import FIXTURES, Spawned, alone
 
@@ -134,7 +135,8 @@ class AsyncLoop(PlainLoop):
     def test_who_is_run_from_anothers_context_has_its_own(self) -> None:
         """A thread that waits for credit wakes the main thread's loop from a context that has its call."""
         beside = self.router.call("beside_out_of_credit", [200], window=[1, 1 << 20], trace=A)
-        seen, plains = 0, {}
+        seen = 0
+        plains: dict[int, list[Any]] = {}
         while True:
             message = self.router.read()
             if "begun" in message:

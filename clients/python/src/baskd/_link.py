@@ -108,8 +108,8 @@ class Link:
         except BlockingIOError:
             return
         except OSError:
-            # A daemon that stops takes no more, but has answers to give; or it may have said why before it hung up. What
-            # is not written stays so until the end is read.
+            # A daemon that stops takes no more, but has answers to give; or it may have said why before it hung up.
+            # What is not written stays so until the end is read.
             self.hung_up = True
             self.receive()
         except BaseException:

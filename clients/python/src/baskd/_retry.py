@@ -1,9 +1,11 @@
 """When to try again: pure rules, which the sync and the async client share.
 
-A request of which nothing had left is sent again, and nobody need know; nor of one that a daemon has not begun, since it
-stops: the next daemon is asked, when this one's connection has ended, a few times at most. One that had left may have run: it is sent
-again only if it is idempotent, once. That is what the caller says; if he says nothing it is what the controller says,
-which is asked on the new connection, for what the old daemon knew may not be so any more.
+A request of which nothing had left is sent again, and nobody need know; nor of one that a daemon has not begun, since
+it stops: the next daemon is asked, when this one's connection has ended, a few times at most.
+
+One that had left may have run: it is sent again only if it is idempotent, once. That is what the caller says; if he
+says nothing it is what the controller says, which is asked on the new connection, for what the old daemon knew may not
+be so any more.
 """
 
 from __future__ import annotations

@@ -137,7 +137,9 @@ class ThreadLink(Link):
             if self._leader is not None or self.lost is not None or target.ready():
                 return False
             self._leader = threading.get_ident()
-            self._poll.modify(self.sock, select.POLLIN | (select.POLLOUT if self.outbox.data and not self.hung_up else 0))
+            self._poll.modify(
+                self.sock, select.POLLIN | (select.POLLOUT if self.outbox.data and not self.hung_up else 0)
+            )
             return True
 
     def _lead(self, left: float | None) -> None:

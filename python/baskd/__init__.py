@@ -1,8 +1,9 @@
 """baskd: one Python kept warm, called from anywhere.
 
 In a controller: `import baskd`, then `baskd.BaseController`, `@baskd.concurrent`, `@baskd.idempotent`,
-`baskd.cancelled()`, `baskd.Cancelled`, `baskd.traceparent()`, `baskd.tracestate()`. In a client (`pip install baskd`): `baskd.connect()` and the classes beside it;
-they come from `baskd.client`, which is imported when one of them is first used.
+`baskd.cancelled()`, `baskd.Cancelled`, `baskd.traceparent()`, `baskd.tracestate()`. In a client (`pip install baskd`):
+`baskd.connect()` and the classes beside it; they come from `baskd.client`, which is imported when one of them is first
+used.
 """
 
 from pkgutil import extend_path

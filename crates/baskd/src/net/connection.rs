@@ -205,7 +205,7 @@ impl Connection {
                     }
                 }
                 Woken::Again => {}
-                Woken::Closing => self.shut()?,
+                Woken::Closing => self.reading = false,
             }
         }
     }
@@ -237,22 +237,6 @@ impl Connection {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(0),
             Err(error) => Err(error),
         }
-    }
-
-    /// Takes nothing more from the peer, whose next write fails before anything of it has left. What it had sent by now is
-    /// read and answered: it is not to be in doubt about whether that has run.
-    fn shut(&mut self) -> io::Result<()> {
-        self.reading = false;
-        self.stream.shut()?;
-        while self.turn.is_none() && !self.is_stalled() {
-            let buf = self.framing.buf();
-            buf.reserve(CHUNK);
-            if self.stream.read_last(buf)? == 0 {
-                break;
-            }
-            self.handle();
-        }
-        Ok(())
     }
 
     fn handle(&mut self) {

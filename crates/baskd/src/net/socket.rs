@@ -49,23 +49,6 @@ impl Socket {
         self.read(|socket| Ok(rustix::io::read(socket, rustix::buffer::spare_capacity(into))?))
     }
 
-    /// Lets the peer send nothing more. What it has sent is still there.
-    pub(crate) fn shut(&self) -> io::Result<()> {
-        match rustix::net::shutdown(self, rustix::net::Shutdown::Read) {
-            // The peer is gone.
-            Err(rustix::io::Errno::NOTCONN) => Ok(()),
-            shut => Ok(shut?),
-        }
-    }
-
-    /// Appends what is left of what came before [`Socket::shut`], of which epoll tells nothing; 0 at its end.
-    pub(crate) fn read_last(&self, into: &mut Vec<u8>) -> io::Result<usize> {
-        match rustix::io::read(self, rustix::buffer::spare_capacity(into)) {
-            Err(rustix::io::Errno::AGAIN) => Ok(0),
-            read => Ok(read?),
-        }
-    }
-
     fn read<T>(&self, read: impl FnOnce(&UnixStream) -> io::Result<T>) -> io::Result<T> {
         self.reader.try_io(Interest::READABLE, read)
     }
@@ -181,23 +164,6 @@ mod tests {
         drop(peer);
         socket.readable().await.unwrap();
         assert_eq!(socket.try_read(&mut [0; 10]).unwrap(), 0);
-    }
-
-    #[tokio::test]
-    async fn what_came_before_it_was_shut_is_read_and_no_more_comes() {
-        let (socket, mut peer) = pair();
-        let mut buffer = Vec::with_capacity(100);
-        peer.write_all(b"before").unwrap();
-        socket.shut().unwrap();
-        assert_eq!(peer.write(b"after").unwrap_err().kind(), io::ErrorKind::BrokenPipe);
-        assert_eq!(socket.read_last(&mut buffer).unwrap(), 6);
-        assert_eq!(socket.read_last(&mut buffer).unwrap(), 0);
-        assert_eq!(buffer, b"before");
-        // The other way is open.
-        assert_eq!(socket.try_write(b"answer").unwrap(), 6);
-        peer.read_exact(&mut [0; 6]).unwrap();
-        drop(peer);
-        socket.shut().unwrap();
     }
 
     #[tokio::test]

@@ -12,6 +12,7 @@ import tempfile
 import threading
 import time
 import uuid
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Optional, Union
 
@@ -91,7 +92,10 @@ class Daemon:
         env: Optional[dict[str, str]] = None,
         cwd: Optional[Path] = None,
         config: Optional[str] = None,
+        through: Sequence[str] = (),
+        pass_fds: Sequence[int] = (),
     ) -> None:
+        """`through`: the command that becomes the daemon. `pass_fds`: what it inherits beyond the usual."""
         self.places = places or Places()
         self.owns_places = places is None
         if config is not None:
@@ -100,7 +104,7 @@ class Daemon:
         self.path = self.places.socket(name)
         if controller is not None and ":" not in str(controller):
             controller = CONTROLLERS / controller  # An absolute path stays what it is.
-        command = [binary(), "serve", *([str(controller)] if controller else []), "--name", name, "--python", python]
+        command = [*through, binary(), "serve", *([str(controller)] if controller else []), "--name", name, "--python", python]
         self.log: list[str] = []
         self._log_changed = threading.Condition()
         self._log_ended = False
@@ -111,6 +115,7 @@ class Daemon:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
+            pass_fds=pass_fds,
         )
         self._reader = threading.Thread(target=self._read_log, daemon=True)
         self._reader.start()

@@ -13,6 +13,9 @@ pub struct Status {
     pub pid: u32,
     pub socket: String,
     pub uptime_ms: u64,
+    /// Who listens on the socket: the daemon's `own` doing, or `systemd`.
+    #[serde(default)]
+    pub listening: Option<String>,
     pub controller: Controller,
     pub python: Python,
     /// `starting`, `ready`, `backing off`, `unavailable` or `stopping`.

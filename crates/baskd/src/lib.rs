@@ -13,3 +13,4 @@ pub mod net;
 mod replay;
 pub mod rpc;
 pub mod serve;
+pub mod service;

@@ -11,37 +11,34 @@ use std::time::{Duration, Instant};
 
 use baskd_protocol::socket::{SocketError, check_folder, valid_name};
 use directories::BaseDirs;
-use tokio::net::{UnixListener, UnixStream};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::task::{JoinSet, LocalSet};
+use tokio::task::LocalSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::backend::python::{self, FindError};
 use crate::backend::{self, Backend, Controller, Journal, Snapshots};
 use crate::config::Settings;
 use crate::logs::Logs;
-use crate::net::connection;
-use crate::net::listen::{self, ListenError, Listener, Lock};
+use crate::net::accept::Door;
+use crate::net::given::Given;
+use crate::net::listen::{self, ListenError, Lock};
 use crate::rpc::{About, Service};
-
-/// How long connections may take to read their last lines once all is answered.
-const LAST_WRITES: Duration = Duration::from_secs(2);
+use crate::service::Manager;
 
 /// How many descriptors the daemon needs for itself and the next Python, however many connections there are.
 const OWN_DESCRIPTORS: usize = 40;
-
-/// When what lacked a descriptor is tried again.
-const TRY_AGAIN: Duration = Duration::from_millis(100);
 
 /// A connection's socket has a second registration while its client does not read, and a third once it has half closed.
 const A_CONNECTIONS_DESCRIPTORS: usize = 3;
 
 /// What a daemon is started with.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Options {
     /// The instance.
     pub name: String,
     pub socket: PathBuf,
+    /// The socket itself, if whoever starts the daemon has bound it.
+    pub given: Option<Given>,
     pub settings: Settings,
 }
 
@@ -64,6 +61,20 @@ pub enum ControllerSpec {
 #[derive(Debug, thiserror::Error)]
 #[error("'{0}' names no controller: write path/to/controller.py, path.py:Class or package.module:Class")]
 pub struct BadSpec(String);
+
+impl ControllerSpec {
+    /// For a line that has little room: without its folder.
+    fn in_short(&self) -> String {
+        match self {
+            ControllerSpec::Embedded => "the embedded example".to_owned(),
+            ControllerSpec::File { path, class } => {
+                let name = path.file_name().unwrap_or_default();
+                format!("{}:{class}", name.to_string_lossy())
+            }
+            ControllerSpec::Module { module, class } => format!("{module}:{class}"),
+        }
+    }
+}
 
 impl FromStr for ControllerSpec {
     type Err = BadSpec;
@@ -132,6 +143,7 @@ impl Error {
                     error,
                     ListenError::Socket(SocketError::PathTooLong { .. } | SocketError::BadName(_))
                         | ListenError::NotASocket(_)
+                        | ListenError::Given(_)
                 )
             }
             Error::State { .. } | Error::StateInUse { .. } | Error::NoState | Error::Io(_) => false,
@@ -148,7 +160,8 @@ fn keep_large_blocks() {
     drop(std::hint::black_box(Vec::<u8>::with_capacity(KEPT_BLOCK)));
 }
 
-/// Runs a daemon until it is asked to stop, by SIGTERM, SIGINT, SIGHUP or `daemon.shutdown`. Everything runs on this thread.
+/// Runs a daemon until it is asked to stop, by SIGTERM, SIGINT or `daemon.shutdown`, or by SIGHUP; which asks for a reload if
+/// a manager has started it, as systemd does. Everything runs on this thread.
 pub fn run(mut options: Options) -> Result<(), Error> {
     keep_large_blocks();
     let descriptors = backend::allow_many_descriptors();
@@ -159,18 +172,27 @@ pub fn run(mut options: Options) -> Result<(), Error> {
     let local = LocalSet::new();
     runtime.block_on(local.run_until(async {
         let stop = CancellationToken::new();
-        let daemon = Daemon::start(options, stop.clone())?;
+        let mut daemon = Daemon::start(options, stop.clone())?;
+        daemon.manager = Manager::of_this_process();
+        let reloaded = daemon.manager.as_ref().map(|_| daemon.service.backend.clone());
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
         let mut hangup = signal(SignalKind::hangup())?;
         tokio::task::spawn_local(async move {
-            for asked in 1.. {
+            let mut is_asked = false;
+            loop {
                 let name = tokio::select! {
                     _ = terminate.recv() => "SIGTERM",
                     _ = interrupt.recv() => "SIGINT",
                     _ = hangup.recv() => "SIGHUP",
                 };
-                if asked > 1 {
+                if let Some(backend) = reloaded.as_ref().filter(|_| name == "SIGHUP") {
+                    tracing::info!(target: "baskd", "reload: SIGHUP");
+                    // Nobody waits for it. Why it has failed, if so, is in the log, and in STATUS.
+                    backend.reload(None);
+                    continue;
+                }
+                if std::mem::replace(&mut is_asked, true) {
                     // Asked twice: whoever does is not willing to wait for running calls. Python ends with this
                     // process.
                     std::process::exit(1);
@@ -187,20 +209,14 @@ pub fn run(mut options: Options) -> Result<(), Error> {
 /// A daemon that listens and starts its Python; [`Daemon::run`] serves. Must live on a [`LocalSet`].
 pub struct Daemon {
     service: Rc<Service>,
-    backend: Backend,
-    listener: Listener,
+    door: Door,
     /// On the socket, and on the state.
     locks: (Lock, File),
     grace: Duration,
-    /// Zero: it never ends by itself.
-    idle_exit: Duration,
-    stop: CancellationToken,
-}
-
-/// Why a daemon accepts no more connections.
-enum Why {
-    Asked,
-    Idle,
+    /// Who wants to be told what it is at.
+    manager: Option<Rc<Manager>>,
+    /// What it serves, in short.
+    serves: String,
 }
 
 impl Daemon {
@@ -230,7 +246,7 @@ impl Daemon {
             ControllerSpec::Module { module, class } => format!("{module}:{class}"),
         };
         let about = format!("pid {}, {described}", std::process::id());
-        let (listener, lock) = listen::listen(&options.socket, &about)?;
+        let (listener, lock) = listen::listen(&options.socket, options.given, &about)?;
 
         let state_dir = states.join(&options.name);
         let logs = Rc::new(Logs::default());
@@ -266,133 +282,42 @@ impl Daemon {
         let about = About {
             name: options.name,
             socket: options.socket.display().to_string(),
+            listening: if listener.is_given() { "systemd" } else { "own" },
             started: Instant::now(),
         };
-        let service = Service::new(
-            backend.clone(),
-            settings.limits,
-            settings.on_disconnect,
-            logs,
-            about,
-            stop.clone(),
-        );
+        let service = Service::new(backend, settings.limits, settings.on_disconnect, logs, about, stop);
         Ok(Daemon {
+            door: Door::new(service.clone(), listener, settings.idle_exit),
             service,
-            backend,
-            listener,
             locks: (lock, state_lock),
             grace: settings.grace,
-            idle_exit: settings.idle_exit,
-            stop,
+            manager: None,
+            serves: settings.controller.in_short(),
         })
     }
 
     /// Serves until it is asked to stop, or has been idle for so long; then answers what there is, and returns when Python
     /// has ended and every connection is closed.
     pub async fn run(mut self) {
-        let closing = CancellationToken::new();
-        let mut connections = JoinSet::new();
-        loop {
-            match self.accept(&mut connections, &closing).await {
-                Why::Asked => break,
-                Why::Idle if self.withdraw(&mut connections, &closing).await => break,
-                Why::Idle => {}
-            }
+        if let Some(manager) = &self.manager {
+            tokio::task::spawn_local(manager.clone().feed_watchdog());
+            let serves = self.serves.clone();
+            tokio::task::spawn_local(manager.clone().keep_told(self.service.backend.clone(), serves));
+        }
+        self.door.stand_open().await;
+        if let Some(manager) = &self.manager {
+            manager.stopping();
         }
         // Whoever starts the next daemon need not wait for that.
         self.locks.0.stopping();
         listen::say_stopping(&mut self.locks.1);
-        // New clients find no daemon rather than one that is about to go.
-        drop(self.listener);
-        self.backend.stop(self.grace).await;
-        closing.cancel();
-        let all = async { while connections.join_next().await.is_some() {} };
-        if tokio::time::timeout(LAST_WRITES, all).await.is_err() {
-            connections.shutdown().await;
-        }
+        // New clients find no daemon rather than one that is about to go; or they wait for the next one.
+        self.door.shut();
+        self.service.backend.stop(self.grace).await;
+        self.door.see_off().await;
         self.service.logs.info("stopped");
         // Only now may another daemon have the path, and the state.
         drop(self.locks);
-    }
-
-    async fn accept(&self, connections: &mut JoinSet<()>, closing: &CancellationToken) -> Why {
-        let socket = match self.listener.socket.try_clone().and_then(UnixListener::from_std) {
-            Ok(socket) => socket,
-            Err(error) => {
-                tracing::error!("the socket can't be served: {error}");
-                return Why::Asked;
-            }
-        };
-        let mut has_complained = false;
-        loop {
-            let may_end = !self.idle_exit.is_zero() && connections.is_empty();
-            tokio::select! {
-                accepted = socket.accept() => match accepted {
-                    Ok((stream, _)) => {
-                        has_complained = false;
-                        self.serve(stream, connections, closing);
-                    }
-                    Err(error) => {
-                        // Out of descriptors, most likely: those who wait are accepted when there are some again.
-                        if !std::mem::replace(&mut has_complained, true) {
-                            self.service.logs.warn(&format!("connections can't be accepted now: {error}"));
-                        }
-                        tokio::time::sleep(TRY_AGAIN).await;
-                    }
-                },
-                Some(_) = connections.join_next() => {}
-                () = self.idle(), if may_end => return Why::Idle,
-                () = self.stop.cancelled() => return Why::Asked,
-            }
-        }
-    }
-
-    fn serve(&self, stream: UnixStream, connections: &mut JoinSet<()>, closing: &CancellationToken) {
-        connections.spawn_local(connection::serve(stream, self.service.clone(), closing.clone()));
-    }
-
-    /// Returns when no call has been under way for as long as a daemon without connections may be idle. Without
-    /// connections there are no new calls, so that one look after the wait is enough.
-    async fn idle(&self) {
-        self.backend.idle().await;
-        tokio::time::sleep(self.idle_exit).await;
-        self.backend.idle().await;
-    }
-
-    /// Lets nobody connect any more. False if somebody came at the last moment, and the daemon serves on.
-    async fn withdraw(&mut self, connections: &mut JoinSet<()>, closing: &CancellationToken) -> bool {
-        let logs = self.service.logs.clone();
-        if let Err(error) = self.listener.withdraw() {
-            logs.warn(&format!("the socket can't be shut: {error}"));
-        }
-        loop {
-            let came = match self.listener.next_of_last() {
-                Ok(Some(stream)) => stream.set_nonblocking(true).and_then(|()| UnixStream::from_std(stream)),
-                Ok(None) => break,
-                Err(error) => Err(error),
-            };
-            match came {
-                Ok(stream) => self.serve(stream, connections, closing),
-                Err(_) => tokio::time::sleep(TRY_AGAIN).await,
-            }
-        }
-        let idle = self.idle_exit;
-        if !connections.is_empty() {
-            tracing::debug!(target: "baskd", "somebody came when it was about to end: it serves on");
-            let Err(error) = self.listener.bind_anew() else {
-                return false;
-            };
-            logs.warn(&format!(
-                "{error}; those who are connected are served, and then it ends"
-            ));
-            tokio::select! {
-                () = async { while connections.join_next().await.is_some() {} } => {}
-                () = self.stop.cancelled() => return true,
-            }
-            self.backend.idle().await;
-        }
-        logs.info(&format!("stopping: no connection and no call for {idle:?} (idle_exit)"));
-        true
     }
 }
 

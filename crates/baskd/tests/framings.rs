@@ -31,6 +31,7 @@ fn with_daemon(limits: Limits, test: impl AsyncFnOnce(&Path)) {
     let options = Options {
         name: "default".to_owned(),
         socket: folder.path().join("a.sock"),
+        given: None,
         settings: Settings {
             limits,
             ..Settings::default()

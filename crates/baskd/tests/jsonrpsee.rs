@@ -56,6 +56,7 @@ fn with_client(test: impl AsyncFnOnce(Client)) {
     let options = Options {
         name: "default".to_owned(),
         socket: folder.path().join("a.sock"),
+        given: None,
         settings: Settings::default(),
     };
     let socket = options.socket.clone();

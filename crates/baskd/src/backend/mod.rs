@@ -65,7 +65,7 @@ pub use orders::{Asker, NotReady};
 pub use snapshot::Snapshots;
 pub use spawn::allow_many_descriptors;
 pub use status::State;
-pub(crate) use status::resident_bytes;
+pub(crate) use status::{Overview, resident_bytes};
 
 /// A call's id on the router's wire: its number, then its slot.
 pub type CallId = u64;
@@ -216,6 +216,8 @@ impl Backend {
             workers: (0..workers).map(|_| Post::default()).collect(),
             bells: (0..seats_for(workers)).map(|_| Bell::default()).collect(),
             processes: RefCell::default(),
+            changed: Notify::new(),
+            reloading: reload::Reloading::default(),
             started: Notify::new(),
             rest: Notify::new(),
             journal,
@@ -349,6 +351,7 @@ impl Backend {
     /// Starts new processes beside those that serve, and has them take their places once all are ready; `done` is told
     /// when they have, or why the old ones go on. False if too many wait for that already.
     pub fn reload(&self, done: Option<Asker>) -> bool {
+        let done = Some(reload::counted(&self.shared, done));
         if self.shared.options.reload_mode == ReloadMode::Replace {
             return self.restart(done);
         }
@@ -382,6 +385,16 @@ impl Backend {
         self.shared.standby.end(&self.shared).await;
         self.shared.journal.saved().await;
         self.shared.snapshots.saved().await;
+    }
+
+    /// What it is at, in short.
+    pub(crate) fn overview(&self) -> Overview {
+        self.shared.overview()
+    }
+
+    /// Returns when [`Backend::overview`] may tell of something new; what is counted aside.
+    pub(crate) async fn changed(&self) {
+        self.shared.changed.notified().await;
     }
 
     /// The backend's part of `daemon.status`.

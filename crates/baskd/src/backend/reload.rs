@@ -6,6 +6,7 @@ use std::rc::Rc;
 
 use tokio::sync::Notify;
 
+use super::Shared;
 use super::orders::{Asker, NotReady, STOPPING};
 
 /// One reload. Each worker says once that it is ready or not ([`Round::report`]), and once how it ended ([`Round::done`]).
@@ -24,6 +25,56 @@ pub(crate) struct Reloads {
     waiting: RefCell<Vec<Asker>>,
     another: Cell<bool>,
     is_stopped: Cell<bool>,
+}
+
+/// The reloads that were asked for, as whoever watches the daemon sees them: of either mode, and from the asking on.
+#[derive(Default)]
+pub(crate) struct Reloading {
+    begun: Cell<u64>,
+    under_way: Cell<u64>,
+    failure: RefCell<Option<String>>,
+}
+
+impl Reloading {
+    pub(crate) fn begun(&self) -> u64 {
+        self.begun.get()
+    }
+
+    pub(crate) fn is_under_way(&self) -> bool {
+        self.under_way.get() > 0
+    }
+
+    /// Why the last one failed, if it did.
+    pub(crate) fn failure(&self) -> Option<String> {
+        self.failure.borrow().clone()
+    }
+}
+
+/// One reload that was asked for; over when it is dropped.
+struct Counted(Rc<Shared>);
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        let under_way = &self.0.reloading.under_way;
+        under_way.set(under_way.get() - 1);
+        self.0.changed.notify_one();
+    }
+}
+
+/// Has a reload be seen in [`Reloading`], until what this gives is called, which tells `asker`, or is dropped.
+pub(crate) fn counted(shared: &Rc<Shared>, asker: Option<Asker>) -> Asker {
+    let reloading = &shared.reloading;
+    reloading.begun.set(reloading.begun.get() + 1);
+    reloading.under_way.set(reloading.under_way.get() + 1);
+    shared.changed.notify_one();
+    let counted = Counted(shared.clone());
+    Box::new(move |outcome| {
+        *counted.0.reloading.failure.borrow_mut() = outcome.err().map(|why| why.reason.clone());
+        drop(counted);
+        if let Some(asker) = asker {
+            asker(outcome);
+        }
+    })
 }
 
 impl Reloads {

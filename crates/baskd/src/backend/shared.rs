@@ -16,7 +16,7 @@ use super::files::Files;
 use super::journal::Journal;
 use super::oom::Kills;
 use super::orders::Orders;
-use super::reload::{Reloads, Round};
+use super::reload::{Reloading, Reloads, Round};
 use super::snapshot::{Snapshot, Snapshots};
 use super::standby::Standby;
 use super::status::{ProcessStatus, Status, describe, exit_json};
@@ -37,6 +37,9 @@ pub(super) struct Shared {
     pub(super) bells: Vec<Bell>,
     /// By seat.
     pub(super) processes: RefCell<BTreeMap<usize, ProcessStatus>>,
+    /// What [`Overview`] tells of has changed, but for what is counted.
+    pub(super) changed: Notify,
+    pub(super) reloading: Reloading,
     /// A gate of the table has changed.
     pub(super) started: Notify,
     /// The last waiting call was answered, or a process that is left may have ended what it had.

@@ -18,6 +18,7 @@ use tokio::io::unix::AsyncFd;
 use tokio::net::unix::pipe;
 
 use super::page::Page;
+use crate::service::without_manager;
 
 /// A Python that was started, and our ends of its pipes.
 pub(crate) struct Process {
@@ -75,7 +76,7 @@ pub(crate) fn spawn(python: &Path, router: &Path) -> io::Result<Process> {
     let inherited = [theirs_in, theirs_out, page.fd().try_clone_to_owned()?];
     let numbers = inherited.each_ref().map(|fd| fd.as_raw_fd().to_string()).join(",");
     let mut command = Command::new(python);
-    command
+    without_manager(&mut command)
         .arg(router.join("index.py"))
         .env("BASKD_FDS", numbers)
         .stdin(Stdio::null())
@@ -129,7 +130,7 @@ pub(crate) struct Guard {
 impl Guard {
     fn new(group: Pid) -> io::Result<Guard> {
         let (theirs, ours) = pipe_with(PipeFlags::CLOEXEC)?;
-        let shell = Command::new("/bin/sh")
+        let shell = without_manager(&mut Command::new("/bin/sh"))
             .arg0("baskd-guard")
             .args(["-c", "trap '' HUP INT TERM; read _; kill -s KILL 0"])
             .stdin(Stdio::from(theirs))

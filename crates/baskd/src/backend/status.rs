@@ -8,7 +8,7 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use super::worker::Exit;
-use super::{Controller, Shared};
+use super::{Controller, Post, Shared};
 
 /// What the supervisor is at.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -71,7 +71,41 @@ pub(crate) struct ProcessStatus {
     pub(crate) ready_after: Option<Duration>,
 }
 
+/// What the backend is at, in short.
+pub(crate) struct Overview {
+    pub(crate) state: State,
+    pub(crate) reason: Option<String>,
+    pub(crate) ready_workers: usize,
+    pub(crate) workers: usize,
+    /// Of the controller that serves, or did last.
+    pub(crate) methods: usize,
+    pub(crate) calls: u64,
+    pub(crate) restarts: u64,
+    /// How many reloads have been asked for, whether one of them is under way, and why the last one failed.
+    pub(crate) reloads_begun: u64,
+    pub(crate) is_reloading: bool,
+    pub(crate) reload_failure: Option<String>,
+}
+
 impl Shared {
+    pub(crate) fn overview(&self) -> Overview {
+        let (state, reason) = self.state();
+        let is_ready = |post: &&Post| post.status.borrow().state == State::Ready;
+        let calls = self.calls.borrow();
+        Overview {
+            state,
+            reason,
+            ready_workers: self.workers.iter().filter(is_ready).count(),
+            workers: self.workers.len(),
+            methods: calls.methods.as_ref().map_or(0, |methods| methods.ready.methods.len()),
+            calls: calls.total(),
+            restarts: self.restarts.get(),
+            reloads_begun: self.reloading.begun(),
+            is_reloading: self.reloading.is_under_way(),
+            reload_failure: self.reloading.failure(),
+        }
+    }
+
     /// What the supervisors are at, taken together: the state of the one that is best off, and what it says.
     fn state(&self) -> (State, Option<String>) {
         let best_first = [

@@ -88,6 +88,8 @@ async fn told(client: &Client, json: bool) -> Result<(), Failure> {
 /// Stop the daemon and its Python, and wait until they have
 #[derive(Debug, Args)]
 #[command(after_help = "\
+One whose socket systemd holds is started again by the next connection: it says so, and how to stop that as well.
+
 Example:
   baskd stop --name search")]
 pub(crate) struct Stop {
@@ -100,7 +102,8 @@ const EXIT: Timespec = Timespec { tv_sec: 5, tv_nsec: 0 };
 
 impl Stop {
     pub(crate) async fn run(&self, client: &Client) -> Result<(), Failure> {
-        let pid = client.status().await?.pid;
+        let status = client.status().await?;
+        let pid = status.pid;
         // Opened while the daemon answers, so that it is the daemon's even if another process gets the number later.
         let process = i32::try_from(pid)
             .ok()
@@ -111,6 +114,13 @@ impl Stop {
         if let Some(process) = process {
             // In a thread, so that Ctrl-C is heard meanwhile.
             let _ = spawn_blocking(move || poll(&mut [PollFd::new(&process, PollFlags::IN)], Some(&EXIT))).await;
+        }
+        if status.listening.as_deref() == Some("systemd") {
+            let unit = format!("baskd@{}", status.name);
+            eprintln!(
+                "{}: it has stopped, and the next connection starts it again; to stop that, too: `systemctl --user stop {unit}.socket {unit}.service`",
+                status.name
+            );
         }
         Ok(())
     }

@@ -7,6 +7,7 @@ use std::path::Path;
 use std::process::{ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
+use baskd::service::without_manager;
 use baskd_client::{Client, Error, Event, StreamOptions};
 use baskd_protocol::socket::MAX_PATH;
 use clap::Args;
@@ -264,6 +265,7 @@ fn spawn(folder: &Path, log: &Path) -> Result<Child, Failure> {
     command
         .env("XDG_STATE_HOME", folder.join("state"))
         .env("XDG_CONFIG_HOME", folder.join("config"));
+    without_manager(command.as_std_mut());
     command
         .stdin(Stdio::null())
         .stdout(Stdio::null())

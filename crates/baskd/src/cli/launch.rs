@@ -16,6 +16,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use baskd::service::without_manager;
 use baskd_protocol::socket::{SocketError, check_folder_for_client, folder_of};
 use directories::BaseDirs;
 use rustix::io::{Errno, FdFlags, fcntl_getfd, fcntl_setfd};
@@ -126,7 +127,8 @@ fn program() -> io::Result<PathBuf> {
 fn serve(program: &Path, name: &str, socket: &Path, arguments: &[OsString], log: &File) -> io::Result<Child> {
     keep_descriptors_here();
     let mut command = Command::new(program);
-    command
+    // Whoever is a service here is somebody else.
+    without_manager(&mut command)
         .args(["serve", "--background"])
         .args(arguments)
         .args(["--name", name, "--socket"])

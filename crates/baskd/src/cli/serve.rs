@@ -5,6 +5,7 @@ use std::io::{self, IsTerminal};
 use std::path::PathBuf;
 
 use baskd::config::Settings;
+use baskd::net::given::{Given, given};
 use baskd::serve::{self, ControllerSpec, Options};
 use baskd_client::socket;
 use clap::Args;
@@ -66,7 +67,9 @@ pub(crate) struct Serve {
 
 impl Serve {
     pub(crate) fn run(&self) -> Result<(), Failure> {
-        let name = socket::instance_name(self.instance.name.as_deref(), self.instance.socket.as_deref())
+        let given = given().map_err(|error| Failure::Usage(error.to_string()))?;
+        let instance = self.instance_of(given.as_ref());
+        let name = socket::instance_name(instance.name.as_deref(), instance.socket.as_deref())
             .map_err(baskd_client::Error::from)?;
         let settings = self
             .settings(&name)
@@ -74,7 +77,8 @@ impl Serve {
         let log = start_log(&settings.log, self.background)?;
         let options = Options {
             name,
-            socket: self.instance.socket()?,
+            socket: instance.socket()?,
+            given,
             settings,
         };
         let ended = serve::run(options);
@@ -87,6 +91,19 @@ impl Serve {
                 Failure::Failed(text)
             }
         })
+    }
+
+    /// The one that was asked for; where none was, the one whose socket was given.
+    fn instance_of(&self, given: Option<&Given>) -> Instance {
+        let is_set = |variable: &&str| env::var_os(variable).is_some_and(|value| !value.is_empty());
+        let is_named = self.instance.name.is_some() || self.instance.socket.is_some();
+        match given {
+            Some(given) if !is_named && !["BASKD_NAME", "BASKD_SOCKET"].iter().any(is_set) => Instance {
+                name: None,
+                socket: Some(given.path.clone()),
+            },
+            _ => self.instance.clone(),
+        }
     }
 
     /// What the file and the environment say, with the flags on top.

@@ -90,6 +90,7 @@ fn answers(shape: Shape, data: &[u8], cuts: &[usize]) -> (Vec<String>, Vec<u8>) 
         let backend = Backend::start(options, journal, snapshots, logs.clone());
         let about = About {
             name: "fuzzed".to_owned(),
+            listening: "own",
             socket: String::new(),
             started: std::time::Instant::now(),
         };
@@ -159,7 +160,7 @@ impl Fed {
             start = end;
         }
         if !self.has_ended {
-            self.framing.end(&self.peer);
+            self.framing.end(Some(&self.peer));
         }
         self.take();
         self.framing.say_goodbye(false);
@@ -188,7 +189,7 @@ impl Fed {
                     self.framing = Framing::ContentLength(ContentLength::new(&self.peer, read, refusal));
                 }
                 Then::Close => {
-                    self.framing.end(&self.peer);
+                    self.framing.end(Some(&self.peer));
                     self.has_ended = true;
                     return;
                 }

@@ -2,7 +2,7 @@
 //!
 //! A task reads a chunk, has every whole message in it handled, and writes all that is ready at once. It stops reading
 //! from a peer that does not read its answers. A peer that only closed its writing half is still answered; one that is
-//! gone has its calls cancelled.
+//! gone has its calls cancelled. When the daemon stops, it takes nothing more, and answers what has come.
 //!
 //! A connection begins as one of plain JSON values, which is told by its first byte; other first bytes make it another
 //! ([`Framing`]). HTTP has the socket to itself, until it becomes a WebSocket or ends.
@@ -146,6 +146,7 @@ impl Connection {
         let mut hangup: Option<Pin<Box<dyn Future<Output = ()>>>> = None;
         let asked_to_close = self.closing.clone().cancelled_owned();
         tokio::pin!(asked_to_close);
+        let mut is_asked = false;
         // Whether the peer may still want what it did not ask to be answered: subscriptions.
         let mut may_listen = self.reading;
         loop {
@@ -192,7 +193,7 @@ impl Connection {
                 {
                     return Poll::Ready(Err(io::Error::from(io::ErrorKind::BrokenPipe)));
                 }
-                if !closing && asked_to_close.as_mut().poll(cx).is_ready() {
+                if !is_asked && asked_to_close.as_mut().poll(cx).is_ready() {
                     return Poll::Ready(Ok(Woken::Closing));
                 }
                 Poll::Pending
@@ -205,7 +206,12 @@ impl Connection {
                     }
                 }
                 Woken::Again => {}
-                Woken::Closing => self.reading = false,
+                Woken::Closing => {
+                    is_asked = true;
+                    if self.reading {
+                        self.stream.take_no_more()?;
+                    }
+                }
             }
         }
     }
@@ -222,7 +228,9 @@ impl Connection {
         match self.stream.try_read_buf(buf) {
             Ok(0) => {
                 self.reading = false;
-                self.framing.end(&self.peer);
+                // What a stopping daemon has not let its peer finish is nobody's mistake.
+                let told = Some(&*self.peer).filter(|_| !self.closing.is_cancelled());
+                self.framing.end(told);
                 Ok(0)
             }
             Ok(read) => {
@@ -243,7 +251,7 @@ impl Connection {
         match self.framing.handle(&self.peer) {
             Then::GoOn => {}
             Then::Close => {
-                self.framing.end(&self.peer);
+                self.framing.end(Some(&self.peer));
                 self.end_reading();
             }
             Then::Gone => {

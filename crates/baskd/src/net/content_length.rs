@@ -82,13 +82,13 @@ impl ContentLength {
     }
 
     /// The peer sends nothing more.
-    pub(crate) fn end(&mut self, peer: &Peer) {
+    pub(crate) fn end(&mut self, told: Option<&Peer>) {
         let is_partial = match self.state {
             State::Header => !self.buf[self.at..].trim_ascii().is_empty(),
             State::Message(_) => true,
             State::Skipping(_) | State::Lost => false,
         };
-        if is_partial {
+        if let Some(peer) = told.filter(|_| is_partial) {
             dispatch::refuse(peer, &Error::parse("the last message is not complete"));
         }
         self.pending.release();

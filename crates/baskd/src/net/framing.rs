@@ -91,11 +91,11 @@ impl Framing {
         }
     }
 
-    /// The peer sends nothing more.
-    pub(crate) fn end(&mut self, peer: &Peer) {
+    /// The peer sends nothing more. `told`: it, if it is to hear that its last message is not complete.
+    pub(crate) fn end(&mut self, told: Option<&Peer>) {
         match self {
-            Framing::Json(values) => values.end(peer),
-            Framing::ContentLength(messages) => messages.end(peer),
+            Framing::Json(values) => values.end(told),
+            Framing::ContentLength(messages) => messages.end(told),
             Framing::WebSocket(socket) => socket.end(),
         }
     }

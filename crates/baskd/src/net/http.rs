@@ -78,7 +78,8 @@ pub(super) async fn serve(
             ended = poll_fn(|cx| connection.poll_without_shutdown(cx)) => break ended,
             () = closing.cancelled(), if !is_closing => {
                 is_closing = true;
-                Pin::new(&mut connection).graceful_shutdown();
+                // Not by hyper's `graceful_shutdown`, which leaves a request unread that has come already.
+                stream.take_no_more()?;
             }
         }
     };

@@ -104,10 +104,12 @@ impl JsonValues {
     }
 
     /// The peer sends nothing more.
-    pub fn end(&mut self, peer: &Peer) {
+    pub fn end(&mut self, told: Option<&Peer>) {
         // The first bytes of a framing that was never told.
         let is_partial = self.is_first && self.state == State::Between && self.at < self.buf.len();
-        if self.state == State::Inside || is_partial {
+        if let Some(peer) = told
+            && (self.state == State::Inside || is_partial)
+        {
             dispatch::refuse(peer, &Error::parse("the last message is not complete"));
         }
         self.uncount();

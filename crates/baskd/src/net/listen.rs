@@ -11,6 +11,10 @@
 //! shuts the socket for reading, by which the kernel lets nobody connect any more. Whoever had connected is in the
 //! backlog by then. If it is empty, the daemon can end; else it binds the path anew, for which it still has the lock.
 //!
+//! A socket that was given to the daemon ([`super::given`]) is its manager's: it is neither bound, nor unlinked, nor shut,
+//! since `shutdown()` would end the manager's own, too. Only the lock is the daemon's. One that goes leaves whoever has
+//! connected, and is not accepted, to the next, for which the manager has that very backlog.
+//!
 //! A daemon that stops says so in its lock files, and one that is started then waits for its end: a client that finds no
 //! socket starts the next one at once.
 
@@ -27,6 +31,9 @@ use baskd_protocol::socket::{SocketError, check_folder, folder_of};
 use rustix::fs::{FlockOperation, Mode, OFlags, flock};
 use rustix::process::umask;
 
+use super::given::{Given, GivenError};
+use super::holder::{Holder, holder_of};
+
 /// As many as a burst of clients may be waiting to be accepted.
 const BACKLOG: i32 = 1024;
 /// What is written below the name of a daemon that stops.
@@ -40,8 +47,18 @@ const LOOK_EVERY: Duration = Duration::from_millis(5);
 pub enum ListenError {
     #[error(transparent)]
     Socket(#[from] SocketError),
-    #[error("a daemon runs on {} already ({who}): stop it with `baskd stop --socket {}`, or choose another --name", .path.display(), .path.display())]
+    #[error(transparent)]
+    Given(#[from] GivenError),
+    #[error("a daemon runs on {} already ({who}): {}, or choose another --name", .path.display(), end_of(.who, .path))]
     Runs { path: PathBuf, who: String },
+    #[error(
+        "a daemon that somebody has started by hand has the name of {} ({who}): end that process, and this one serves", .path.display()
+    )]
+    ByHand { path: PathBuf, who: String },
+    #[error(
+        "systemd holds the socket {}, and starts the daemon for it: do so with `systemctl --user start {}`, or choose another --name", .0.display(), unit_of(.0)
+    )]
+    Systemds(PathBuf),
     #[error("some other program listens on {}: choose another --socket", .0.display())]
     Foreign(PathBuf),
     #[error("{} is there and is no socket: move it away, or choose another --socket", .0.display())]
@@ -50,11 +67,31 @@ pub enum ListenError {
     Io { path: PathBuf, source: io::Error },
 }
 
-/// A bound socket. Dropping it unlinks the path, if it still is ours.
+/// What a daemon on a socket that was given to it is told from others by, in what it says of itself to a second one.
+const UNDER_SYSTEMD: &str = "under systemd";
+
+/// The unit that serves the instance with this socket.
+fn unit_of(socket: &Path) -> String {
+    let name = socket.file_stem().unwrap_or_default();
+    format!("baskd@{}", name.to_string_lossy())
+}
+
+/// How whoever runs there is stopped.
+fn end_of(who: &str, path: &Path) -> String {
+    if who.contains(UNDER_SYSTEMD) {
+        let unit = unit_of(path);
+        format!("stop it with `systemctl --user stop {unit}.socket {unit}.service`")
+    } else {
+        format!("stop it with `baskd stop --socket {}`", path.display())
+    }
+}
+
+/// A socket that is listened on. Dropping one of our own unlinks the path, if it still is ours.
 pub struct Listener {
     pub socket: UnixListener,
     path: PathBuf,
-    inode: (u64, u64),
+    /// What was bound there; None if somebody else has bound it.
+    inode: Option<(u64, u64)>,
 }
 
 /// The right to a path. It is given back by dropping it, which is to be the last thing a
@@ -63,8 +100,9 @@ pub struct Lock {
     file: File,
 }
 
-/// Makes `path` a socket of this process. `about` is told to a second daemon that wants it too.
-pub fn listen(path: &Path, about: &str) -> Result<(Listener, Lock), ListenError> {
+/// Makes `path` a socket of this process, unless it was `given` one that is there. `about` is told to a second daemon that
+/// wants it too.
+pub fn listen(path: &Path, given: Option<Given>, about: &str) -> Result<(Listener, Lock), ListenError> {
     let io = |source| ListenError::Io {
         path: path.to_owned(),
         source,
@@ -84,8 +122,27 @@ pub fn listen(path: &Path, about: &str) -> Result<(Listener, Lock), ListenError>
             .map_err(io)?;
     }
     check_folder(folder)?;
-    let lock = lock(path, about)?;
-    let (socket, inode) = take(path)?;
+    let (lock, socket, inode) = match given {
+        Some(given) => {
+            given.check(path)?;
+            let lock = lock(path, &format!("{about}, {UNDER_SYSTEMD}")).map_err(by_hand)?;
+            if fs::symlink_metadata(path).is_err() {
+                tracing::warn!(
+                    target: "baskd",
+                    "{} is gone, so nobody can connect any more: `systemctl --user restart {}.socket`",
+                    path.display(),
+                    unit_of(path)
+                );
+            }
+            given.socket.set_nonblocking(true).map_err(io)?;
+            (lock, given.socket, None)
+        }
+        None => {
+            let lock = lock(path, about)?;
+            let (socket, inode) = take(path)?;
+            (lock, socket, Some(inode))
+        }
+    };
     Ok((
         Listener {
             socket,
@@ -94,6 +151,14 @@ pub fn listen(path: &Path, about: &str) -> Result<(Listener, Lock), ListenError>
         },
         Lock { file: lock },
     ))
+}
+
+/// Who has the lock of a socket that its manager gives to this daemon: `baskd stop` would not reach that one.
+fn by_hand(error: ListenError) -> ListenError {
+    match error {
+        ListenError::Runs { path, who } if !who.contains(UNDER_SYSTEMD) => ListenError::ByHand { path, who },
+        error => error,
+    }
 }
 
 /// Binds a path whose lock is held.
@@ -106,17 +171,24 @@ fn take(path: &Path) -> Result<(UnixListener, (u64, u64)), ListenError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(io(error)),
         Ok(there) if !there.file_type().is_socket() => return Err(ListenError::NotASocket(path.to_owned())),
-        Ok(_) => match UnixStream::connect(path) {
-            Ok(_) => return Err(ListenError::Foreign(path.to_owned())),
+        Ok(_) => match holder_of(path) {
+            Some(Holder::Systemd) => return Err(ListenError::Systemds(path.to_owned())),
+            Some(Holder::Other) => return Err(ListenError::Foreign(path.to_owned())),
+            None if UnixStream::connect(path).is_ok() => return Err(ListenError::Foreign(path.to_owned())),
             // Nobody listens: it was left behind.
-            Err(_) => tracing::debug!(path = %path.display(), "a stale socket is replaced"),
+            None => tracing::debug!(path = %path.display(), "a stale socket is replaced"),
         },
     }
     bind(path, folder_of(path)).map_err(io)
 }
 
 impl Listener {
-    /// Takes the path away, so that who comes from now on finds no daemon. Who has come before that is to be had from
+    /// Whether it is whoever has started this daemon that has bound it, and keeps it.
+    pub(crate) fn is_given(&self) -> bool {
+        self.inode.is_none()
+    }
+
+    /// Of one of our own. Takes the path away, so that who comes from now on finds no daemon. Who has come before that is to be had from
     /// [`Listener::next_of_last`].
     pub(crate) fn withdraw(&self) -> io::Result<()> {
         self.unlink();
@@ -136,12 +208,14 @@ impl Listener {
 
     /// After [`Listener::withdraw`]: listens again, on a new socket.
     pub(crate) fn bind_anew(&mut self) -> Result<(), ListenError> {
-        (self.socket, self.inode) = take(&self.path)?;
+        let (socket, inode) = take(&self.path)?;
+        (self.socket, self.inode) = (socket, Some(inode));
         Ok(())
     }
 
     fn unlink(&self) {
-        let is_ours = fs::symlink_metadata(&self.path).is_ok_and(|there| (there.dev(), there.ino()) == self.inode);
+        let is_ours =
+            fs::symlink_metadata(&self.path).is_ok_and(|there| Some((there.dev(), there.ino())) == self.inode);
         if is_ours {
             // If it can't be unlinked, the next daemon will find it stale.
             let _ = fs::remove_file(&self.path);
@@ -241,173 +315,4 @@ impl Drop for Listener {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::os::unix::fs::PermissionsExt;
-    use std::sync::Arc;
-    use std::sync::atomic::{AtomicBool, Ordering};
-
-    fn folder() -> tempfile::TempDir {
-        let folder = tempfile::tempdir().unwrap();
-        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o700)).unwrap();
-        folder
-    }
-
-    #[test]
-    fn a_socket_is_its_owners_only_and_goes_with_its_daemon() {
-        let folder = folder();
-        let path = folder.path().join("new/a.sock");
-        let (listener, _lock) = listen(&path, "me").unwrap();
-        assert_eq!(fs::metadata(path.parent().unwrap()).unwrap().mode() & 0o777, 0o700);
-        assert_eq!(fs::symlink_metadata(&path).unwrap().mode() & 0o777, 0o600);
-        UnixStream::connect(&path).unwrap();
-        drop(listener);
-        let left: Vec<_> = fs::read_dir(path.parent().unwrap())
-            .unwrap()
-            .map(|entry| entry.unwrap().file_name())
-            .collect();
-        assert_eq!(left, ["a.sock.lock"]);
-    }
-
-    #[test]
-    fn a_living_owner_is_named_and_keeps_its_socket() {
-        let folder = folder();
-        let path = folder.path().join("a.sock");
-        let (listener, _lock) = listen(&path, "pid 7, /x/controller.py").unwrap();
-        let refusal = listen(&path, "other").err().unwrap().to_string();
-        assert!(refusal.contains("pid 7, /x/controller.py"), "{refusal}");
-        UnixStream::connect(&path).unwrap();
-        listener.socket.set_nonblocking(false).unwrap();
-        listener.socket.accept().unwrap();
-        // While it stops, its path is gone and its state is still its own.
-        drop(listener);
-        assert!(matches!(listen(&path, "other"), Err(ListenError::Runs { .. })));
-    }
-
-    #[test]
-    fn one_that_stops_is_waited_for() {
-        let folder = folder();
-        let path = folder.path().join("a.sock");
-        let (listener, mut lock) = listen(&path, "pid 7, x.py").unwrap();
-        drop(listener);
-        lock.stopping();
-        let has_ended = Arc::new(AtomicBool::new(false));
-        let next = {
-            let has_ended = has_ended.clone();
-            let path = path.clone();
-            thread::spawn(move || {
-                let next = listen(&path, "pid 8, x.py").unwrap();
-                assert!(has_ended.load(Ordering::SeqCst));
-                next
-            })
-        };
-        has_ended.store(true, Ordering::SeqCst);
-        drop(lock);
-        let next = next.join().unwrap();
-        UnixStream::connect(&path).unwrap();
-        let refusal = listen(&path, "pid 9").err().unwrap().to_string();
-        assert!(refusal.contains("(pid 8, x.py)"), "{refusal}");
-        drop(next);
-    }
-
-    /// Many who connect at the very time at which the path is taken away: each is served, or refused by the kernel.
-    #[test]
-    fn nobody_is_lost_when_the_path_is_taken_away() {
-        const TURNS: usize = 2000;
-        let folder = folder();
-        let path = folder.path().join("a.sock");
-        let (mut listener, _lock) = listen(&path, "me").unwrap();
-        let is_over = Arc::new(AtomicBool::new(false));
-        let clients: Vec<_> = (0..4)
-            .map(|_| {
-                let (is_over, path) = (is_over.clone(), path.clone());
-                thread::spawn(move || {
-                    let mut served = 0;
-                    while !is_over.load(Ordering::Relaxed) {
-                        match UnixStream::connect(&path) {
-                            Ok(mut stream) => {
-                                let mut byte = [0];
-                                stream.read_exact(&mut byte).expect("whoever has connected is served");
-                                served += 1;
-                            }
-                            Err(error) => assert!(
-                                matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused),
-                                "{error}"
-                            ),
-                        }
-                    }
-                    served
-                })
-            })
-            .collect();
-        let serve_all = |listener: &Listener| {
-            let mut served = 0;
-            while let Some(mut stream) = listener.next_of_last().unwrap() {
-                stream.write_all(b"x").unwrap();
-                served += 1;
-            }
-            served
-        };
-        let (mut served, mut came_last) = (0, 0);
-        for _ in 0..TURNS {
-            served += serve_all(&listener);
-            listener.withdraw().unwrap();
-            assert!(!path.exists());
-            came_last += serve_all(&listener);
-            listener.bind_anew().unwrap();
-        }
-        is_over.store(true, Ordering::Relaxed);
-        listener.withdraw().unwrap();
-        came_last += serve_all(&listener);
-        drop(listener);
-        let all: usize = clients.into_iter().map(|client| client.join().unwrap()).sum();
-        assert_eq!(all, served + came_last);
-    }
-
-    #[test]
-    fn a_stale_socket_is_replaced() {
-        let folder = folder();
-        let path = folder.path().join("a.sock");
-        drop(UnixListener::bind(&path).unwrap());
-        assert!(path.exists());
-        let _listener = listen(&path, "me").unwrap();
-        UnixStream::connect(&path).unwrap();
-    }
-
-    #[test]
-    fn what_is_not_ours_is_left_alone() {
-        let folder = folder();
-        let path = folder.path().join("a.sock");
-        let foreign = UnixListener::bind(&path).unwrap();
-        assert!(matches!(listen(&path, "me"), Err(ListenError::Foreign(_))));
-        drop(foreign);
-        fs::remove_file(&path).unwrap();
-        fs::write(&path, "precious").unwrap();
-        assert!(matches!(listen(&path, "me"), Err(ListenError::NotASocket(_))));
-        assert_eq!(fs::read_to_string(&path).unwrap(), "precious");
-        fs::remove_file(&path).unwrap();
-        std::os::unix::fs::symlink("/etc/passwd", &path).unwrap();
-        assert!(matches!(listen(&path, "me"), Err(ListenError::NotASocket(_))));
-        std::os::unix::fs::symlink("elsewhere", folder.path().join("b.sock.lock")).unwrap();
-        assert!(listen(&folder.path().join("b.sock"), "me").is_err());
-    }
-
-    #[test]
-    fn an_open_folder_is_refused() {
-        let folder = folder();
-        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
-        assert!(matches!(
-            listen(&folder.path().join("a.sock"), "me"),
-            Err(ListenError::Socket(SocketError::FolderOpen { .. }))
-        ));
-    }
-
-    #[test]
-    fn the_longest_path_can_be_bound() {
-        let folder = folder();
-        let room = 107 - folder.path().as_os_str().len() - 1;
-        let path = folder.path().join("n".repeat(room));
-        let _listener = listen(&path, "me").unwrap();
-        UnixStream::connect(&path).unwrap();
-    }
-}
+mod tests;

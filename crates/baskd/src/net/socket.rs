@@ -59,6 +59,12 @@ impl Socket {
         let _: io::Result<()> = self.read(|_| Err(io::ErrorKind::WouldBlock.into()));
     }
 
+    /// Has the peer's writes fail from here on, so that it knows of each message whether it has left it. What has come
+    /// before can be read, and then the end.
+    pub(crate) fn take_no_more(&self) -> io::Result<()> {
+        Ok(rustix::net::shutdown(self, rustix::net::Shutdown::Read)?)
+    }
+
     /// Returns when there is room again; at once, unless a write has found none.
     pub(crate) async fn writable(&self) -> io::Result<()> {
         let writer = self.writer.borrow().clone();

@@ -69,6 +69,8 @@ pub enum OnDisconnect {
 pub struct About {
     pub name: String,
     pub socket: String,
+    /// Whose the socket is: `own`, or `systemd`, or whatever else has bound it for the daemon.
+    pub listening: &'static str,
     pub started: std::time::Instant,
 }
 
@@ -126,6 +128,7 @@ impl Service {
         status.insert("version".into(), env!("CARGO_PKG_VERSION").into());
         status.insert("pid".into(), std::process::id().into());
         status.insert("socket".into(), self.about.socket.clone().into());
+        status.insert("listening".into(), self.about.listening.into());
         status.insert(
             "uptime_ms".into(),
             (self.about.started.elapsed().as_millis() as u64).into(),

@@ -378,5 +378,6 @@ impl Supervisor {
         let mut status = self.post().status.borrow_mut();
         status.state = state;
         status.reason = reason;
+        self.shared.changed.notify_one();
     }
 }

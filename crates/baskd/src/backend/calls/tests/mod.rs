@@ -655,7 +655,8 @@ fn a_stop_tells_what_never_began_from_what_has() {
     let begun = table.call(1, "begun", "f").unwrap();
     let sent = table.call(1, "sent", "f").unwrap();
     table.call(1, "waits", "f").unwrap();
-    (table.fill_at(0), table.fill_at(1));
+    table.fill_at(0);
+    table.fill_at(1);
     assert!(table.reply_at(0, set, Outcome::Result(b"1")));
     let has = |table: &Table, id| (0..2).find(|seat| table.calls.has(*seat, id)).unwrap();
     table.begin_at(has(&table, begun), begun);

@@ -1,4 +1,4 @@
-"""The Python client of this repository: `threads`, which share one connection, or `tasks`; or one process for each call:
+"""The Python client of this repository: `threads`, which share one connection, or `tasks`; or a process for each call:
 `cli`, by `baskd call`, or `shell`, by `baskd.sh`."""
 
 from __future__ import annotations

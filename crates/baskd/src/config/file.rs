@@ -7,12 +7,10 @@ use std::path::Path;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::settings::{SETTINGS, TIMEOUT, Value};
+use super::kind::Value;
+use super::settings::{OF_A_METHOD, SETTINGS, Setting};
 use super::{Error, Place, Settings};
 use crate::backend::nearest;
-
-/// What a method's table may hold.
-const OF_A_METHOD: &[&str] = &["timeout"];
 
 /// Reads the file at `path`. One that need not be there may be missing.
 pub(super) fn read(settings: &mut Settings, path: &Path, must_exist: bool) -> Result<(), Error> {
@@ -50,7 +48,7 @@ impl File<'_> {
             let name = key.get_ref().as_ref();
             if name == "methods" {
                 self.methods(settings, value)?;
-            } else if let Some(setting) = SETTINGS.iter().find(|setting| setting.name == name) {
+            } else if let Some(setting) = Setting::named(name) {
                 setting.set(settings, &self.value(value), self.place(value.span().start))?;
             } else {
                 return Err(self.error(key.span().start, self.unknown(name, value.get_ref())));
@@ -75,12 +73,13 @@ impl File<'_> {
             };
             for (key, value) in in_order(table) {
                 let key_name = key.get_ref().as_ref();
-                if !OF_A_METHOD.contains(&key_name) {
+                if key_name != OF_A_METHOD.name {
                     let what = format!("`methods.{name}.{key_name}` is no setting: a method has `timeout`");
                     return Err(self.error(key.span().start, what));
                 }
                 let full = format!("methods.{name}.timeout");
-                let timeout = TIMEOUT
+                let timeout = OF_A_METHOD
+                    .limits
                     .time(&self.value(value))
                     .map_err(|what| self.error(value.span().start, format!("`{full}` {what}")))?;
                 settings.limits.timeouts.insert(name.to_owned(), timeout);

@@ -4,7 +4,9 @@
 //! reads TOML. Nothing is guessed: an unknown key or a value out of its range is refused with its place, before anything
 //! is started.
 
+mod document;
 mod file;
+mod kind;
 mod settings;
 mod values;
 
@@ -19,8 +21,10 @@ use crate::backend::{Affinity, ReloadMode};
 use crate::limits::Limits;
 use crate::rpc::OnDisconnect;
 use crate::serve::ControllerSpec;
-use settings::{SETTINGS, Value};
+use kind::Value;
+use settings::SETTINGS;
 
+pub use document::default_file;
 pub use values::duration;
 
 /// Everything that can be set, with its default.
@@ -114,7 +118,7 @@ impl Settings {
             (None, None) => {}
         }
         for setting in SETTINGS {
-            let name = format!("BASKD_{}", setting.name.to_uppercase());
+            let name = setting.variable();
             if let Some(value) = variable(&name) {
                 let place = Place::Variable(name);
                 let Some(text) = value.to_str() else {

@@ -1,8 +1,6 @@
 use std::path::Path;
 
 use super::file::File;
-use super::settings::Kind;
-use super::values::{duration_text, size_text};
 use super::*;
 
 fn read(text: &str) -> Result<Settings, String> {
@@ -175,35 +173,4 @@ fn flags_say_which_they_are() {
     assert_eq!(settings.workers, 3);
     let error = settings.set_flag("--workers", "many").unwrap_err().to_string();
     assert_eq!(error, "--workers: must be a whole number from 1 to 64, not \"many\"");
-}
-
-/// The document is what a user reads: a setting that it does not list, with its true default, is as good as none.
-#[test]
-fn the_protocol_lists_every_setting_with_its_default() {
-    let document = include_str!("../../../../PROTOCOL.md");
-    let mut defaults = Settings::default();
-    for setting in SETTINGS {
-        let row = document
-            .lines()
-            .find(|line| line.starts_with(&format!("| `{}`", setting.name)))
-            .unwrap_or_else(|| panic!("PROTOCOL.md has no row for {}", setting.name));
-        let default = match &setting.kind {
-            Kind::Count { at, .. } => thousands(*at(&mut defaults)),
-            Kind::Size { at, .. } => size_text(*at(&mut defaults)),
-            Kind::Time { at, .. } => duration_text(*at(&mut defaults)),
-            Kind::Choice { among, .. } => format!("`\"{}\"`", among[0]),
-            Kind::Switch { at } => at(&mut defaults).to_string(),
-            Kind::Words { at } => at(&mut defaults).join(", "),
-            Kind::Text { .. } => continue,
-        };
-        let cell = row.split('|').nth(2).unwrap_or_default().replace("0 s", "0s");
-        assert!(cell.trim().starts_with(&default), "{row}\nshould say {default}");
-    }
-}
-
-fn thousands(number: usize) -> String {
-    match number {
-        10_000.. => format!("{},{:03}", number / 1000, number % 1000),
-        _ => number.to_string(),
-    }
 }

@@ -5,6 +5,7 @@
 //! number.
 
 mod call;
+mod config;
 mod control;
 mod demo;
 mod duration;
@@ -68,6 +69,7 @@ enum Command {
     Methods(methods::Methods),
     Status(status::Status),
     Socket(control::Socket),
+    Config(config::Config),
     Reload(control::Reload),
     Restart(control::Restart),
     Stop(control::Stop),
@@ -115,6 +117,7 @@ pub(crate) fn main() -> ExitCode {
     let command = Cli::parse().command;
     let json = match &command {
         Command::Start(start) => start.json,
+        Command::Config(config) => config.json,
         command => command.target().is_some_and(|target| target.json),
     };
     match command.run() {
@@ -134,6 +137,7 @@ impl Command {
             Command::Serve(serve) => serve.run(),
             Command::Start(start) => start.run(),
             Command::Socket(socket) => socket.run(),
+            Command::Config(config) => config.run(),
             Command::Call(call) => {
                 // What is wrong with the parameters is said before a daemon is looked for.
                 let params = call.params()?;
@@ -161,7 +165,7 @@ impl Command {
     /// None for what needs no daemon.
     fn target(&self) -> Option<&Target> {
         match self {
-            Command::Demo(_) | Command::Serve(_) | Command::Start(_) | Command::Socket(_) => None,
+            Command::Demo(_) | Command::Serve(_) | Command::Start(_) | Command::Socket(_) | Command::Config(_) => None,
             Command::Call(call) => Some(&call.target),
             Command::Get(get) => Some(&get.target),
             Command::Set(set) => Some(&set.target),

@@ -4,7 +4,7 @@ use std::env;
 use std::io::{self, IsTerminal};
 use std::path::PathBuf;
 
-use baskd::config::Settings;
+use baskd::config::{Loaded, Settings};
 use baskd::serve::{self, ControllerSpec, Options};
 use baskd_client::socket;
 use clap::Args;
@@ -68,10 +68,11 @@ impl Serve {
     pub(crate) fn run(&self) -> Result<(), Failure> {
         let name = socket::instance_name(self.instance.name.as_deref(), self.instance.socket.as_deref())
             .map_err(baskd_client::Error::from)?;
-        let settings = self
-            .settings(&name)
-            .map_err(|error| Failure::Usage(error.to_string()))?;
+        let (settings, notes) = self.settings(&name)?;
         let log = start_log(&settings.log, self.background)?;
+        for note in notes {
+            tracing::warn!(target: "baskd", "{note}");
+        }
         let options = Options {
             name,
             socket: self.instance.socket()?,
@@ -89,9 +90,11 @@ impl Serve {
         })
     }
 
-    /// What the file and the environment say, with the flags on top.
-    fn settings(&self, name: &str) -> Result<Settings, baskd::config::Error> {
-        let mut settings = Settings::load(name, self.config.as_deref())?;
+    /// What the file and the environment say, with the flags on top; and what the user should know of it.
+    fn settings(&self, name: &str) -> Result<(Settings, Vec<String>), baskd::config::Error> {
+        let Loaded {
+            mut settings, notes, ..
+        } = Loaded::read(name, self.config.as_deref())?;
         if let Some(controller) = &self.controller {
             settings.controller = controller.clone();
         }
@@ -115,7 +118,7 @@ impl Serve {
                 settings.set_flag(flag, text)?;
             }
         }
-        Ok(settings)
+        Ok((settings, notes))
     }
 }
 

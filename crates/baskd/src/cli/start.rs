@@ -172,14 +172,12 @@ fn name(instance: &Instance) -> Result<String, Failure> {
 
 /// Whether the file or the environment says what is to be served.
 fn names_controller(name: &str, config: Option<&Path>) -> Result<bool, Failure> {
-    let settings = Settings::load(name, config).map_err(|error| Failure::Usage(error.to_string()))?;
+    let settings = Settings::load(name, config)?;
     Ok(settings.controller != ControllerSpec::Embedded)
 }
 
 fn nothing_to_start(name: &str, config: Option<&Path>) -> Failure {
-    let elsewhere = || env::var_os("BASKD_CONFIG").filter(|path| !path.is_empty());
-    let place = config.map(Path::to_owned).or_else(|| elsewhere().map(PathBuf::from));
-    let place = place.or_else(|| config::file_of(name));
+    let (place, _) = config::file_for(name, config);
     let place = place.map_or_else(String::new, |path| format!(" in {}", path.display()));
     Failure::Usage(format!(
         "nothing to start: name a controller (`baskd start path/to/controller.py`), or set `controller`{place}"

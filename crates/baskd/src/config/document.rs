@@ -1,6 +1,8 @@
-//! What is made of the table of settings: the tables of PROTOCOL.md, and a config file that has every key.
+//! What is made of the table of settings: a config file that has every key. (PROTOCOL.md's tables are made by a test.)
 
 use std::fmt::Write as _;
+
+use serde_json::Value as Json;
 
 use super::Settings;
 use super::kind::Kind;
@@ -20,7 +22,7 @@ const HEAD: &str = "\
 # A path is relative to this file's folder, and ~/ is home. `baskd config --check` says whether the file is right.
 ";
 
-const METHODS: &str = "Of one method";
+pub(super) const METHODS: &str = "Of one method";
 const METHODS_ABOUT: &str = "These come last: a table reaches to the next one.";
 
 /// A file with every key, each with its default behind a `#`.
@@ -38,7 +40,7 @@ pub fn default_file() -> String {
                 let _ = writeln!(file, "# Example: {} = {example}", setting.name);
             }
             if let Some(value) = setting.kind.get(&mut defaults) {
-                let _ = writeln!(file, "#{} = {value}", setting.name);
+                let _ = writeln!(file, "#{} = {}", setting.name, written(&value));
             }
         }
     }
@@ -57,49 +59,19 @@ pub fn default_file() -> String {
     file
 }
 
-/// The same as Markdown: a table for each of these groups, and that of methods where they are named.
-pub(crate) fn tables(groups: &[Group], with_methods: bool) -> String {
-    let mut text = String::new();
-    let mut defaults = Settings::default();
-    for group in groups {
-        head(&mut text, group.title());
-        for setting in of(*group) {
-            let default = match (setting.kind.get(&mut defaults), &setting.kind) {
-                (Some(value), _) => format!("`{value}`"),
-                (None, Kind::Text { unset, .. }) => (*unset).to_owned(),
-                (None, _) => "none".to_owned(),
-            };
-            line(&mut text, setting.name, &default, &setting.kind.range(), setting.about);
-        }
-    }
-    if with_methods {
-        head(&mut text, METHODS);
-        let name = format!("[methods.NAME]` `{}", OF_A_METHOD.name);
-        line(&mut text, &name, "none", &OF_A_METHOD.limits.range(), OF_A_METHOD.about);
-    }
-    text
-}
-
-fn head(text: &mut String, title: &str) {
-    let _ = write!(
-        text,
-        "\n### {title}\n\n| setting | default | takes | what it does |\n| --- | --- | --- | --- |\n"
-    );
-}
-
-fn line(text: &mut String, name: &str, default: &str, range: &str, about: &str) {
-    let cell = |cell: &str| cell.replace('|', "\\|");
-    let _ = writeln!(
-        text,
-        "| `{name}` | {} | {} | {} |",
-        cell(default),
-        cell(range),
-        cell(about)
-    );
-}
-
-fn of(group: Group) -> impl Iterator<Item = &'static Setting> {
+pub(super) fn of(group: Group) -> impl Iterator<Item = &'static Setting> {
     SETTINGS.iter().filter(move |setting| setting.group == group)
+}
+
+/// A value as a person would write it.
+pub(super) fn written(value: &Json) -> String {
+    match value {
+        Json::Array(items) => {
+            let items: Vec<_> = items.iter().map(ToString::to_string).collect();
+            format!("[{}]", items.join(", "))
+        }
+        value => value.to_string(),
+    }
 }
 
 /// What it takes, as a sentence; and what it is, where the file can't say that.
@@ -138,68 +110,17 @@ fn comment(file: &mut String, text: &str) {
 
 #[cfg(test)]
 mod tests {
-    use std::path::{Path, PathBuf};
-    use std::{env, fs};
+    use std::path::PathBuf;
 
     use super::super::file::File;
+    use super::super::{Error, Places};
     use super::*;
-
-    /// The parts of PROTOCOL.md that are made here: what is between these two lines.
-    const PARTS: [(&str, &[Group], bool); 2] = [
-        (
-            "settings",
-            &[Group::Runs, Group::Replaced, Group::State, Group::Clients, Group::Log],
-            true,
-        ),
-        ("limits", &[Group::Limits, Group::Times], false),
-    ];
-
-    fn with_part(document: &str, name: &str, part: &str) -> String {
-        let marks = [
-            format!("<!-- {name}: made from crates/baskd/src/config/settings.rs -->\n"),
-            format!("<!-- end of {name} -->\n"),
-        ];
-        let [start, end] = marks.each_ref().map(|mark| {
-            document
-                .find(mark)
-                .unwrap_or_else(|| panic!("PROTOCOL.md has no line {mark}"))
-        });
-        format!("{}{part}\n{}", &document[..start + marks[0].len()], &document[end..])
-    }
-
-    /// What a user reads is what the daemon does: no default is written twice.
-    #[test]
-    fn protocol_md_has_the_tables_of_the_settings() {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../PROTOCOL.md");
-        let document = fs::read_to_string(&path).unwrap();
-        let made = PARTS
-            .iter()
-            .fold(document.clone(), |document, (name, groups, methods)| {
-                with_part(&document, name, &tables(groups, *methods))
-            });
-        if env::var_os("BASKD_WRITE_DOCS").is_some() {
-            fs::write(&path, &made).unwrap();
-            return;
-        }
-        for (line, (is, should)) in document.lines().zip(made.lines()).enumerate() {
-            assert_eq!(is, should, "PROTOCOL.md, line {}: {HOW}", line + 1);
-        }
-        assert!(document == made, "PROTOCOL.md: {HOW}");
-    }
-
-    const HOW: &str = "it is not what the table of settings makes it. Make it anew: \
-                       BASKD_WRITE_DOCS=1 cargo test -p baskd --lib protocol_md_has_the_tables";
-
-    #[test]
-    fn each_group_is_in_a_part() {
-        let grouped: Vec<_> = PARTS.iter().flat_map(|(_, groups, _)| groups.iter().copied()).collect();
-        assert_eq!(grouped, Group::ALL);
-    }
 
     fn read(text: &str) -> Settings {
         let mut settings = Settings::default();
         let path = PathBuf::from("/x/baskd.toml");
-        File { path: &path, text }.apply(&mut settings).unwrap();
+        let mistakes = File { path: &path, text }.apply(&mut settings, &mut Places::default());
+        assert_eq!(Error::of(mistakes), None);
         settings
     }
 

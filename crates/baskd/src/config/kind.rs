@@ -12,6 +12,8 @@ use super::values::{self, duration, duration_text, size_text};
 /// Longer than anyone waits, and short enough to be added to a clock.
 pub(crate) const YEAR: Duration = Duration::from_secs(365 * 86_400);
 pub(crate) const MOMENT: Duration = Duration::from_millis(1);
+/// More than anybody has: a number that is as good as without an end.
+pub(crate) const ANY: usize = 1 << 50;
 
 /// What a setting takes, and where it goes.
 pub(crate) enum Kind {
@@ -219,10 +221,11 @@ impl Kind {
     /// What it must be, to the end of a sentence.
     pub(crate) fn wanted(&self) -> String {
         match self {
-            Kind::Count { from, to, .. } => format!("a whole number from {from} to {to}"),
+            Kind::Count { from, to, .. } => format!("a whole number{}", within(*from, *to, |end| end.to_string())),
             Kind::Size { from, to, .. } => {
-                let (from, to) = (size_text(*from), size_text(*to));
-                format!("a number of bytes, or a text such as \"32MiB\", from {from} to {to}")
+                let within = within(*from, *to, size_text);
+                let comma = if within.is_empty() { "" } else { "," };
+                format!("a number of bytes, or a text such as \"32MiB\"{comma}{within}")
             }
             Kind::Time { limits, .. } => limits.wanted(),
             Kind::Switch { .. } => "true or false".to_owned(),
@@ -230,22 +233,6 @@ impl Kind {
             Kind::Choice { among, .. } => {
                 let quoted: Vec<_> = among.iter().map(|name| format!("\"{name}\"")).collect();
                 quoted.join(" or ")
-            }
-            Kind::Text { wanted, .. } => (*wanted).to_owned(),
-        }
-    }
-
-    /// The same for a table, whose reader knows how durations and sizes are written.
-    pub(crate) fn range(&self) -> String {
-        match self {
-            Kind::Count { from, to, .. } => format!("{from} to {to}"),
-            Kind::Size { from, to, .. } => format!("{} to {}", size_text(*from), size_text(*to)),
-            Kind::Time { limits, .. } => limits.range(),
-            Kind::Switch { .. } => "`true`, `false`".to_owned(),
-            Kind::Words { .. } => "words".to_owned(),
-            Kind::Choice { among, .. } => {
-                let quoted: Vec<_> = among.iter().map(|name| format!("`\"{name}\"`")).collect();
-                quoted.join(", ")
             }
             Kind::Text { wanted, .. } => (*wanted).to_owned(),
         }
@@ -273,12 +260,8 @@ impl Time {
         format!("a duration such as {examples}, from {from} to {to}")
     }
 
-    pub(crate) fn range(&self) -> String {
-        let (from, to) = self.ends();
-        format!("{from} to {to}")
-    }
-
-    fn ends(&self) -> (String, String) {
+    /// The least and the most, in words.
+    pub(super) fn ends(&self) -> (String, String) {
         let text = |end: Duration| match end {
             Duration::ZERO => "0".to_owned(),
             YEAR => "a year".to_owned(),
@@ -308,6 +291,13 @@ impl Value<'_> {
             None => (got.as_str(), false),
         };
         format!("must be {wanted}, not {first}{}", if is_long { "…" } else { "" })
+    }
+}
+
+fn within(from: usize, to: usize, text: impl Fn(usize) -> String) -> String {
+    match to {
+        ANY.. => String::new(),
+        to => format!(" from {} to {}", text(from), text(to)),
     }
 }
 

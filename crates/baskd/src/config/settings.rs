@@ -9,10 +9,10 @@ use std::time::Duration;
 
 use tracing_subscriber::EnvFilter;
 
+use super::Settings;
 use super::kind::{
-    Kind, MOMENT, Time, Value, YEAR, choice, count, located, size, switch, text, time, time_within, words,
+    ANY, Kind, MOMENT, Time, YEAR, choice, count, located, size, switch, text, time, time_within, words,
 };
-use super::{Error, Place, Settings};
 use crate::backend::{Affinity, ReloadMode};
 use crate::rpc::OnDisconnect;
 use crate::serve::ControllerSpec;
@@ -86,9 +86,9 @@ pub(crate) const SETTINGS: &[Setting] = &[
         "What a reload does first: it starts the new Python beside the old; `\"replace\"`: it ends the old one, where two do not fit."),
     row("standby", Replaced, switch(|s| &mut s.standby),
         "Whether one more Python is kept warm, for when one dies."),
-    row("max_calls", Replaced, count(0, 1 << 40, |s| &mut s.limits.max_calls),
+    row("max_calls", Replaced, count(0, ANY, |s| &mut s.limits.max_calls),
         "After so many calls a Python is replaced by a fresh one; 0: never. (The limit on calls that wait is `max_queue`.)"),
-    row("max_rss", Replaced, size(0, 1 << 50, |s| &mut s.limits.max_rss),
+    row("max_rss", Replaced, size(0, ANY, |s| &mut s.limits.max_rss),
         "When its memory has reached so many bytes a Python is replaced by a fresh one (looked at between calls, five times a second at most); 0: never.")
         .example(r#""2GiB""#),
 
@@ -110,31 +110,31 @@ pub(crate) const SETTINGS: &[Setting] = &[
         .example(r#""info,python=warn""#),
 
     row("max_request", Limits, size(1 << 10, 1 << 30, |s| &mut s.limits.max_request),
-        "Of a request or a batch: a larger one is answered -32007, and the rest of it skipped."),
+        "How large a request or a batch may be: a larger one is answered -32007, and the rest of it skipped."),
     row("max_response", Limits, size(1 << 10, 1 << 30, |s| &mut s.limits.max_response),
-        "Of a result: a larger one is answered -32008."),
+        "How large a result may be: a larger one is answered -32008."),
     row("max_id", Limits, size(16, 64 << 10, |s| &mut s.limits.max_id),
-        "Of a request's id, which is kept, and repeated with each message: a longer one is answered -32600 with `id` null."),
+        "How long a request's id may be, which is kept, and repeated with each message: a longer one is answered -32600 with `id` null."),
     row("max_pending", Limits, size(1 << 10, 64 << 30, |s| &mut s.limits.max_pending),
-        "Of half-received messages and half-answered batches, in all; and as much of the params of all calls that wait or run. Beyond it: -32025, with `limit` in bytes (-32011 for a batch); the rest of a message is skipped."),
+        "Half-received messages and half-answered batches, in all; and as much of the params of all calls that wait or run. Beyond it: -32025, with `limit` in bytes (-32011 for a batch); the rest of a message is skipped."),
     row("max_unread", Limits, size(1 << 20, 64 << 30, |s| &mut s.limits.max_unread),
-        "Of answers that clients have not read, in all. Beyond it: -32025 in place of a result of more than 64 KiB, with `limit` in bytes (the method has run); a stream, or a call's own messages, whose reader does not keep up then ends so with its next item."),
+        "Answers that clients have not read, in all. Beyond it: -32025 in place of a result of more than 64 KiB, with `limit` in bytes (the method has run); a stream, or a call's own messages, whose reader does not keep up then ends so with its next item."),
     // What Python's own parsers can be trusted with.
     row("max_nesting", Limits, count(8, 128, |s| &mut s.limits.max_nesting),
         "Brackets open at once in a request: a deeper one is answered -32600, and input dropped to the next newline."),
     row("max_connections", Limits, count(1, 65_536, |s| &mut s.limits.max_connections),
-        "No more either than a third of the descriptors that the process may have, but for 40. Beyond it: -32009 to the connection's first request, if that comes within 5 s; then it is closed."),
+        "Connections; but no more than a third of the descriptors that the process may have, less 40. Beyond it: -32009 to the connection's first request, if that comes within 5 s; then it is closed."),
     // The router's page has a slot for each, and some for the daemon's own: PROTOCOL.md, the router wire.
     row("max_queue", Limits, count(1, 30_720, |s| &mut s.limits.max_queue),
         "Calls that wait or run. Beyond it: -32025; but each connection may still have 16."),
     row("max_in_flight", Limits, count(1, 30_720, |s| &mut s.limits.max_in_flight),
-        "Those of one connection: set lower than `max_queue`, it keeps room for the others. Beyond it: -32025."),
+        "Calls of one connection that wait or run: set lower than `max_queue`, it keeps room for the others. Beyond it: -32025."),
     row("max_batch", Limits, count(1, 65_536, |s| &mut s.limits.max_batch),
         "Entries of a batch: one of more is answered -32010."),
     row("max_batch_response", Limits, size(1 << 10, 1 << 30, |s| &mut s.limits.max_batch_response),
-        "Of a batch's answers: -32011, with `id` null, in place of an array that is larger."),
+        "How large a batch's answers may be: -32011, with `id` null, in place of an array that is larger."),
     row("max_subscriptions", Limits, count(1, 65_536, |s| &mut s.limits.max_subscriptions),
-        "Of one connection, streams included. Beyond it: -32006."),
+        "Subscriptions of one connection, streams included. Beyond it: -32006."),
     row("max_own", Limits, count(1, 1024, |s| &mut s.limits.max_own),
         "Subscriptions of one connection to its `own` messages. Beyond it: -32006."),
     row("max_lossy", Limits, count(1, 1024, |s| &mut s.limits.max_lossy),
@@ -142,18 +142,18 @@ pub(crate) const SETTINGS: &[Setting] = &[
     row("max_properties", Limits, count(1, 2048, |s| &mut s.limits.max_properties),
         "Properties that are kept: one more is answered -32025, and not set."),
     row("max_properties_bytes", Limits, size(1 << 10, 1 << 30, |s| &mut s.limits.max_properties_bytes),
-        "Of all properties that are kept: the same."),
+        "The same of all of them together."),
 
     row("startup_timeout", Times, time(MOMENT, |s| &mut s.limits.startup_timeout),
-        "From Python's start until it is ready: then it is killed, and counts as not started."),
+        "How long Python may take from its start until it is ready: then it is killed, and counts as not started."),
     row("drain_timeout", Times, time(Duration::ZERO, |s| &mut s.limits.drain_timeout),
-        "At a reload or restart: calls that still run are cancelled then, and an `on_snapshot` that takes longer has failed (10 s at least)."),
+        "How long calls may still run at a reload or restart: then they are cancelled. An `on_snapshot` that takes longer (than 10 s at least) has failed."),
     row("stall_timeout", Times, time(MOMENT, |s| &mut s.limits.stall_timeout),
-        "Of a plain method's `send()` that waits for its reader: the call is then `Cancelled` by `\"slow reader\"`."),
+        "How long a plain method's `send()` may wait for its reader: then its call is `Cancelled` by `\"slow reader\"`."),
     row("kill_grace", Times, time(Duration::ZERO, |s| &mut s.limits.kill_grace),
-        "Of a cancelled call that still runs, while others have waited for a second: its Python is killed, and the calls that had not begun go to the next."),
+        "How long a cancelled call may still run when others have waited for a second: then its Python is killed, and the calls that had not begun go to the next."),
     row("http_header_timeout", Times, time(MOMENT, |s| &mut s.limits.http_header_timeout),
-        "Until an HTTP connection has sent its next request's headers, waiting for it included: it is closed."),
+        "How long an HTTP connection may take to send its next request's headers, waiting for it included: then it is closed."),
     // Longer, and it would be others who wait.
     row("busy_poll", Times, time_within(Duration::ZERO, MOMENT, |s| &mut s.limits.busy_poll),
         "No limit: so long the daemon polls, rather than sleeps, for the answer to the only call under way, or a client's next request, if the last one came so soon. It takes CPU time only while clients call without a pause; 0: never."),
@@ -188,16 +188,6 @@ impl Setting {
     const fn example(mut self, example: &'static str) -> Setting {
         self.example = Some(example);
         self
-    }
-
-    pub(crate) fn set(&self, settings: &mut Settings, value: &Value<'_>, place: Place) -> Result<(), Error> {
-        self.kind.set(settings, value).map_err(|what| Error {
-            what: match place {
-                Place::Flag(_) => what,
-                _ => format!("`{}` {what}", self.name),
-            },
-            place,
-        })
     }
 
     /// By its name, as it is written in the file.

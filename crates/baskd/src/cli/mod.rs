@@ -4,6 +4,7 @@
 //! connected, prints to stdout what was asked for and nothing else, and returns a [`Failure`] for [`exit`] to word and
 //! number.
 
+mod assets;
 mod call;
 mod config;
 mod control;
@@ -29,7 +30,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use baskd_client::{Client, socket};
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand};
 use tokio::runtime::{Builder, Runtime};
 use tokio::time::timeout;
 
@@ -70,6 +71,8 @@ enum Command {
     Status(status::Status),
     Socket(control::Socket),
     Config(config::Config),
+    Completions(assets::Completions),
+    Man(assets::ManPage),
     Reload(control::Reload),
     Restart(control::Restart),
     Stop(control::Stop),
@@ -138,6 +141,8 @@ impl Command {
             Command::Start(start) => start.run(),
             Command::Socket(socket) => socket.run(),
             Command::Config(config) => config.run(),
+            Command::Completions(completions) => completions.run(Cli::command()),
+            Command::Man(man) => man.run(Cli::command()),
             Command::Call(call) => {
                 // What is wrong with the parameters is said before a daemon is looked for.
                 let params = call.params()?;
@@ -165,7 +170,13 @@ impl Command {
     /// None for what needs no daemon.
     fn target(&self) -> Option<&Target> {
         match self {
-            Command::Demo(_) | Command::Serve(_) | Command::Start(_) | Command::Socket(_) | Command::Config(_) => None,
+            Command::Demo(_)
+            | Command::Serve(_)
+            | Command::Start(_)
+            | Command::Socket(_)
+            | Command::Config(_)
+            | Command::Completions(_)
+            | Command::Man(_) => None,
             Command::Call(call) => Some(&call.target),
             Command::Get(get) => Some(&get.target),
             Command::Set(set) => Some(&set.target),
@@ -242,7 +253,6 @@ fn runtime() -> Result<Runtime, Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
 
     #[test]
     fn the_definition_is_sound() {
@@ -263,10 +273,11 @@ mod tests {
     }
 
     #[test]
-    fn every_command_but_demo_takes_a_name_and_a_socket() {
+    fn every_command_that_has_an_instance_takes_a_name_and_a_socket() {
+        let has_none = ["demo", "completions", "man"];
         for command in Cli::command()
             .get_subcommands()
-            .filter(|command| command.get_name() != "demo")
+            .filter(|command| !has_none.contains(&command.get_name()))
         {
             for flag in ["name", "socket"] {
                 assert!(

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use baskd::config::{Loaded, Settings};
 use baskd::serve::{self, ControllerSpec, Options};
 use baskd_client::socket;
-use clap::Args;
+use clap::{Args, ValueHint};
 use tracing_subscriber::EnvFilter;
 
 use super::Instance;
@@ -20,20 +20,22 @@ use super::log_file::ShortFile;
 #[command(after_help = "\
 What the controller prints, and what the daemon has to say, goes to stderr.
 
+What can be set is set by a flag, else by a variable (BASKD_WORKERS, BASKD_MAX_QUEUE, …), else in the
+config file: TOML, with the same names in lower case (workers, max_queue, …). `baskd config` shows what is
+set where, `baskd config --default` all there is.
+
 Examples:
   baskd serve                                   the embedded example
   baskd serve python/controller.py              its class Controller
   baskd serve search.py:Search --name search    another class, under a name of its own
   baskd serve mypackage.models:Llama --python .venv
-  baskd serve --config ./baskd.toml             all of that, and more, in a file
-
-What can be set is set by a flag, else by a variable (BASKD_WORKERS, BASKD_MAX_QUEUE, …), else in the
-config file: TOML, with the same names in lower case (workers, max_queue, …).")]
+  baskd serve --config ./baskd.toml             all of that, and more, in a file")]
 pub(crate) struct Serve {
     /// path/to/controller.py, path.py:Class or package.module:Class [default: the embedded example]
+    #[arg(value_hint = ValueHint::FilePath)]
     controller: Option<ControllerSpec>,
-    /// The interpreter, or the folder of its venv [default: $VIRTUAL_ENV, else a .venv beside the controller or above,
-    /// else python3]
+    /// An interpreter, or the folder of a venv or of a project that has one [default: $VIRTUAL_ENV, else a .venv beside the
+    /// controller or above, else what the project there says (uv, pdm, pyproject.toml), else python3]
     #[arg(long, value_name = "PATH")]
     python: Option<PathBuf>,
     /// How many Pythons serve calls; more than one only for a controller that says `stateless = True` [default: 1]

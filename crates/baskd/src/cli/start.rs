@@ -14,7 +14,7 @@ use baskd::config::{self, Settings};
 use baskd::serve::ControllerSpec;
 use baskd_client::{Client, Error};
 use baskd_protocol::socket::instance_name;
-use clap::Args;
+use clap::{Args, ValueHint};
 use serde_json::json;
 use tokio::time::timeout;
 
@@ -41,8 +41,9 @@ Examples:
   baskd start --name search --idle-exit 10m search.py:Search")]
 pub(crate) struct Start {
     /// As for `baskd serve`; without one, the config must name it [example: python/controller.py]
+    #[arg(value_hint = ValueHint::FilePath)]
     controller: Option<ControllerSpec>,
-    /// The interpreter, or the folder of its venv
+    /// An interpreter, or the folder of a venv or of a project that has one
     #[arg(long, value_name = "PATH")]
     python: Option<PathBuf>,
     /// End it by itself when nobody has been connected for so long

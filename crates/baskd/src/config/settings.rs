@@ -72,7 +72,7 @@ pub(crate) const SETTINGS: &[Setting] = &[
     row("controller", Runs, text(CONTROLLER, "the embedded example", controller, set_controller),
         "The class that is served, and where it is.")
         .example(r#""python/controller.py:Controller""#),
-    row("python", Runs, text(PYTHON, "found, as \"Which Python\" says", python, set_python),
+    row("python", Runs, text(PYTHON, "found: see \"Which Python\" in PROTOCOL.md", python, set_python),
         "What runs the controller.")
         .example(r#"".venv""#),
     row("workers", Runs, count(1, 64, |s| &mut s.workers),

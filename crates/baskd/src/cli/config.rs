@@ -113,10 +113,12 @@ fn edit(path: &Path) -> Result<(), Failure> {
     let editor = named("VISUAL")
         .or_else(|| named("EDITOR"))
         .unwrap_or_else(|| "vi".into());
-    // It may have arguments of its own, as `code --wait`.
+    // As others do it: it may have arguments of its own, as `code --wait`.
+    let mut command = editor.clone();
+    command.push(" \"$0\"");
     let status = Command::new("/bin/sh")
-        .args(["-c", "exec $0 \"$1\""])
-        .arg(&editor)
+        .arg("-c")
+        .arg(command)
         .arg(path)
         .status()
         .map_err(|error| Failure::Failed(format!("no editor can be run by /bin/sh: {error}")))?;

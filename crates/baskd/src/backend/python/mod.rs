@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 use project::Project;
 use versions::Version;
 
-pub(crate) use sound::why_not;
+pub(crate) use sound::{what_else, why_not};
 pub use surroundings::Surroundings;
 
 /// The router needs it.

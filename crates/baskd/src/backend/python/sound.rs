@@ -109,6 +109,16 @@ pub(crate) fn why_not(path: &Path, error: &io::Error) -> String {
     }
 }
 
+/// What a file is that was started and is no interpreter for this machine: libc hands what the kernel does not know to a shell,
+/// which says something else. It is looked at only when it has ended, since the kernel may have been taught to run it.
+pub(crate) fn what_else(path: &Path) -> Option<String> {
+    let start = start_of(path)?;
+    let [theirs, ours] =
+        [Some(start.as_slice()), start_of(Path::new("/proc/self/exe")).as_deref()].map(|start| start.and_then(machine));
+    let runs_here = start.starts_with(b"#!") || theirs.is_some() && theirs == ours;
+    (!runs_here).then(|| foreign(path)).flatten()
+}
+
 /// What a program that is there lacks.
 fn lacks(path: &Path) -> Option<String> {
     let start = start_of(path)?;

@@ -174,7 +174,12 @@ impl Boot {
                         }
                         let how = describe(exit.status, exit.oom);
                         let when = if self.ready.is_some() { "before it was needed" } else { "before it was ready" };
-                        let reason = self.why_not.take().unwrap_or_else(|| format!("it {how} {when}"));
+                        let reason = self.why_not.take().unwrap_or_else(|| {
+                            match python::what_else(&self.shared.options.python.path) {
+                                Some(what) if self.ready.is_none() => format!("it {how} {when}; {what}"),
+                                _ => format!("it {how} {when}"),
+                            }
+                        });
                         self.shared.note_exit(&exit, &reason);
                         self.shared.bury(self.worker.seat(), &exit);
                         return Err(Failure {

@@ -130,7 +130,7 @@ class ManualPages(unittest.TestCase):
     def test_mandoc_reads_them_without_a_warning(self) -> None:
         self.need("mandoc")
         for page in self.pages:
-            command = ["mandoc", "-Tlint", "-Wwarning", page]
+            command = ["mandoc", "-Tlint", "-Wwarning", str(page)]
             said = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
             lines = [line for line in (said.stdout + said.stderr).splitlines() if NO_DATE not in line]
             self.assertEqual(lines, [], page.name)

@@ -206,7 +206,9 @@ class NotStarted(Project):
         foreign.write_bytes(elf)
         foreign.chmod(0o755)
         daemon = self.serve("--python", str(foreign))
-        self.assertRegex(self.why(daemon), r"; it was made for .*, and this machine runs .*: install a Python for this one")
+        self.assertRegex(
+            self.why(daemon), r"; it was made for .*, and this machine runs .*: install a Python for this one"
+        )
 
     def test_a_script_without_its_interpreter(self) -> None:
         script = self.write("script", "#!/opt/gone/python3\n")

@@ -82,18 +82,18 @@ impl Start {
         let runtime = runtime()?;
         let patience = self.timeout.unwrap_or(PATIENCE);
         let deadline = Instant::now() + patience;
-        let (status, ours) = loop {
-            let ours = if answers(&socket)? {
-                None
-            } else {
-                Some(self.start(&socket, patience)?)
-            };
+        // It may come up only after the one that was asked before it has gone, so it is kept in mind.
+        let mut ours = None;
+        let status = loop {
+            if !answers(&socket)? {
+                ours = Some(self.start(&socket, patience)?);
+            }
             let ask = async { Client::builder().start(false).connect(&socket).await?.status().await };
             // One that was just started may have to wait for its state, which the one before it still has.
             let left = deadline.saturating_duration_since(Instant::now());
             let patience = if ours.is_some() { left } else { left.min(ANSWER) };
             match runtime.block_on(async { timeout(patience, ask).await }) {
-                Ok(Ok(status)) => break (status, ours),
+                Ok(Ok(status)) => break status,
                 // It was on its way out: the next one is started.
                 Ok(Err(error))
                     if (matches!(error, Error::Disconnected { .. }) || is_nobody(&error))

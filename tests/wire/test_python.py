@@ -156,9 +156,14 @@ class Refused(Project):
         self.assertIn("or name an interpreter with --python", said)
 
     def test_one_that_is_too_old(self) -> None:
-        old = self.program(self.user.root / "old", "echo 2.7.18")
+        self.program(self.user.root / "old" / "python2.7", "exit 1")
+        old = self.user.root / "python"
+        old.symlink_to("old/python2.7")
         said = self.refused("--python", str(old))
-        self.assertIn(f"{old} (the interpreter asked for) is Python 2.7.18, and 3.9 or newer is needed", said)
+        self.assertIn(f"{old} (the interpreter asked for) is Python 2.7, and 3.9 or newer is needed", said)
+        venv = self.venv(self.app / ".venv")
+        (venv / "pyvenv.cfg").write_text("version = 3.8.10\n")
+        self.assertIn("(.venv above the controller) is Python 3.8.10", self.refused())
 
     def test_a_venv_whose_python_is_gone(self) -> None:
         copy = self.user.root / "opt" / "python3"
@@ -225,3 +230,16 @@ class NotStarted(Project):
         answer = connection.answer(connection.request("daemon.restart"))
         self.assertError(answer["error"], -32022)
         self.assertIn("it was there when the daemon was started: make the venv anew", answer["error"]["data"]["reason"])
+
+    def test_one_that_is_too_old_and_whose_files_do_not_tell(self) -> None:
+        """The router says so, which older Pythons have to be able to read."""
+        pyenv = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv") / "versions"
+        found = [path for version in ("2.7", "3.6", "3.8") for path in pyenv.glob(f"{version}*/bin/python")]
+        if not found:
+            self.skipTest("no Python older than 3.9 is here: 2.7, 3.6 or 3.8 among pyenv's versions")
+        for old in found:
+            wrapper = self.program(self.user.root / "wrapper", f'exec {old} "$@"')
+            with self.serve("--python", str(wrapper)) as daemon, daemon.connect() as connection:
+                error = connection.answer(connection.request("prefix"))["error"]
+                self.assertError(error, -32022)
+                self.assertIn("baskd needs Python 3.9 or newer, and ", "".join(error["data"]["stderr"]))

@@ -208,7 +208,7 @@ impl Looking<'_> {
                 found: found.found,
                 version: version.to_string(),
             }),
-            // One that does not say will be told by its start.
+            // Of one whose files do not tell, the router will: it looks before anything else.
             _ => Ok(found),
         }
     }

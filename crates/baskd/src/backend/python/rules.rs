@@ -181,7 +181,7 @@ impl Looking<'_> {
         };
         let mut there = versions::all(self.around);
         if let Some(path) = self.around.on_path(Path::new("python3"))
-            && let Some(version) = sound::version(&path)
+            && let Some(version) = sound::version_by_asking(&path)
         {
             let found = "python3 on the PATH".to_owned();
             there.insert(0, versions::Candidate { version, path, found });

@@ -68,8 +68,8 @@ pub(super) fn is_in_venv(python: &Path) -> bool {
     venv_of(python).is_some() || conda().unwrap_or(false)
 }
 
-/// Its version, by what its venv says, or by the name of the file that it is; only where neither tells, it is run. None if it
-/// does not say.
+/// Its version, by what its venv says, or by the name of the file that it is. None where neither tells: it is not run for
+/// that, since a daemon that takes its time before it listens comes up in the place of one that it should have found.
 pub(super) fn version(path: &Path) -> Option<Version> {
     let by_venv = || {
         let text = fs::read_to_string(venv_of(path)?.join("pyvenv.cfg")).ok()?;
@@ -79,12 +79,14 @@ pub(super) fn version(path: &Path) -> Option<Version> {
             .find(|(key, _)| ["version", "version_info"].contains(&key.trim()))?;
         Version::parse(version)
     };
-    let by_file = || by_name(path.canonicalize().ok()?.file_name()?.to_str()?);
-    let by_asking = || {
-        let code = "import sys; print('%d.%d.%d' % sys.version_info[:3])";
-        Version::parse(&ask(path, ["-S", "-E", "-c", code]).ok()?)
-    };
-    by_venv().or_else(by_file).or_else(by_asking)
+    by_venv().or_else(|| by_name(path.canonicalize().ok()?.file_name()?.to_str()?))
+}
+
+/// The same, and where neither tells it is asked.
+pub(super) fn version_by_asking(path: &Path) -> Option<Version> {
+    let code = "import sys; print('%d.%d.%d' % sys.version_info[:3])";
+    let asked = || Version::parse(&ask(path, ["-S", "-E", "-c", code]).ok()?);
+    version(path).or_else(asked)
 }
 
 /// Why `path` could not be started, which `error` says in the kernel's words; and the remedy.

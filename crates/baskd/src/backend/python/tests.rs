@@ -236,15 +236,15 @@ fn a_link_that_leads_nowhere_is_not_passed_over() {
 #[test]
 fn what_can_t_run_is_refused_with_its_remedy() {
     let world = World::new();
-    let old = world.program("usr/python3", "echo 2.7.18");
+    world.program("usr/python2.7", "exit 1");
+    let old = world.at("usr/python3");
+    symlink("python2.7", &old).unwrap();
     let refused = world.refuses();
-    assert!(
-        refused.starts_with(&format!(
-            "{} (python3 on the PATH) is Python 2.7.18, and 3.9 or newer",
-            old.display()
-        )),
-        "{refused}"
+    let what = format!(
+        "{} (python3 on the PATH) is Python 2.7, and 3.9 or newer",
+        old.display()
     );
+    assert!(refused.starts_with(&what), "{refused}");
     let venv = world.venv("app/.venv");
     world.write("app/.venv/pyvenv.cfg", "version = 3.8.10\n");
     assert!(

@@ -84,8 +84,8 @@ fn told(setting: &Setting) -> String {
 }
 
 fn capital(text: &str) -> String {
-    // What begins with a path is written as it is.
-    if !text.contains(' ') || text.starts_with("path/") {
+    // What begins with a path, or with what is to be written in these very letters, stays as it is.
+    if ["path/", "true "].iter().any(|start| text.starts_with(start)) {
         return text.to_owned();
     }
     let mut letters = text.chars();

@@ -17,7 +17,17 @@ TESTS = REPOSITORY / "tests"
 
 
 def build(shell: Shell) -> None:
-    tools.binary(shell)
+    binary = tools.binary(shell)
+    # What a package installs beside the binary. (A build script could not see the command line's definition.)
+    assets = REPOSITORY / "target" / "assets"
+    shutil.rmtree(assets, ignore_errors=True)
+    completions = assets / "completions"
+    completions.mkdir(parents=True)
+    files = {"bash": "baskd", "zsh": "_baskd", "fish": "baskd.fish", "elvish": "baskd.elv", "powershell": "_baskd.ps1"}
+    for name, file in files.items():
+        (completions / file).write_text(shell.run(binary, "completions", name))
+    shell.run(binary, "man", "--dir", assets / "man")
+    shell.note(f"{len(list((assets / 'man').iterdir()))} manual pages and completions in target/assets")
 
 
 def rust_lint(shell: Shell) -> None:
@@ -105,6 +115,7 @@ def wire(shell: Shell) -> None:
     tools.program(shell, "socat", "socat")
     tools.program(shell, "tmux", "tmux")
     tools.program(shell, "curl", "curl")
+    tools.program(shell, "groff", "groff-base")
     shell.run(tools.python(shell).path, "-m", "unittest", "discover", "-s", "wire", "-t", ".", cwd=TESTS)
 
 
@@ -179,7 +190,7 @@ def demo(shell: Shell) -> None:
 
 
 SUITES = (
-    Suite("build", "the release binary, which the other suites test", build),
+    Suite("build", "the release binary, which the other suites test, its manual pages and completions", build),
     Suite("rust-lint", "cargo fmt and clippy", rust_lint),
     Suite("rust", "the tests of the Rust workspace", rust),
     Suite("python-lint", "ruff and mypy, over all Python there is", python_lint),

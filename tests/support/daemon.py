@@ -52,7 +52,7 @@ class Places:
 
     def environment(self, **more: str) -> dict[str, str]:
         """This process's environment, without what would lead to another daemon, a venv, or a cache of the user's."""
-        unwanted = ("BASKD_", "PYTHON", "VIRTUAL_ENV", "XDG_")
+        unwanted = ("BASKD_", "PYTHON", "VIRTUAL_ENV", "CONDA_", "UV_", "XDG_")
         env = {name: value for name, value in os.environ.items() if not name.startswith(unwanted)}
         name, _, value = self.mark.partition("=")
         env |= {
@@ -80,7 +80,10 @@ class Places:
 
 
 class Daemon:
-    """`baskd serve`, its log, its end. `controller`: a path, or a file in tests/controllers; None: the example."""
+    """`baskd serve`, its log, its end. `controller`: a path, or a file in tests/controllers; None: the example.
+
+    `python`: None has the daemon find one.
+    """
 
     def __init__(
         self,
@@ -88,7 +91,7 @@ class Daemon:
         *flags: str,
         places: Optional[Places] = None,
         name: str = "default",
-        python: str = sys.executable,
+        python: Optional[str] = sys.executable,
         env: Optional[dict[str, str]] = None,
         cwd: Optional[Path] = None,
         config: Optional[str] = None,
@@ -104,7 +107,8 @@ class Daemon:
         self.path = self.places.socket(name)
         if controller is not None and ":" not in str(controller):
             controller = CONTROLLERS / controller  # An absolute path stays what it is.
-        command = [binary(), "serve", *([str(controller)] if controller else []), "--name", name, "--python", python]
+        command = [binary(), "serve", *([str(controller)] if controller else []), "--name", name]
+        command += ["--python", python] if python else []
         self.log: list[str] = []
         self._log_changed = threading.Condition()
         self._log_ended = False

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import re
 from pathlib import Path
+from typing import Any
 
 from support.case import DaemonTest
 from support.daemon import Daemon, Places
@@ -105,6 +108,101 @@ class Refusals(DaemonTest):
         self.assertIn("--log: must be a log level", self.refused(places, "--log", "very=loud=indeed"))
         said = self.refused(places, env={"BASKD_MAX_REQUEST": "1"})
         self.assertIn("$BASKD_MAX_REQUEST: `max_request` must be a number of bytes", said)
+
+
+class Command(DaemonTest):
+    """`baskd config`, which needs no daemon."""
+
+    own_daemon = True
+
+    def write(self, text: str) -> tuple[Places, Path]:
+        places = self.places()
+        file = places.config()
+        file.parent.mkdir(parents=True)
+        file.write_text(text)
+        return places, file
+
+    def told(self, places: Places, *arguments: Any, status: int = 0, **variables: str) -> str:
+        done = places.run("config", *arguments, env=places.environment(**variables))
+        self.assertEqual(done.returncode, status, done.stdout + done.stderr)
+        return done.stderr if status else done.stdout
+
+    def test_what_is_set_and_where(self) -> None:
+        places, file = self.write("# mine\nworkers = 2\nmax_queue = 5\n\n[methods.search]\ntimeout = 90\n")
+        said = self.told(places, BASKD_MAX_QUEUE="7", BASKD_GRACE="90s")
+        rows = [line.split() for line in said.splitlines() if not line.startswith("#")]
+        self.assertEqual(
+            rows,
+            [
+                ["workers", "2", f"{file}:2"],
+                ["grace", '"90s"', "$BASKD_GRACE"],
+                ["max_queue", "7", "$BASKD_MAX_QUEUE"],
+                ["methods.search.timeout", '"90s"', f"{file}:6"],
+            ],
+        )
+        every = self.told(places, "--all")
+        self.assertIn("\nmax_batch ", every)
+        self.assertIn(" default\n", every)
+        report = json.loads(self.told(places, "--json", BASKD_GRACE="90s"))
+        self.assertEqual((report["path"], report["exists"]), (str(file), True))
+        settings = {setting["name"]: setting for setting in report["settings"]}
+        self.assertEqual(settings["workers"]["from"], {"file": str(file), "line": 2, "by": None})
+        self.assertEqual(settings["grace"]["from"]["by"], "$BASKD_GRACE")
+        self.assertEqual((settings["grace"]["value"], settings["grace"]["default"]), ("90s", "10s"))
+
+    def test_nothing_is_set(self) -> None:
+        places = self.places()
+        self.assertIn("Everything has its default", self.told(places))
+        self.assertEqual(self.told(places, "--path"), f"{places.config()}\n")
+        self.assertEqual(self.told(places, "--path", "--name", "other"), f"{places.config('other')}\n")
+        self.assertIn("is not there: everything has its default", self.told(places, "--check"))
+
+    def test_the_default_file_is_right_as_it_is_and_uncommented(self) -> None:
+        places = self.places()
+        text = self.told(places, "--default")
+        file = places.root / "baskd.toml"
+        for written in (text, re.sub(r"(?m)^#(?=\w)", "", text)):
+            file.write_text(written)
+            self.assertEqual(self.told(places, "--check", file), f"{file} is right\n")
+            self.assertEqual(json.loads(self.told(places, "--config", file, "--json"))["settings"], [])
+        self.assertIn("\nworkers = 1\n", file.read_text())
+
+    def test_all_slips_are_told_with_their_lines(self) -> None:
+        places, file = self.write("workers = 0\nmax-queue = 5\n[methods.f]\nwatch = true\ntimeout = soon\n")
+        said = self.told(places, "--check", status=2)
+        for line, what in (
+            (1, "`workers` must be a whole number from 1 to 64, not 0\n  1 | workers = 0"),
+            (2, "`max-queue` is no setting: did you mean `max_queue`?\n  2 | max-queue = 5"),
+            (4, "`watch` is a setting of the daemon, not of a method: write it above `[methods.f]`"),
+            (5, "this is no TOML: string values must be quoted"),
+        ):
+            self.assertIn(f"{file}, line {line}: {what}", said)
+        # What the daemon says is the same.
+        done = places.run("serve")
+        self.assertEqual((done.returncode, done.stderr), (2, said))
+        error = json.loads(self.told(places, "--check", "--json", status=2))
+        self.assertEqual(error["name"], "Usage")
+        self.assertEqual(
+            [(mistake["line"], mistake["key"], mistake["nearest"]) for mistake in error["mistakes"]][1],
+            (2, "max-queue", "max_queue"),
+        )
+        self.assertIn("can't be read", self.told(places, "--check", "no.toml", status=2))
+
+    def test_a_variable_that_is_almost_a_setting_is_told(self) -> None:
+        places = self.places()
+        done = places.run("config", env=places.environment(BASKD_MAX_QUEU="5"))
+        self.assertEqual(done.returncode, 0)
+        self.assertIn("$BASKD_MAX_QUEU is no setting: did you mean $BASKD_MAX_QUEUE?", done.stderr)
+        daemon = self.start("lab.py", env={"BASKD_MAX_QUEU": "5"})
+        self.assertTrue(daemon.wait_for_log(r"WARN .*\$BASKD_MAX_QUEU is no setting"))
+
+    def test_an_editor(self) -> None:
+        places = self.places()
+        self.assertIn("is right", self.told(places, "--edit", EDITOR="sed -i 's/^#workers = 1/workers = 2/'"))
+        self.assertIn("workers  2", self.told(places))
+        said = self.told(places, "--edit", status=2, EDITOR="sed -i 's/^workers = 2/workers = 200/'")
+        self.assertIn("must be a whole number from 1 to 64, not 200", said)
+        self.assertIn("set $EDITOR", self.told(places, "--edit", status=1, EDITOR="no-such-editor"))
 
 
 class OnDisconnect(DaemonTest):

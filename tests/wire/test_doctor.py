@@ -54,7 +54,7 @@ class Doctor(DaemonTest):
         for finding in json.loads(done.stdout):
             self.assertEqual(sorted(finding), ["check", "level", "remedy", "what"])
             # What is wrong has a remedy, or says it itself.
-            if finding["level"] != "ok" and finding["check"] != "runtime folder":
+            if finding["level"] != "ok" and finding["check"] not in ("runtime folder", "environment", "python"):
                 self.assertTrue(finding["remedy"], finding)
             found.setdefault(finding["check"], []).append(finding)
         return done.returncode, found
@@ -134,7 +134,7 @@ class Doctor(DaemonTest):
         status, found = self.ask(KEEPS, BASKD_MAX_QUEU="7")
         self.assertEqual(status, 1)
         self.assertIn("line 2", self.the_one(found["config"], "problem")["what"])
-        self.assertEqual(self.the_one(found["environment"], "warning")["remedy"], "did you mean $BASKD_MAX_QUEUE?")
+        self.assertIn("did you mean $BASKD_MAX_QUEUE?", self.the_one(found["environment"], "warning")["what"])
 
     def test_folders_that_others_can_reach_are_told(self) -> None:
         state = self.at.state / "baskd" / "default"

@@ -234,12 +234,12 @@ impl Daemon {
         }
         let settings = options.settings;
         let controller = resolve(&settings.controller)?;
-        let working_folder = env::current_dir()?;
-        let beside = match &controller {
-            Controller::File { path, .. } => path.parent().unwrap_or(Path::new("/")),
-            Controller::Embedded | Controller::Module { .. } => &working_folder,
-        };
-        let python = python::find(settings.python.as_deref(), beside)?;
+        let search = python::search(
+            settings.python.as_deref(),
+            &beside(&controller)?,
+            &python::Surroundings::now(),
+        );
+        let python = search.interpreter?;
         let described = match &settings.controller {
             ControllerSpec::Embedded => "the embedded example".to_owned(),
             ControllerSpec::File { path, class } => format!("{}:{class}", path.display()),
@@ -263,6 +263,9 @@ impl Daemon {
             python.path.display(),
             python.found
         ));
+        for warning in &search.warnings {
+            logs.warn(warning);
+        }
         let backend = Backend::start(
             backend::Options {
                 controller,
@@ -337,6 +340,24 @@ fn private_folder(folder: &Path, name: &str, about: &str) -> Result<File, Error>
     lock.map_err(|who| Error::StateInUse {
         name: name.to_owned(),
         who,
+    })
+}
+
+/// Where a daemon with these settings would find its Python, and what it looks at for that: it is what `baskd doctor` shows.
+///
+/// # Errors
+/// The controller is not there.
+pub fn search_python(settings: &Settings) -> Result<python::Search, Error> {
+    let beside = beside(&resolve(&settings.controller)?)?;
+    let asked = settings.python.as_deref();
+    Ok(python::search(asked, &beside, &python::Surroundings::now()))
+}
+
+/// The controller's folder, beside which its Python may be; where it has none of its own, the working folder.
+fn beside(controller: &Controller) -> Result<PathBuf, Error> {
+    Ok(match controller {
+        Controller::File { path, .. } => path.parent().unwrap_or(Path::new("/")).to_owned(),
+        Controller::Embedded | Controller::Module { .. } => env::current_dir()?,
     })
 }
 

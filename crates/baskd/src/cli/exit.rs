@@ -44,6 +44,8 @@ pub(crate) enum Failure {
     NotStarted(String),
     /// What was typed can't be meant.
     Usage(String),
+    /// What is set can't be meant.
+    Config(baskd::config::Error),
     /// Any other reason, as a sentence.
     Failed(String),
     /// By Ctrl-C or a TERM.
@@ -60,12 +62,18 @@ impl From<Error> for Failure {
     }
 }
 
+impl From<baskd::config::Error> for Failure {
+    fn from(error: baskd::config::Error) -> Failure {
+        Failure::Config(error)
+    }
+}
+
 impl Failure {
     pub(crate) fn exit(&self) -> Exit {
         match self {
             Failure::Client(error) => of(error),
             Failure::NoDaemon { .. } | Failure::NotStarted(_) => Exit::NoDaemon,
-            Failure::Usage(_) => Exit::Usage,
+            Failure::Usage(_) | Failure::Config(_) => Exit::Usage,
             Failure::Failed(_) | Failure::Interrupted | Failure::Told => Exit::Failed,
             Failure::ReaderGone => Exit::Done,
         }
@@ -101,6 +109,9 @@ impl Failure {
             Failure::Client(Error::Disconnected { .. }) => "Disconnected",
             Failure::Interrupted => "Cancelled",
             Failure::Client(_) | Failure::Failed(_) => "Failed",
+            Failure::Config(error) => {
+                return Some(json!({ "name": "Usage", "message": error.to_string(), "mistakes": error.to_json() }));
+            }
             Failure::Usage(_) => "Usage",
             Failure::ReaderGone | Failure::Told => return None,
         };
@@ -116,6 +127,7 @@ impl Failure {
                 path.display()
             )),
             Failure::NotStarted(text) | Failure::Usage(text) | Failure::Failed(text) => Some(text.clone()),
+            Failure::Config(error) => Some(error.to_string()),
             Failure::Interrupted => Some("interrupted, so the call was cancelled".to_owned()),
             Failure::ReaderGone | Failure::Told => None,
         }

@@ -4,7 +4,9 @@
 //! connected, prints to stdout what was asked for and nothing else, and returns a [`Failure`] for [`exit`] to word and
 //! number.
 
+mod assets;
 mod call;
+mod config;
 mod control;
 mod demo;
 mod doctor;
@@ -30,7 +32,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use baskd_client::{Client, socket};
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand};
 use tokio::runtime::{Builder, Runtime};
 use tokio::time::timeout;
 
@@ -70,6 +72,9 @@ enum Command {
     Methods(methods::Methods),
     Status(status::Status),
     Socket(control::Socket),
+    Config(config::Config),
+    Completions(assets::Completions),
+    Man(assets::ManPage),
     Reload(control::Reload),
     Restart(control::Restart),
     Stop(control::Stop),
@@ -119,6 +124,7 @@ pub(crate) fn main() -> ExitCode {
     let json = match &command {
         Command::Start(start) => start.json,
         Command::Doctor(doctor) => doctor.json,
+        Command::Config(config) => config.json,
         command => command.target().is_some_and(|target| target.json),
     };
     match command.run() {
@@ -139,6 +145,9 @@ impl Command {
             Command::Start(start) => start.run(),
             Command::Socket(socket) => socket.run(),
             Command::Doctor(doctor) => doctor.run(),
+            Command::Config(config) => config.run(),
+            Command::Completions(completions) => completions.run(Cli::command()),
+            Command::Man(man) => man.run(Cli::command()),
             Command::Call(call) => {
                 // What is wrong with the parameters is said before a daemon is looked for.
                 let params = call.params()?;
@@ -166,7 +175,14 @@ impl Command {
     /// None for what needs no daemon.
     fn target(&self) -> Option<&Target> {
         match self {
-            Command::Demo(_) | Command::Serve(_) | Command::Start(_) | Command::Socket(_) | Command::Doctor(_) => None,
+            Command::Demo(_)
+            | Command::Serve(_)
+            | Command::Start(_)
+            | Command::Socket(_)
+            | Command::Config(_)
+            | Command::Doctor(_)
+            | Command::Completions(_)
+            | Command::Man(_) => None,
             Command::Call(call) => Some(&call.target),
             Command::Get(get) => Some(&get.target),
             Command::Set(set) => Some(&set.target),
@@ -243,7 +259,6 @@ fn runtime() -> Result<Runtime, Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
 
     #[test]
     fn the_definition_is_sound() {
@@ -264,10 +279,11 @@ mod tests {
     }
 
     #[test]
-    fn every_command_but_demo_takes_a_name_and_a_socket() {
+    fn every_command_that_has_an_instance_takes_a_name_and_a_socket() {
+        let has_none = ["demo", "completions", "man"];
         for command in Cli::command()
             .get_subcommands()
-            .filter(|command| command.get_name() != "demo")
+            .filter(|command| !has_none.contains(&command.get_name()))
         {
             for flag in ["name", "socket"] {
                 assert!(

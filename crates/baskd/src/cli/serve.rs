@@ -4,11 +4,11 @@ use std::env;
 use std::io::{self, IsTerminal};
 use std::path::PathBuf;
 
-use baskd::config::Settings;
+use baskd::config::{Loaded, Settings};
 use baskd::net::given::{Given, given};
 use baskd::serve::{self, ControllerSpec, Options};
 use baskd_client::socket;
-use clap::Args;
+use clap::{Args, ValueHint};
 use tracing_subscriber::EnvFilter;
 
 use super::Instance;
@@ -21,20 +21,22 @@ use super::log_file::ShortFile;
 #[command(after_help = "\
 What the controller prints, and what the daemon has to say, goes to stderr.
 
+What can be set is set by a flag, else by a variable (BASKD_WORKERS, BASKD_MAX_QUEUE, …), else in the
+config file: TOML, with the same names in lower case (workers, max_queue, …). `baskd config` shows what is
+set where, `baskd config --default` all there is.
+
 Examples:
   baskd serve                                   the embedded example
   baskd serve python/controller.py              its class Controller
   baskd serve search.py:Search --name search    another class, under a name of its own
   baskd serve mypackage.models:Llama --python .venv
-  baskd serve --config ./baskd.toml             all of that, and more, in a file
-
-What can be set is set by a flag, else by a variable (BASKD_WORKERS, BASKD_MAX_QUEUE, …), else in the
-config file: TOML, with the same names in lower case (workers, max_queue, …).")]
+  baskd serve --config ./baskd.toml             all of that, and more, in a file")]
 pub(crate) struct Serve {
     /// path/to/controller.py, path.py:Class or package.module:Class [default: the embedded example]
+    #[arg(value_hint = ValueHint::FilePath)]
     controller: Option<ControllerSpec>,
-    /// The interpreter, or the folder of its venv [default: $VIRTUAL_ENV, else a .venv beside the controller or above,
-    /// else python3]
+    /// An interpreter, or the folder of a venv or of a project that has one [default: $VIRTUAL_ENV, else a .venv beside the
+    /// controller or above, else what the project there says (uv, pdm, pyproject.toml), else python3]
     #[arg(long, value_name = "PATH")]
     python: Option<PathBuf>,
     /// How many Pythons serve calls; more than one only for a controller that says `stateless = True` [default: 1]
@@ -71,10 +73,11 @@ impl Serve {
         let instance = self.instance_of(given.as_ref());
         let name = socket::instance_name(instance.name.as_deref(), instance.socket.as_deref())
             .map_err(baskd_client::Error::from)?;
-        let settings = self
-            .settings(&name)
-            .map_err(|error| Failure::Usage(error.to_string()))?;
+        let (settings, notes) = self.settings(&name)?;
         let log = start_log(&settings.log, self.background)?;
+        for note in notes {
+            tracing::warn!(target: "baskd", "{note}");
+        }
         let options = Options {
             name,
             socket: instance.socket()?,
@@ -106,9 +109,11 @@ impl Serve {
         }
     }
 
-    /// What the file and the environment say, with the flags on top.
-    fn settings(&self, name: &str) -> Result<Settings, baskd::config::Error> {
-        let mut settings = Settings::load(name, self.config.as_deref())?;
+    /// What the file and the environment say, with the flags on top; and what the user should know of it.
+    fn settings(&self, name: &str) -> Result<(Settings, Vec<String>), baskd::config::Error> {
+        let Loaded {
+            mut settings, notes, ..
+        } = Loaded::read(name, self.config.as_deref())?;
         if let Some(controller) = &self.controller {
             settings.controller = controller.clone();
         }
@@ -132,7 +137,7 @@ impl Serve {
                 settings.set_flag(flag, text)?;
             }
         }
-        Ok(settings)
+        Ok((settings, notes))
     }
 }
 

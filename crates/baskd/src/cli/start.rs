@@ -14,7 +14,7 @@ use baskd::config::{self, Settings};
 use baskd::serve::ControllerSpec;
 use baskd_client::{Client, Error};
 use baskd_protocol::socket::instance_name;
-use clap::Args;
+use clap::{Args, ValueHint};
 use serde_json::json;
 use tokio::time::timeout;
 
@@ -41,8 +41,9 @@ Examples:
   baskd start --name search --idle-exit 10m search.py:Search")]
 pub(crate) struct Start {
     /// As for `baskd serve`; without one, the config must name it [example: python/controller.py]
+    #[arg(value_hint = ValueHint::FilePath)]
     controller: Option<ControllerSpec>,
-    /// The interpreter, or the folder of its venv
+    /// An interpreter, or the folder of a venv or of a project that has one
     #[arg(long, value_name = "PATH")]
     python: Option<PathBuf>,
     /// End it by itself when nobody has been connected for so long
@@ -81,18 +82,18 @@ impl Start {
         let runtime = runtime()?;
         let patience = self.timeout.unwrap_or(PATIENCE);
         let deadline = Instant::now() + patience;
-        let (status, ours) = loop {
-            let ours = if answers(&socket)? {
-                None
-            } else {
-                Some(self.start(&socket, patience)?)
-            };
+        // It may come up only after the one that was asked before it has gone, so it is kept in mind.
+        let mut ours = None;
+        let status = loop {
+            if !answers(&socket)? {
+                ours = Some(self.start(&socket, patience)?);
+            }
             let ask = async { Client::builder().start(false).connect(&socket).await?.status().await };
             // One that was just started may have to wait for its state, which the one before it still has.
             let left = deadline.saturating_duration_since(Instant::now());
             let patience = if ours.is_some() { left } else { left.min(ANSWER) };
             match runtime.block_on(async { timeout(patience, ask).await }) {
-                Ok(Ok(status)) => break (status, ours),
+                Ok(Ok(status)) => break status,
                 // It was on its way out: the next one is started.
                 Ok(Err(error))
                     if (matches!(error, Error::Disconnected { .. }) || is_nobody(&error))
@@ -172,14 +173,12 @@ fn name(instance: &Instance) -> Result<String, Failure> {
 
 /// Whether the file or the environment says what is to be served.
 fn names_controller(name: &str, config: Option<&Path>) -> Result<bool, Failure> {
-    let settings = Settings::load(name, config).map_err(|error| Failure::Usage(error.to_string()))?;
+    let settings = Settings::load(name, config)?;
     Ok(settings.controller != ControllerSpec::Embedded)
 }
 
 fn nothing_to_start(name: &str, config: Option<&Path>) -> Failure {
-    let elsewhere = || env::var_os("BASKD_CONFIG").filter(|path| !path.is_empty());
-    let place = config.map(Path::to_owned).or_else(|| elsewhere().map(PathBuf::from));
-    let place = place.or_else(|| config::file_of(name));
+    let (place, _) = config::file_for(name, config);
     let place = place.map_or_else(String::new, |path| format!(" in {}", path.display()));
     Failure::Usage(format!(
         "nothing to start: name a controller (`baskd start path/to/controller.py`), or set `controller`{place}"

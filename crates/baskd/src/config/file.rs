@@ -1,37 +1,19 @@
-//! The config file: TOML, every key at the top level but for `[methods.NAME]`.
+//! The config file: TOML, every key at the top level but for `[methods.NAME]`. All that is wrong with it is told at once.
 
-use std::fs;
-use std::io;
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::settings::{SETTINGS, TIMEOUT, Value};
-use super::{Error, Place, Settings};
-use crate::backend::nearest;
+use super::kind::{Kind, Value};
+use super::mistake::{Mistake, Place};
+use super::names::meant;
+use super::settings::{OF_A_METHOD, SETTINGS, Setting};
+use super::{Places, Settings};
 
-/// What a method's table may hold.
-const OF_A_METHOD: &[&str] = &["timeout"];
-
-/// Reads the file at `path`. One that need not be there may be missing.
-pub(super) fn read(settings: &mut Settings, path: &Path, must_exist: bool) -> Result<(), Error> {
-    let failed = |what: String| Error {
-        place: Place::File(path.to_owned()),
-        what,
-    };
-    let text = match fs::read_to_string(path) {
-        Ok(text) => text,
-        Err(error) if error.kind() == io::ErrorKind::NotFound && !must_exist => return Ok(()),
-        Err(error) => return Err(failed(format!("the config can't be read: {error}"))),
-    };
-    let path = std::path::absolute(path).map_err(|error| failed(format!("the config has no place: {error}")))?;
-    File {
-        path: &path,
-        text: &text,
-    }
-    .apply(settings)
-}
+/// How much of a line is shown.
+const SHOWN: usize = 120;
 
 pub(super) struct File<'a> {
     /// Absolute.
@@ -40,69 +22,176 @@ pub(super) struct File<'a> {
 }
 
 impl File<'_> {
-    pub(super) fn apply(&self, settings: &mut Settings) -> Result<(), Error> {
+    /// Sets what it says, and notes where; or says what is wrong with it, in the order of its lines.
+    pub(super) fn apply(&self, settings: &mut Settings, places: &mut Places) -> Vec<Mistake> {
         let (table, errors) = DeTable::parse_recoverable(self.text);
-        let start = |error: &toml::de::Error| error.span().map_or(0, |span| span.start);
-        if let Some(first) = errors.iter().min_by_key(|error| start(error)) {
-            return Err(self.error(start(first), first.message().to_owned()));
-        }
-        for (key, value) in in_order(table.get_ref()) {
-            let name = key.get_ref().as_ref();
-            if name == "methods" {
-                self.methods(settings, value)?;
-            } else if let Some(setting) = SETTINGS.iter().find(|setting| setting.name == name) {
-                setting.set(settings, &self.value(value), self.place(value.span().start))?;
-            } else {
-                return Err(self.error(key.span().start, self.unknown(name, value.get_ref())));
+        let mut mistakes = Vec::new();
+        let mut is_whole = true;
+        let mut errors: Vec<_> = errors
+            .iter()
+            .map(|error| (error.span().unwrap_or_default(), error.message()))
+            .collect();
+        errors.sort_by_key(|(span, _)| span.start);
+        let mut told = BTreeSet::new();
+        for (span, message) in errors {
+            // One slip confuses the parser until the line ends.
+            if told.insert(self.line(span.start)) {
+                let (mistake, is_small) = self.no_toml(span, message, table.get_ref());
+                is_whole &= is_small;
+                mistakes.push(mistake);
             }
         }
-        Ok(())
+        // Where a table's head can't be read, what is below it would be taken for something else.
+        if is_whole {
+            let wrong = self.table(settings, places, table.get_ref());
+            mistakes.extend(wrong.into_iter().filter(|mistake| {
+                let line = mistake.line();
+                line.is_none_or(|line| !told.contains(&line))
+            }));
+        }
+        mistakes.sort_by_key(Mistake::line);
+        mistakes
+    }
+
+    fn table(&self, settings: &mut Settings, places: &mut Places, table: &DeTable<'_>) -> Vec<Mistake> {
+        let mut mistakes = Vec::new();
+        for (key, value) in in_order(table) {
+            let name = key.get_ref().as_ref();
+            if name == "methods" {
+                mistakes.extend(self.methods(settings, places, value));
+            } else if let Some(setting) = Setting::named(name) {
+                let at = value.span().start;
+                match setting.kind.set(settings, &self.value(value)) {
+                    Ok(()) => places.note(setting.name, self.place(at)),
+                    Err(what) => mistakes.push(self.mistake(at, name, format!("`{name}` {what}"))),
+                }
+            } else {
+                mistakes.push(self.unknown(key.span().start, name, value.get_ref()));
+            }
+        }
+        mistakes
     }
 
     /// `[methods.NAME]`
-    fn methods(&self, settings: &mut Settings, methods: &Spanned<DeValue<'_>>) -> Result<(), Error> {
-        let wanted = "write `[methods.NAME]`, and below it `timeout = \"30s\"`";
-        let Some(table) = methods.get_ref().as_table() else {
-            return Err(self.error(methods.span().start, format!("`methods` must be a table: {wanted}")));
+    fn methods(&self, settings: &mut Settings, places: &mut Places, methods: &Spanned<DeValue<'_>>) -> Vec<Mistake> {
+        let no_table = |at: usize, name: &str| {
+            let what = format!("`{name}` must be a table: write `[methods.NAME]`, and below it `timeout = \"30s\"`");
+            self.mistake(at, name, what)
         };
+        let Some(table) = methods.get_ref().as_table() else {
+            return vec![no_table(methods.span().start, "methods")];
+        };
+        let mut mistakes = Vec::new();
         for (method, value) in in_order(table) {
-            let name = method.get_ref().as_ref();
+            let method = method.get_ref().as_ref();
             let Some(table) = value.get_ref().as_table() else {
-                return Err(self.error(
-                    value.span().start,
-                    format!("`methods.{name}` must be a table: {wanted}"),
-                ));
+                mistakes.push(no_table(value.span().start, &format!("methods.{method}")));
+                continue;
             };
             for (key, value) in in_order(table) {
-                let key_name = key.get_ref().as_ref();
-                if !OF_A_METHOD.contains(&key_name) {
-                    let what = format!("`methods.{name}.{key_name}` is no setting: a method has `timeout`");
-                    return Err(self.error(key.span().start, what));
+                let name = key.get_ref().as_ref();
+                let full = format!("methods.{method}.{name}");
+                if name != OF_A_METHOD.name {
+                    mistakes.push(self.unknown_of_method(key.span().start, method, name, &full));
+                    continue;
                 }
-                let full = format!("methods.{name}.timeout");
-                let timeout = TIMEOUT
-                    .time(&self.value(value))
-                    .map_err(|what| self.error(value.span().start, format!("`{full}` {what}")))?;
-                settings.limits.timeouts.insert(name.to_owned(), timeout);
+                match OF_A_METHOD.limits.time(&self.value(value)) {
+                    Ok(timeout) => {
+                        settings.limits.timeouts.insert(method.to_owned(), timeout);
+                        places.note(&full, self.place(value.span().start));
+                    }
+                    Err(what) => mistakes.push(self.mistake(value.span().start, &full, format!("`{full}` {what}"))),
+                }
             }
         }
-        Ok(())
+        mistakes
     }
 
-    fn unknown(&self, name: &str, value: &DeValue<'_>) -> String {
-        let names = || SETTINGS.iter().map(|setting| setting.name).chain(["methods"]);
-        if value.is_table() {
-            return format!(
-                "`{name}` is no table that is known: settings are written at the top level, before any table, and methods as `[methods.NAME]`"
-            );
+    fn unknown(&self, at: usize, name: &str, value: &DeValue<'_>) -> Mistake {
+        let mut mistake = self.mistake(at, name, String::new());
+        if let Some(table) = value.as_table() {
+            let inside = in_order(table).into_iter().map(|(key, _)| key.get_ref().as_ref());
+            let settings: Vec<_> = inside.filter(|key| Setting::named(key).is_some()).collect();
+            mistake.what = if let Some(first) = settings.first() {
+                mistake.nearest = Some((*first).to_owned());
+                format!("there is no table `{name}`: write `{first}` at the top level, above all tables")
+            } else if strsim::jaro_winkler(&name.to_lowercase(), "methods") > 0.75 {
+                mistake.nearest = Some("methods".to_owned());
+                format!("there is no table `{name}`: did you mean `[methods.NAME]`?")
+            } else {
+                format!(
+                    "there is no table `{name}`: settings are written at the top level, above all tables, and methods as `[methods.NAME]`"
+                )
+            };
+        } else if name == OF_A_METHOD.name {
+            mistake.nearest = Some("methods.NAME.timeout".to_owned());
+            mistake.what = format!("`{name}` is a method's: write it below `[methods.NAME]`");
+        } else if let Some(near) = meant(name) {
+            mistake.nearest = Some(near.to_owned());
+            mistake.what = format!("`{name}` is no setting: did you mean `{near}`?");
+        } else {
+            let all: Vec<_> = SETTINGS.iter().map(|setting| setting.name).collect();
+            mistake.what = format!("`{name}` is no setting: there are {}, methods", all.join(", "));
         }
-        match nearest(name, names()).first() {
-            Some(near) => format!("`{name}` is no setting: did you mean `{near}`?"),
-            None => {
-                let all: Vec<_> = names().collect();
-                format!("`{name}` is no setting: there are {}", all.join(", "))
+        mistake
+    }
+
+    fn unknown_of_method(&self, at: usize, method: &str, name: &str, full: &str) -> Mistake {
+        let mut mistake = self.mistake(at, full, String::new());
+        mistake.what = if let Some(setting) = Setting::named(name) {
+            mistake.nearest = Some(setting.name.to_owned());
+            format!("`{name}` is a setting of the daemon, not of a method: write it above `[methods.{method}]`")
+        } else {
+            mistake.nearest = Some(format!("methods.{method}.{}", OF_A_METHOD.name));
+            format!("`{full}` is no setting: a method has `{}`", OF_A_METHOD.name)
+        };
+        mistake
+    }
+
+    /// What the parser has to say, in words that name the setting where that is known; and whether all else that was read
+    /// is what was meant.
+    fn no_toml(&self, span: std::ops::Range<usize>, message: &str, table: &DeTable<'_>) -> (Mistake, bool) {
+        let what_is_there = self.text.get(span.clone()).unwrap_or_default().trim();
+        let (start, line) = self.line_at(span.start);
+        if message == "duplicate key" {
+            if line.trim_start().starts_with('[') {
+                let what = format!("`{}` is there twice: write all of it below the first", line.trim());
+                return (self.mistake(span.start, what_is_there, what), true);
             }
+            let first = table
+                .get_key_value(what_is_there)
+                .map(|(key, _)| self.line(key.span().start));
+            let what = match first {
+                Some(first) => format!("`{what_is_there}` is set twice: line {first} has it already"),
+                None => format!("`{what_is_there}` is set twice"),
+            };
+            return (self.mistake(span.start, what_is_there, what), true);
         }
+        let is_bare = ["string values must be quoted", "invalid float", "invalid boolean"]
+            .iter()
+            .any(|start| message.starts_with(start));
+        let key = line.split_once('=').map(|(key, _)| key.trim());
+        let is_value = key.is_some() && span.start > start + line.find('=').unwrap_or(0);
+        if let (true, true, Some(setting)) = (is_bare, is_value, key.and_then(Setting::named)) {
+            let there = line.split_once('=').map_or("", |(_, value)| value.trim());
+            let got = match there.is_empty() {
+                true => "nothing".to_owned(),
+                false => there.to_owned(),
+            };
+            let quotes = match setting.kind {
+                Kind::Count { .. } | Kind::Switch { .. } => "",
+                _ => " (a text stands in quotes)",
+            };
+            let what = format!(
+                "`{}` must be {}, not {got}{quotes}",
+                setting.name,
+                setting.kind.wanted()
+            );
+            return (self.mistake(span.start, setting.name, what), true);
+        }
+        let mut mistake = Mistake::new(self.place(span.start), format!("this is no TOML: {message}"));
+        mistake.written = Some(shown(line));
+        (mistake, is_bare)
     }
 
     fn value<'v>(&'v self, value: &'v Spanned<DeValue<'_>>) -> Value<'v> {
@@ -127,17 +216,41 @@ impl File<'_> {
         }
     }
 
-    fn place(&self, at: usize) -> Place {
-        let before = self.text.as_bytes().iter().take(at);
-        let line = before.filter(|byte| **byte == b'\n').count() + 1;
-        Place::Line(self.path.to_owned(), line)
-    }
-
-    fn error(&self, at: usize, what: String) -> Error {
-        Error {
+    fn mistake(&self, at: usize, key: &str, what: String) -> Mistake {
+        Mistake {
             place: self.place(at),
             what,
+            key: Some(key.to_owned()),
+            nearest: None,
+            written: Some(shown(self.line_at(at).1)),
         }
+    }
+
+    fn place(&self, at: usize) -> Place {
+        Place::Line(self.path.to_owned(), self.line(at))
+    }
+
+    /// The number of the line.
+    fn line(&self, at: usize) -> usize {
+        let before = self.text.as_bytes().iter().take(at);
+        before.filter(|byte| **byte == b'\n').count() + 1
+    }
+
+    /// Where the line begins, and the line.
+    fn line_at(&self, at: usize) -> (usize, &str) {
+        let at = at.min(self.text.len());
+        let start = self.text.as_bytes()[..at]
+            .iter()
+            .rposition(|byte| *byte == b'\n')
+            .map_or(0, |newline| newline + 1);
+        (start, self.text[start..].lines().next().unwrap_or_default())
+    }
+}
+
+fn shown(line: &str) -> String {
+    match line.char_indices().nth(SHOWN) {
+        Some((end, _)) => format!("{}…", &line[..end]),
+        None => line.to_owned(),
     }
 }
 

@@ -1,26 +1,40 @@
 //! What a user may set, and where: flags beat the environment, which beats the file, which beats the defaults.
 //!
-//! [`settings`] is the one table of everything that can be set, [`values`] how durations and sizes are written, [`file`]
-//! reads TOML. Nothing is guessed: an unknown key or a value out of its range is refused with its place, before anything
+//! [`settings`] is the one table of everything that can be set, [`kind`] what a setting takes, [`values`] how durations and
+//! sizes are written; [`file`] reads TOML, [`names`] knows what was meant, [`mistake`] says what is wrong; [`document`]
+//! makes the table into documents. Nothing is guessed: an unknown key or a value out of its range is refused with its place, before anything
 //! is started.
 
+mod document;
 mod file;
+mod kind;
+mod mistake;
+mod names;
 mod settings;
 mod values;
 
+use std::collections::BTreeMap;
 use std::env;
-use std::fmt;
+use std::ffi::OsString;
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use directories::BaseDirs;
+use serde_json::Value as Json;
 
 use crate::backend::{Affinity, ReloadMode};
 use crate::limits::Limits;
 use crate::rpc::OnDisconnect;
 use crate::serve::ControllerSpec;
-use settings::{SETTINGS, Value};
+use file::File;
+use kind::Value;
+use mistake::{Mistake, Place};
+use settings::{SETTINGS, Setting};
 
+pub use document::default_file;
+pub use mistake::Error;
 pub use values::duration;
 
 /// Everything that can be set, with its default.
@@ -68,63 +82,34 @@ impl Default for Settings {
     }
 }
 
-/// Something that can't be set so.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{place}: {what}")]
-pub struct Error {
-    place: Place,
-    what: String,
+/// The settings of an instance but for its flags, and where each was made.
+#[derive(Debug, Clone)]
+pub struct Loaded {
+    pub settings: Settings,
+    /// What the user should know of, and what keeps nothing from starting.
+    pub notes: Vec<String>,
+    /// The file that is read if it is there. None where there is no home.
+    pub file: Option<PathBuf>,
+    places: Places,
 }
 
-/// Where a setting was made.
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Place {
-    File(PathBuf),
-    Line(PathBuf, usize),
-    Variable(String),
-    Flag(&'static str),
-}
+/// By a setting's name; `methods.NAME.timeout` for a method's.
+#[derive(Debug, Clone, Default)]
+struct Places(BTreeMap<String, Place>);
 
-impl fmt::Display for Place {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Place::File(path) => write!(out, "{}", path.display()),
-            Place::Line(path, line) => write!(out, "{}, line {line}", path.display()),
-            Place::Variable(name) => write!(out, "${name}"),
-            Place::Flag(flag) => write!(out, "{flag}"),
-        }
+impl Places {
+    fn note(&mut self, name: &str, place: Place) {
+        self.0.insert(name.to_owned(), place);
     }
 }
 
 impl Settings {
-    /// The settings of an instance but for its flags. `asked`: the file given by `--config`, which must be there; the
-    /// usual one may be missing.
+    /// The settings of an instance but for its flags: see [`Loaded::read`].
     ///
     /// # Errors
-    /// The first thing that is wrong in the file, then in the environment.
+    /// All that is wrong in the file and in the environment.
     pub fn load(instance: &str, asked: Option<&Path>) -> Result<Settings, Error> {
-        let variable = |name: &str| env::var_os(name).filter(|value| !value.is_empty());
-        let asked = asked
-            .map(Path::to_owned)
-            .or(variable("BASKD_CONFIG").map(PathBuf::from));
-        let mut settings = Settings::default();
-        match (asked, file_of(instance)) {
-            (Some(path), _) => file::read(&mut settings, &path, true)?,
-            (None, Some(path)) => file::read(&mut settings, &path, false)?,
-            (None, None) => {}
-        }
-        for setting in SETTINGS {
-            let name = format!("BASKD_{}", setting.name.to_uppercase());
-            if let Some(value) = variable(&name) {
-                let place = Place::Variable(name);
-                let Some(text) = value.to_str() else {
-                    let what = "it is not UTF-8".to_owned();
-                    return Err(Error { place, what });
-                };
-                setting.set(&mut settings, &Value::Typed(text), place)?;
-            }
-        }
-        Ok(settings)
+        Loaded::read(instance, asked).map(|loaded| loaded.settings)
     }
 
     /// Sets what a flag says. `flag` is the setting's name after two hyphens, with hyphens between its words.
@@ -132,26 +117,172 @@ impl Settings {
     /// # Errors
     /// Says why it can't be set so.
     pub fn set_flag(&mut self, flag: &'static str, text: &str) -> Result<(), Error> {
-        let place = Place::Flag(flag);
-        match SETTINGS
+        let name = flag.trim_start_matches('-').replace('-', "_");
+        let set = match Setting::named(&name) {
+            Some(setting) => setting.kind.set(self, &Value::Typed(text)),
+            None => Err("there is no such setting".to_owned()),
+        };
+        set.map_err(|what| Mistake::new(Place::Flag(flag), what).into())
+    }
+}
+
+impl Loaded {
+    /// `asked`: the file given by `--config`, which must be there; the usual one may be missing.
+    ///
+    /// # Errors
+    /// All that is wrong in the file and in the environment.
+    pub fn read(instance: &str, asked: Option<&Path>) -> Result<Loaded, Error> {
+        let (file, must_exist) = file_for(instance, asked);
+        let mut loaded = Loaded {
+            settings: Settings::default(),
+            notes: Vec::new(),
+            file,
+            places: Places::default(),
+        };
+        let mut mistakes = match &loaded.file {
+            Some(path) => read_file(&mut loaded.settings, &mut loaded.places, path, must_exist),
+            None => Vec::new(),
+        };
+        for setting in SETTINGS {
+            let name = setting.variable();
+            let Some(value) = variable(&name) else { continue };
+            let set = match value.to_str() {
+                Some(text) => setting.kind.set(&mut loaded.settings, &Value::Typed(text)),
+                None => Err("is not UTF-8".to_owned()),
+            };
+            match set {
+                Ok(()) => loaded.places.note(setting.name, Place::Variable(name)),
+                Err(what) => mistakes.push(Mistake {
+                    key: Some(setting.name.to_owned()),
+                    ..Mistake::new(Place::Variable(name), format!("`{}` {what}", setting.name))
+                }),
+            }
+        }
+        loaded.notes = misspelt_variables();
+        Error::of(mistakes).map_or(Ok(loaded), Err)
+    }
+
+    /// Each setting as it is now: all of them, or those that are not what they would be anyway.
+    #[must_use]
+    pub fn effective(&self, all: bool) -> Vec<Effective> {
+        let mut settings = self.settings.clone();
+        let mut defaults = Settings::default();
+        let effective = |name: &str, value: Json, default: Json| Effective {
+            from: self.places.0.get(name).map(Place::short),
+            place: self.places.0.get(name).map_or(Json::Null, Place::to_json),
+            name: name.to_owned(),
+            value,
+            default,
+        };
+        let mut list: Vec<_> = SETTINGS
             .iter()
-            .find(|setting| flag.strip_prefix("--").map(|flag| flag.replace('-', "_")).as_deref() == Some(setting.name))
-        {
-            Some(setting) => setting.set(self, &Value::Typed(text), place),
-            None => Err(Error {
-                place,
-                what: "there is no such setting".to_owned(),
-            }),
+            .map(|setting| {
+                let [value, default] =
+                    [&mut settings, &mut defaults].map(|from| setting.kind.get(from).unwrap_or_default());
+                effective(setting.name, value, default)
+            })
+            .filter(|setting| all || setting.value != setting.default)
+            .collect();
+        let mut timeouts: Vec<_> = self.settings.limits.timeouts.iter().collect();
+        timeouts.sort();
+        list.extend(timeouts.into_iter().map(|(method, timeout)| {
+            let name = format!("methods.{method}.{}", settings::OF_A_METHOD.name);
+            effective(&name, values::duration_text(*timeout).into(), Json::Null)
+        }));
+        list
+    }
+}
+
+/// What a setting is, and where that was said.
+#[derive(Debug, Clone)]
+pub struct Effective {
+    pub name: String,
+    /// As the file would have it; null where nothing is set.
+    pub value: Json,
+    pub default: Json,
+    /// `FILE:LINE` or `$VARIABLE`; None for the default.
+    pub from: Option<String>,
+    /// The same for programs: `file`, `line` and `by`, each of which may be null; null for the default.
+    pub place: Json,
+}
+
+impl Effective {
+    /// The value as a person would write it; "none" where nothing is set.
+    #[must_use]
+    pub fn written(&self) -> String {
+        match &self.value {
+            Json::Null => "none".to_owned(),
+            value => document::written(value),
         }
     }
 }
 
-/// The variables that settings can be made by.
-pub fn variables() -> impl Iterator<Item = String> {
-    SETTINGS
-        .iter()
-        .map(|setting| format!("BASKD_{}", setting.name.to_uppercase()))
+/// Says all that is wrong with a config file, whatever the environment.
+///
+/// # Errors
+/// All that is wrong in it.
+pub fn check(path: &Path) -> Result<(), Error> {
+    let mistakes = read_file(&mut Settings::default(), &mut Places::default(), path, true);
+    Error::of(mistakes).map_or(Ok(()), Err)
 }
+
+/// The file that an instance's settings are read from, and whether it must be there: it is the one `asked` for, else that of
+/// `$BASKD_CONFIG`, else the usual one, which may be missing. None where there is no home.
+#[must_use]
+pub fn file_for(instance: &str, asked: Option<&Path>) -> (Option<PathBuf>, bool) {
+    let asked = asked.map(Path::to_owned);
+    match asked.or_else(|| variable("BASKD_CONFIG").map(PathBuf::from)) {
+        Some(path) => (Some(path), true),
+        None => (file_of(instance), false),
+    }
+}
+
+fn read_file(settings: &mut Settings, places: &mut Places, path: &Path, must_exist: bool) -> Vec<Mistake> {
+    let failed = |what: String| vec![Mistake::new(Place::File(path.to_owned()), what)];
+    let text = match fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound && !must_exist => return Vec::new(),
+        Err(error) => return failed(format!("the config can't be read: {error}")),
+    };
+    match std::path::absolute(path) {
+        Ok(path) => File {
+            path: &path,
+            text: &text,
+        }
+        .apply(settings, places),
+        Err(error) => failed(format!("the config has no place: {error}")),
+    }
+}
+
+/// One that is empty counts as not there.
+fn variable(name: &str) -> Option<OsString> {
+    env::var_os(name).filter(|value| !value.is_empty())
+}
+
+/// Variables that look like a setting's, and are none's.
+pub fn misspelt_variables() -> Vec<String> {
+    let names = env::vars_os().filter_map(|(name, _)| name.into_string().ok());
+    let ours = names.filter(|name| name.to_uppercase().starts_with("BASKD_"));
+    let mut notes: Vec<_> = ours
+        .filter(|name| !SETTINGS.iter().any(|setting| setting.variable() == *name) && !OTHERS.contains(&name.as_str()))
+        .filter_map(|name| {
+            let near = names::meant_variable(&name)?;
+            Some(format!("${name} is no setting: did you mean ${near}?"))
+        })
+        .collect();
+    notes.sort();
+    notes
+}
+
+/// Variables of baskd's that are no settings.
+const OTHERS: &[&str] = &[
+    "BASKD_NAME",
+    "BASKD_SOCKET",
+    "BASKD_CONFIG",
+    "BASKD_START",
+    "BASKD_BIN",
+    "BASKD_FDS",
+];
 
 /// Where an instance's settings are read from, unless a file is given. None where there is no home.
 #[must_use]
@@ -160,5 +291,7 @@ pub fn file_of(instance: &str) -> Option<PathBuf> {
     Some(folder.join(format!("{instance}.toml")))
 }
 
+#[cfg(test)]
+mod protocol_md;
 #[cfg(test)]
 mod tests;

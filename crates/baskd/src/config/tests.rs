@@ -1,26 +1,20 @@
 use std::path::Path;
 
-use super::file::File;
-use super::settings::Kind;
-use super::values::{duration_text, size_text};
 use super::*;
 
 fn read(text: &str) -> Result<Settings, String> {
     let mut settings = Settings::default();
     let path = Path::new("/home/me/project/baskd.toml");
-    let file = File { path, text };
-    file.apply(&mut settings).map_err(|error| error.to_string())?;
-    Ok(settings)
+    let mistakes = File { path, text }.apply(&mut settings, &mut Places::default());
+    Error::of(mistakes).map_or(Ok(settings), |error| Err(error.to_string()))
 }
 
 /// What is said of a file's only mistake, after its place.
 fn refusal(text: &str) -> String {
     let error = read(text).unwrap_err();
     let place = "/home/me/project/baskd.toml, line ";
-    error
-        .strip_prefix(place)
-        .unwrap_or_else(|| panic!("{error}"))
-        .to_owned()
+    let said = error.strip_prefix(place).unwrap_or_else(|| panic!("{error}"));
+    said.lines().next().unwrap().to_owned()
 }
 
 #[test]
@@ -94,7 +88,6 @@ fn an_unknown_key_is_refused_with_its_line_and_the_nearest() {
         all.starts_with("1: `xyzzy` is no setting: there are controller, python"),
         "{all}"
     );
-    assert!(refusal("[limits]\nmax_queue = 5").starts_with("1: `limits` is no table that is known"));
     assert_eq!(
         refusal("[methods.f]\ntimeouts = 5"),
         "2: `methods.f.timeouts` is no setting: a method has `timeout`"
@@ -154,8 +147,110 @@ fn a_wrong_value_is_refused_with_what_it_must_be() {
 
 #[test]
 fn what_is_no_toml_is_refused_with_its_line() {
-    assert_eq!(refusal("workers = 1\nworkers = 2"), "2: duplicate key");
-    assert!(refusal("workers = 1\n\nlog = \"info\nx").starts_with("3: "));
+    assert!(refusal("workers = 1\n\nlog = \"info\nx").starts_with("3: this is no TOML: "));
+    assert!(refusal("workers: 2").starts_with("1: this is no TOML: invalid unquoted key"));
+    assert!(refusal("[methods.f\ntimeout = 1").starts_with("1: this is no TOML: unclosed table"));
+    assert_eq!(
+        refusal("workers = 1\nworkers = 2"),
+        "2: `workers` is set twice: line 1 has it already"
+    );
+    assert_eq!(
+        refusal("[methods.f]\ntimeout = 1\n\n[methods.f]\n"),
+        "4: `[methods.f]` is there twice: write all of it below the first"
+    );
+}
+
+#[test]
+fn a_text_without_quotes_is_told_by_what_the_setting_takes() {
+    for (text, what) in [
+        (
+            "log = info",
+            "1: `log` must be a log level (error, warn, info, debug, trace) or a filter such as info,python=warn, not info (a text stands in quotes)",
+        ),
+        ("watch = True", "1: `watch` must be true or false, not True"),
+        ("watch = yes", "1: `watch` must be true or false, not yes"),
+        (
+            "workers =",
+            "1: `workers` must be a whole number from 1 to 64, not nothing",
+        ),
+        (
+            "affinity = none",
+            "1: `affinity` must be \"none\" or \"connection\", not none (a text stands in quotes)",
+        ),
+    ] {
+        assert_eq!(refusal(text), what);
+    }
+    assert!(refusal("grace = 30s").starts_with("1: `grace` must be a duration"));
+    assert!(refusal("max_request = 32MiB").ends_with("not 32MiB (a text stands in quotes)"));
+    assert!(refusal("python = ~/venv").ends_with("not ~/venv (a text stands in quotes)"));
+}
+
+#[test]
+fn a_key_in_the_wrong_place_is_told_where_it_belongs() {
+    for (text, what) in [
+        (
+            "[methods.f]\ntimeout = 5\nmax_queue = 5",
+            "3: `max_queue` is a setting of the daemon, not of a method: write it above `[methods.f]`",
+        ),
+        (
+            "timeout = 5",
+            "1: `timeout` is a method's: write it below `[methods.NAME]`",
+        ),
+        (
+            "[limits]\nmax_queue = 5",
+            "1: there is no table `limits`: write `max_queue` at the top level, above all tables",
+        ),
+        (
+            "limits.max_queue = 5",
+            "1: there is no table `limits`: write `max_queue` at the top level, above all tables",
+        ),
+        (
+            "[method.search]\ntimeout = 5",
+            "1: there is no table `method`: did you mean `[methods.NAME]`?",
+        ),
+        (
+            "[tool]\nx = 5",
+            "1: there is no table `tool`: settings are written at the top level, above all tables, and methods as `[methods.NAME]`",
+        ),
+        (
+            "[[methods]]\nname = 'f'",
+            "1: `methods` must be a table: write `[methods.NAME]`, and below it `timeout = \"30s\"`",
+        ),
+    ] {
+        assert_eq!(refusal(text), what, "{text}");
+    }
+}
+
+#[test]
+fn all_that_is_wrong_is_told_at_once_with_its_lines() {
+    let text = "workers = 0\nmax-queue = 5\ngrace = 30s\nwatch = true\nwatch = false\n[methods.f]\ntimeout = 'soon'\n";
+    let error = read(text).unwrap_err();
+    let path = "/home/me/project/baskd.toml, line";
+    assert_eq!(
+        error,
+        format!(
+            "{path} 1: `workers` must be a whole number from 1 to 64, not 0\n  1 | workers = 0\n\
+             {path} 2: `max-queue` is no setting: did you mean `max_queue`?\n  2 | max-queue = 5\n\
+             {path} 3: `grace` must be a duration such as \"250ms\", \"30s\", \"5m\" or a number of seconds, from 0 to a year, not 30s \
+             (a text stands in quotes)\n  3 | grace = 30s\n\
+             {path} 5: `watch` is set twice: line 4 has it already\n  5 | watch = false\n\
+             {path} 7: `methods.f.timeout` must be a duration such as \"250ms\", \"30s\", \"5m\" or a number of seconds, from 1ms to a year, \
+             not 'soon'\n  7 | timeout = 'soon'"
+        )
+    );
+    let text = "worker = 1\n";
+    let mistakes = File {
+        path: Path::new("/x.toml"),
+        text,
+    }
+    .apply(&mut Settings::default(), &mut Places::default());
+    assert_eq!(
+        Error::of(mistakes).unwrap().to_json(),
+        serde_json::json!([{
+            "file": "/x.toml", "line": 1, "by": null, "key": "worker", "nearest": "workers", "text": "worker = 1",
+            "message": "`worker` is no setting: did you mean `workers`?"
+        }])
+    );
 }
 
 #[test]
@@ -163,8 +258,9 @@ fn a_file_that_was_asked_for_must_be_there() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("no.toml");
     let mut settings = Settings::default();
-    assert!(file::read(&mut settings, &path, false).is_ok());
-    let error = file::read(&mut settings, &path, true).unwrap_err().to_string();
+    let mut read = |must_exist| Error::of(read_file(&mut settings, &mut Places::default(), &path, must_exist));
+    assert_eq!(read(false), None);
+    let error = read(true).unwrap().to_string();
     assert!(error.contains("no.toml: the config can't be read"), "{error}");
 }
 
@@ -175,35 +271,4 @@ fn flags_say_which_they_are() {
     assert_eq!(settings.workers, 3);
     let error = settings.set_flag("--workers", "many").unwrap_err().to_string();
     assert_eq!(error, "--workers: must be a whole number from 1 to 64, not \"many\"");
-}
-
-/// The document is what a user reads: a setting that it does not list, with its true default, is as good as none.
-#[test]
-fn the_protocol_lists_every_setting_with_its_default() {
-    let document = include_str!("../../../../PROTOCOL.md");
-    let mut defaults = Settings::default();
-    for setting in SETTINGS {
-        let row = document
-            .lines()
-            .find(|line| line.starts_with(&format!("| `{}`", setting.name)))
-            .unwrap_or_else(|| panic!("PROTOCOL.md has no row for {}", setting.name));
-        let default = match &setting.kind {
-            Kind::Count { at, .. } => thousands(*at(&mut defaults)),
-            Kind::Size { at, .. } => size_text(*at(&mut defaults)),
-            Kind::Time { at, .. } => duration_text(*at(&mut defaults)),
-            Kind::Choice { among, .. } => format!("`\"{}\"`", among[0]),
-            Kind::Switch { at } => at(&mut defaults).to_string(),
-            Kind::Words { at } => at(&mut defaults).join(", "),
-            Kind::Text { .. } => continue,
-        };
-        let cell = row.split('|').nth(2).unwrap_or_default().replace("0 s", "0s");
-        assert!(cell.trim().starts_with(&default), "{row}\nshould say {default}");
-    }
-}
-
-fn thousands(number: usize) -> String {
-    match number {
-        10_000.. => format!("{},{:03}", number / 1000, number % 1000),
-        _ => number.to_string(),
-    }
 }

@@ -47,12 +47,17 @@ pub(crate) fn size(text: &str) -> Option<usize> {
 
 /// A duration as it would be written.
 pub(crate) fn duration_text(duration: Duration) -> String {
+    let seconds = duration.as_secs();
     if !duration.subsec_micros().is_multiple_of(1000) {
         format!("{}us", duration.as_micros())
     } else if duration.subsec_millis() > 0 {
         format!("{}ms", duration.as_millis())
+    } else if seconds > 0 && seconds.is_multiple_of(3600) {
+        format!("{}h", seconds / 3600)
+    } else if seconds > 0 && seconds.is_multiple_of(60) {
+        format!("{}m", seconds / 60)
     } else {
-        format!("{}s", duration.as_secs())
+        format!("{seconds}s")
     }
 }
 
@@ -101,7 +106,9 @@ mod tests {
     fn how_they_are_told() {
         assert_eq!(duration_text(Duration::from_millis(1500)), "1500ms");
         assert_eq!(duration_text(duration("50us").unwrap()), "50us");
-        assert_eq!(duration_text(Duration::from_secs(600)), "600s");
+        for text in ["0s", "90s", "10m", "2h"] {
+            assert_eq!(duration_text(duration(text).unwrap()), text);
+        }
         assert_eq!(size_text(32 << 20), "32 MiB");
         assert_eq!(size_text(256), "256 bytes");
     }

@@ -4,6 +4,7 @@ use std::io;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use rustix::io::Errno;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use tokio::time::sleep_until;
@@ -14,7 +15,7 @@ use super::super::orders::NotReady;
 use super::super::status::{ProcessStatus, Role, describe};
 use super::super::wire::Ready;
 use super::super::worker::{Event, Worker};
-use super::super::{Controller, Shared, router_files, spawn};
+use super::super::{Controller, Shared, python, router_files, spawn};
 use super::end::TERM_GRACE;
 
 const PROTOCOL: u32 = 1;
@@ -58,13 +59,17 @@ pub(crate) struct NoStart {
 
 impl NoStart {
     fn new(what: String, error: &io::Error) -> NoStart {
-        use io::ErrorKind::{NotFound, PermissionDenied};
-        let passes = !matches!(error.kind(), NotFound | PermissionDenied);
         NoStart {
             reason: format!("{what}: {error}"),
-            passes,
+            passes: passes(error),
         }
     }
+}
+
+fn passes(error: &io::Error) -> bool {
+    use io::ErrorKind::{NotFound, PermissionDenied};
+    let is_no_program = Errno::from_io_error(error) == Some(Errno::NOEXEC);
+    !matches!(error.kind(), NotFound | PermissionDenied) && !is_no_program
 }
 
 impl From<NoStart> for Failure {
@@ -102,8 +107,10 @@ impl Boot {
                 &error,
             )
         })?;
-        let process = spawn::spawn(&options.python.path, &router)
-            .map_err(|error| NoStart::new(format!("{} can't be started", options.python.path.display()), &error))?;
+        let process = spawn::spawn(&options.python.path, &router).map_err(|error| NoStart {
+            reason: python::why_not(&options.python.path, &error),
+            passes: passes(&error),
+        })?;
         let pid = process.pid.as_raw_nonzero().get();
         let told_until = shared.journal.changes();
         let worker_process = Worker::new(shared.clone(), worker, process, hello(shared)).ok_or_else(|| NoStart {
@@ -167,7 +174,12 @@ impl Boot {
                         }
                         let how = describe(exit.status, exit.oom);
                         let when = if self.ready.is_some() { "before it was needed" } else { "before it was ready" };
-                        let reason = self.why_not.take().unwrap_or_else(|| format!("it {how} {when}"));
+                        let reason = self.why_not.take().unwrap_or_else(|| {
+                            match python::what_else(&self.shared.options.python.path) {
+                                Some(what) if self.ready.is_none() => format!("it {how} {when}; {what}"),
+                                _ => format!("it {how} {when}"),
+                            }
+                        });
                         self.shared.note_exit(&exit, &reason);
                         self.shared.bury(self.worker.seat(), &exit);
                         return Err(Failure {

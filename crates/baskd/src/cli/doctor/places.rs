@@ -7,7 +7,6 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use baskd::backend::nearest;
 use baskd::config::{self, Settings};
 use baskd_client::{Client, Status};
 use baskd_protocol::socket::{SocketError, check_folder, folder_of};
@@ -20,15 +19,6 @@ use crate::cli::presence::Presence;
 
 /// How long a daemon that runs may take to say how it is.
 const ANSWER: Duration = Duration::from_secs(5);
-/// Variables of baskd's that are no settings.
-const OTHER_VARIABLES: [&str; 6] = [
-    "BASKD_NAME",
-    "BASKD_SOCKET",
-    "BASKD_CONFIG",
-    "BASKD_BIN",
-    "BASKD_START",
-    "BASKD_FDS",
-];
 /// With less room than that on its disk, the state is soon not written any more.
 const LITTLE_ROOM: u64 = 64 << 20;
 
@@ -36,7 +26,10 @@ pub(super) fn config(name: &str, asked: Option<&Path>) -> Vec<Finding> {
     let mut found = Findings::of("config");
     let given = asked.map(Path::to_owned).or_else(|| variable("BASKD_CONFIG"));
     match Settings::load(name, asked) {
-        Err(error) => found.problem(error.to_string(), "correct it: PROTOCOL.md lists the settings"),
+        Err(error) => found.problem(
+            error.to_string(),
+            "correct it; baskd config --default shows every setting",
+        ),
         Ok(_) => match given.or_else(|| config::file_of(name)) {
             Some(path) if path.exists() => found.good(path.display().to_string()),
             Some(path) => found.good(format!("none (it would be {})", path.display())),
@@ -46,20 +39,11 @@ pub(super) fn config(name: &str, asked: Option<&Path>) -> Vec<Finding> {
     found.all()
 }
 
-/// A variable whose name is mistyped does nothing, and nothing else would say so.
+/// A variable whose name is mistyped does nothing.
 pub(super) fn environment() -> Vec<Finding> {
     let mut found = Findings::of("environment");
-    let known: Vec<String> = config::variables().chain(OTHER_VARIABLES.map(str::to_owned)).collect();
-    for (name, _) in env::vars_os() {
-        let name = name.to_string_lossy().into_owned();
-        if !name.starts_with("BASKD_") || known.contains(&name) || name.starts_with("BASKD_TEST") {
-            continue;
-        }
-        let remedy = match nearest(&name, known.iter().map(String::as_str)).first() {
-            Some(near) => format!("did you mean ${near}?"),
-            None => format!("unset {name}"),
-        };
-        found.warning(format!("${name} is set, and means nothing to baskd"), remedy);
+    for note in config::misspelt_variables() {
+        found.warning(note, "");
     }
     found.all()
 }

@@ -8,9 +8,9 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-use baskd::backend::python::{self, Interpreter};
+use baskd::backend::python::Interpreter;
 use baskd::config::Settings;
-use baskd::serve::ControllerSpec;
+use baskd::serve::{ControllerSpec, search_python};
 use serde::Deserialize;
 
 use super::finding::{Finding, Findings};
@@ -63,16 +63,30 @@ pub(super) fn look(settings: &Settings) -> Vec<Finding> {
         }
     };
     let mut found = controller.all();
-    let beside = file.as_deref().and_then(Path::parent).unwrap_or(Path::new("."));
-    let beside = std::path::absolute(beside).unwrap_or_else(|_| beside.to_owned());
     let mut interpreter = Findings::of("python");
-    match python::find(settings.python.as_deref(), &beside) {
-        Err(error) => interpreter.problem(
-            error.to_string(),
-            "install Python 3.9 or newer, or make a venv: python3 -m venv .venv",
-        ),
-        Ok(python) => {
-            found.extend(ask(&mut interpreter, &python, file.as_deref()));
+    let mut settings = settings.clone();
+    if file.is_none() && matches!(settings.controller, ControllerSpec::File { .. }) {
+        settings.controller = ControllerSpec::Embedded;
+    }
+    match search_python(&settings) {
+        Err(error) => interpreter.problem(error.to_string(), ""),
+        Ok(search) => {
+            match search.interpreter {
+                Ok(python) => found.extend(ask(&mut interpreter, &python, file.as_deref())),
+                Err(error) => {
+                    let looked = search
+                        .looked
+                        .iter()
+                        .map(|looked| format!("\n{}: {}", looked.at, looked.saw));
+                    interpreter.problem(
+                        format!("{error}{}", looked.collect::<String>()),
+                        "make a venv beside the controller (python3 -m venv .venv), or name an interpreter with --python",
+                    );
+                }
+            }
+            for warning in search.warnings {
+                interpreter.warning(warning, "");
+            }
         }
     }
     // What is said of the interpreter comes before what was found by it.

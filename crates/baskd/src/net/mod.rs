@@ -1,4 +1,4 @@
-//! Sockets: [`listen`] makes the path safely, [`connection`] moves bytes, a [`framing`] finds the messages in them:
+//! Sockets: [`listen`] makes the path safely, [`held`] tells whether somebody has, [`connection`] moves bytes, a [`framing`] finds the messages in them:
 //! [`json_values`], [`content_length`], [`websocket`]; [`http`] and its [`pages`] have hyper's loop. Knows nothing of
 //! Python.
 
@@ -8,6 +8,7 @@ pub mod connection;
 mod content_length;
 mod framing;
 mod hangup;
+pub mod held;
 mod http;
 pub mod json_values;
 pub mod listen;

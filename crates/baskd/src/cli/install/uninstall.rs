@@ -58,7 +58,7 @@ impl Uninstall {
             )));
         }
         let there = There::of(&place, units)?;
-        let steps = there.plan(self.purge, |path| facts::free(path));
+        let steps = there.plan(self.purge, facts::free);
         let mut report = Report::new(self.how.json, self.how.dry_run)?;
         if !there.is_installed() {
             report.line(

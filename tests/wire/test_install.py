@@ -1,4 +1,4 @@
-"""`baskd install` and `uninstall`, with a systemctl that writes down what it is told; tests/systemd has the real one."""
+"""`baskd install` and `uninstall`, with a systemctl that writes down what it is told; tests/systemd has a real one."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ class Installing(DaemonTest):
         (self.app / ".venv" / "bin").mkdir(parents=True)
         self.python = self.app / ".venv" / "bin" / "python"
         self.python.write_text("")
-        self.controller = self.app / "controller.py"
-        self.controller.write_text(KEEPS.read_text())
+        self.served = self.app / "controller.py"
+        self.served.write_text(KEEPS.read_text())
         self.systemctl = Systemctl(self.at.root)
         self.units = self.at.root / "config" / "systemd" / "user"
-        self.config = self.at.config("chat")
+        self.toml = self.at.config("chat")
         self.drop_in = self.units / "baskd@chat.service.d" / "10-baskd.conf"
 
     def run_in(self, folder: Path, *arguments: Any, **more: str) -> subprocess.CompletedProcess[str]:
@@ -75,29 +75,29 @@ class Install(Installing):
     def test_all_is_written_enabled_and_told(self) -> None:
         said = self.install("controller.py", "--idle-exit", "10m")
         self.assertEqual(self.systemctl.calls(), ["daemon-reload", "enable --now baskd@chat.socket"])
-        for path in (self.config, self.units / "baskd@.socket", self.units / "baskd@.service", self.drop_in):
+        for path in (self.toml, self.units / "baskd@.socket", self.units / "baskd@.service", self.drop_in):
             self.assertRegex(said, rf"(?m)^written +{path}$")
         self.assertRegex(said, rf"(?m)^socket +{self.at.socket('chat')}$")
         self.assertRegex(said, r"(?m)^call it +baskd call METHOD --name chat ")
         self.assertRegex(said, r"(?m)^warning +.*/target/\w+/baskd is in a folder for what is built")
 
-        lines = [line for line in self.config.read_text().splitlines() if not line.startswith("#")]
+        lines = [line for line in self.toml.read_text().splitlines() if not line.startswith("#")]
         self.assertEqual(
             lines,
             [
-                f'controller = "{self.controller}:Controller"',
+                f'controller = "{self.served}:Controller"',
                 f'python = "{self.python}"  # found: .venv beside the controller',
                 'idle_exit = "10m"',
             ],
         )
-        self.assertIn("written by `baskd install`", self.config.read_text())
+        self.assertIn("written by `baskd install`", self.toml.read_text())
         self.assertTrue(self.drop_in.read_text().endswith(f"[Service]\nWorkingDirectory={self.app}\n"))
         service = (self.units / "baskd@.service").read_text()
         self.assertIn(f"\nExecStart={binary()} serve --name %i\n", service)
-        self.assertEqual(self.config.stat().st_mode & 0o777, 0o644)
+        self.assertEqual(self.toml.stat().st_mode & 0o777, 0o644)
         # What was written is what a daemon of that name reads.
         daemon = self.start(places=self.at, name="chat")
-        self.assertEqual(daemon.status()["controller"]["spec"], f"{self.controller}:Controller")
+        self.assertEqual(daemon.status()["controller"]["spec"], f"{self.served}:Controller")
 
     def test_a_second_run_changes_nothing_and_says_so(self) -> None:
         self.install("controller.py", "--workers", "1")
@@ -120,49 +120,49 @@ class Install(Installing):
         self.install("controller.py")
         self.systemctl.calls()
         said = self.install("--workers", "2", "--watch", "--log", "debug")
-        self.assertRegex(said, rf"(?m)^updated +{self.config}$")
+        self.assertRegex(said, rf"(?m)^updated +{self.toml}$")
         self.assertEqual(self.systemctl.calls(), [])
-        text = self.config.read_text()
+        text = self.toml.read_text()
         self.assertTrue(text.endswith('\nworkers = 2\nwatch = true\nlog = "debug"\n'), text)
         self.install("--watch=false")
-        self.assertIn("\nwatch = false\n", self.config.read_text())
+        self.assertIn("\nwatch = false\n", self.toml.read_text())
         # Another controller has its own Python, unless somebody has named one.
         other = self.at.root / "other"
         (other / ".venv" / "bin").mkdir(parents=True)
         (other / ".venv" / "bin" / "python").write_text("")
         (other / "c.py").write_text("")
         self.install(other / "c.py")
-        self.assertIn(f'\npython = "{other}/.venv/bin/python"  # found: ', self.config.read_text())
+        self.assertIn(f'\npython = "{other}/.venv/bin/python"  # found: ', self.toml.read_text())
         self.install("controller.py", "--python", other / ".venv")
         self.install(other / "c.py")
-        self.assertIn(f'\npython = "{other}/.venv/bin/python"\n', self.config.read_text())
+        self.assertIn(f'\npython = "{other}/.venv/bin/python"\n', self.toml.read_text())
 
     def test_a_config_that_somebody_wrote_keeps_all_but_what_is_asked_for(self) -> None:
-        self.config.parent.mkdir()
+        self.toml.parent.mkdir()
         theirs = (
             "# mine\ncontroller = '../../my app/controller.py' # this one\nworkers = 1 # for now\n\n"
             "[methods.search]\ntimeout = '30s'\n"
         )
-        self.config.write_text(theirs)
-        self.config.chmod(0o600)
+        self.toml.write_text(theirs)
+        self.toml.chmod(0o600)
         self.install("--workers", "2")
-        text = self.config.read_text()
+        text = self.toml.read_text()
         self.assertEqual(
             text,
             theirs.replace("workers = 1", "workers = 2").replace(
                 "for now\n", f'for now\npython = "{self.python}"  # found: .venv beside the controller\n'
             ),
         )
-        self.assertEqual(self.config.stat().st_mode & 0o777, 0o600)
+        self.assertEqual(self.toml.stat().st_mode & 0o777, 0o600)
         said = self.uninstall()
-        self.assertRegex(said, rf"(?m)^kept +{self.config} as {self.config}.saved: ")
-        self.assertEqual(Path(f"{self.config}.saved").read_text(), text)
+        self.assertRegex(said, rf"(?m)^kept +{self.toml} as {self.toml}.saved: ")
+        self.assertEqual(Path(f"{self.toml}.saved").read_text(), text)
         # Installed and edited, it is kept as well, and nothing that was kept is overwritten.
         self.install("controller.py")
-        self.config.write_text(self.config.read_text().replace("controller.py", "./controller.py"))
+        self.toml.write_text(self.toml.read_text().replace("controller.py", "./controller.py"))
         self.uninstall()
-        self.assertEqual(Path(f"{self.config}.saved").read_text(), text)
-        self.assertTrue(Path(f"{self.config}.saved.2").is_file())
+        self.assertEqual(Path(f"{self.toml}.saved").read_text(), text)
+        self.assertTrue(Path(f"{self.toml}.saved.2").is_file())
 
     def test_a_unit_that_somebody_edited_is_put_aside(self) -> None:
         self.install("controller.py")
@@ -176,32 +176,38 @@ class Install(Installing):
 
     def test_what_is_wrong_is_told_before_anything_is_written(self) -> None:
         self.assertIn("there is no controller at", self.refused(2, "install", "nowhere.py"))
-        self.assertIn("--workers: must be a whole number", self.refused(2, "install", "controller.py", "--workers", "0"))
-        self.assertIn("--idle-exit: must be a duration", self.refused(2, "install", "controller.py", "--idle-exit", "x"))
+        self.assertIn(
+            "--workers: must be a whole number", self.refused(2, "install", "controller.py", "--workers", "0")
+        )
+        self.assertIn(
+            "--idle-exit: must be a duration", self.refused(2, "install", "controller.py", "--idle-exit", "x")
+        )
         self.assertIn("/nowhere", self.refused(2, "install", "controller.py", "--python", "/nowhere/python"))
         done = self.run_in(self.app, "install", "controller.py", "--name", "../x")
         self.assertEqual((done.returncode, done.stdout), (2, ""))
         self.assertIn("'../x' can't be the name of an instance", done.stderr)
-        self.config.parent.mkdir()
-        self.config.write_text("workers = 1\n\nmax_queu = 5\n")
+        self.toml.parent.mkdir()
+        self.toml.write_text("workers = 1\n\nmax_queu = 5\n")
         said = self.refused(2, "install", "controller.py")
-        self.assertIn(f"{self.config}, line 3: `max_queu` is no setting: did you mean `max_queue`?", said)
-        self.config.write_text("controller = 'gone.py'\n")
+        self.assertIn(f"{self.toml}, line 3: `max_queu` is no setting: did you mean `max_queue`?", said)
+        self.toml.write_text("controller = 'gone.py'\n")
         self.assertIn("gone.py", self.refused(2, "install"))
         # What a Python was, and is no more.
-        self.config.write_text("python = '/gone/venv/bin/python'\n")
+        self.toml.write_text("python = '/gone/venv/bin/python'\n")
         self.assertIn("/gone/venv", self.refused(2, "install", "controller.py"))
         error = json.loads(self.refused(2, "install", "--json"))
         self.assertEqual(error["name"], "Usage")
 
     def test_a_daemon_that_runs_by_itself_is_in_the_way(self) -> None:
         daemon = self.start(places=self.at, name="chat")
+        daemon.python_pid()  # Until it is ready, files are still written.
         said = self.refused(1, "install", "controller.py")
         self.assertIn(f"a daemon runs on {self.at.socket('chat')} (pid {daemon.pid}, ", said)
         self.assertIn("stop it with `baskd stop --name chat`, then run this again", said)
         daemon.close()
         elsewhere = self.at.runtime / "elsewhere.sock"
         daemon = self.start(None, "--socket", str(elsewhere), places=self.at, name="chat")
+        daemon.wait_for_log("is ready after")
         self.assertIn("a daemon of the name chat runs on another socket", self.refused(1, "install", "controller.py"))
         self.assertIn("needs its state", self.refused(1, "uninstall", "--purge"))
         # The files alone do not hurt it.
@@ -221,7 +227,9 @@ class Install(Installing):
     def test_no_manager(self) -> None:
         self.systemctl.set(unreachable="Failed to connect to bus: No medium found")
         said = self.refused_while_asked("install", "controller.py")
-        self.assertRegex(said, r"can't be reached \(Failed to connect to bus: No medium found\): .*`--no-enable` writes")
+        self.assertRegex(
+            said, r"can't be reached \(Failed to connect to bus: No medium found\): .*`--no-enable` writes"
+        )
         said = self.install("controller.py", "--no-enable")
         self.assertIn("systemctl --user daemon-reload && systemctl --user enable --now baskd@chat.socket", said)
         self.assertIn("`--files-only`", self.refused_while_asked("uninstall"))
@@ -229,7 +237,7 @@ class Install(Installing):
         self.assertEqual(self.tree(), {})
         self.uninstall()
         # Where there is not even a systemctl.
-        done = self.at.run("install", self.controller, env=self.at.environment(PATH="/nowhere"), cwd=self.app)
+        done = self.at.run("install", self.served, env=self.at.environment(PATH="/nowhere"), cwd=self.app)
         self.assertEqual(done.returncode, 1)
         self.assertIn("there is no systemctl here", done.stderr)
 
@@ -263,7 +271,7 @@ class Install(Installing):
         dry = self.install("controller.py", "--dry-run")
         self.assertEqual(self.tree(), before)
         self.assertEqual(self.systemctl.calls(), [])
-        self.assertIn(f'    + controller = "{self.controller}:Controller"\n', dry)
+        self.assertIn(f'    + controller = "{self.served}:Controller"\n', dry)
         self.assertRegex(dry, r"(?m)^would run +systemctl --user enable --now baskd@chat.socket$")
         told = json.loads(self.install("controller.py", "--dry-run", "--json"))
         self.assertTrue(told["dry_run"])
@@ -280,7 +288,7 @@ class Install(Installing):
         self.assertIn("    + workers = 2\n", dry)
         self.assertNotIn("baskd call METHOD --name other", dry)
         dry = self.uninstall("--purge", "--dry-run")
-        self.assertRegex(dry, rf"(?m)^would remove +{self.config}$")
+        self.assertRegex(dry, rf"(?m)^would remove +{self.toml}$")
         self.assertEqual(self.tree(), before)
         self.assertEqual(self.systemctl.calls(), [])
 
@@ -298,7 +306,7 @@ class Install(Installing):
         self.assertNotIn("controller =", self.at.config().read_text())
         self.baskd("uninstall")
         self.install("controller.py", BASKD_NAME="other", BASKD_SOCKET="/elsewhere.sock")
-        self.assertTrue(self.config.is_file())
+        self.assertTrue(self.toml.is_file())
 
     def test_a_program_whose_path_has_blanks(self) -> None:
         folder = self.at.root / "100% it's"
@@ -306,7 +314,7 @@ class Install(Installing):
         program = folder / "baskd"
         os.link(binary(), program)
         env = self.at.environment(PATH=self.systemctl.path())
-        command = [program, "install", "controller.py", "--name", "chat"]
+        command: list[Any] = [program, "install", "controller.py", "--name", "chat"]
         options: dict[str, Any] = {"env": env, "cwd": self.app, "capture_output": True, "text": True, "timeout": 60}
         done = subprocess.run(command, check=False, **options)
         self.assertEqual((done.returncode, done.stdout), (2, ""))
@@ -335,7 +343,7 @@ class Uninstall(Installing):
             ],
         )
         self.assertEqual(self.systemctl.active(), {})
-        self.assertRegex(said, rf"(?m)^removed +{self.config}$")
+        self.assertRegex(said, rf"(?m)^removed +{self.toml}$")
         # And again: there is nothing, which is no error.
         said = self.uninstall()
         self.assertEqual(said, "unchanged  nothing is installed for the instance chat\n")
@@ -358,7 +366,8 @@ class Uninstall(Installing):
         override = self.drop_in.parent / "override.conf"
         override.write_text("[Service]\nNice=5\n")
         self.drop_in.write_text(self.drop_in.read_text().replace("my app", "other app"))
-        self.uninstall()
+        said = self.uninstall()
+        self.assertRegex(said, rf"(?m)^unchanged +{override}, which is yours$")
         self.assertTrue(override.is_file())
         self.assertTrue(Path(f"{self.drop_in}.saved").is_file())
         self.assertFalse(self.drop_in.exists())
@@ -375,8 +384,8 @@ class Uninstall(Installing):
         self.assertFalse(properties.parent.exists())
 
     def test_a_config_of_ones_own_is_not_touched_where_nothing_was_installed(self) -> None:
-        self.config.parent.mkdir()
-        self.config.write_text("workers = 1\n")
+        self.toml.parent.mkdir()
+        self.toml.write_text("workers = 1\n")
         before = self.tree()
         said = self.uninstall()
         self.assertIn("nothing is installed for the instance chat", said)

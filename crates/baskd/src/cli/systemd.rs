@@ -37,6 +37,15 @@ impl UnitFiles {
         self.0.join(format!("{}.d", service_unit(name))).join(DROP_IN)
     }
 
+    /// What else changes that instance's units: `systemctl edit` writes such files.
+    pub(crate) fn others_drop_ins(&self, name: &str) -> Vec<PathBuf> {
+        let ours = self.drop_in(name);
+        let folders = [socket_unit(name), service_unit(name)].map(|unit| self.0.join(format!("{unit}.d")));
+        let files = folders.iter().flat_map(|folder| entries(folder));
+        let is_theirs = |path: &PathBuf| *path != ours && path.extension().is_some_and(|kind| kind == "conf");
+        files.filter(is_theirs).collect()
+    }
+
     /// The links by which an instance's socket, or its service, is enabled.
     pub(crate) fn links(&self, name: &str) -> Vec<PathBuf> {
         let units = [socket_unit(name), service_unit(name)];

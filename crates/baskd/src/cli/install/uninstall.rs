@@ -93,6 +93,8 @@ struct There {
     /// With whose it is, if it is there.
     config: Option<(PathBuf, Author)>,
     drop_in: Option<(PathBuf, Author)>,
+    /// Drop-ins that somebody else has put beside it.
+    theirs: Vec<PathBuf>,
     templates: Vec<(PathBuf, Author)>,
     links: Vec<PathBuf>,
     /// Other instances, which need the templates.
@@ -121,6 +123,7 @@ impl There {
             name: place.name.clone(),
             config: look(place.config.clone())?,
             drop_in: look(place.files.drop_in(&place.name))?,
+            theirs: place.files.others_drop_ins(&place.name),
             templates,
             links: place.files.links(&place.name),
             others,
@@ -206,6 +209,10 @@ impl There {
             remove(steps, file);
             steps.extend(file.0.parent().map(folder));
         }
+        for path in &self.theirs {
+            let what = format!("{}, which is yours", path.display());
+            steps.push(Step::Same { what });
+        }
         if self.others.is_empty() {
             for template in &self.templates {
                 remove(steps, template);
@@ -241,6 +248,7 @@ mod tests {
             folder: units.into(),
             config: Some(("/c/baskd/chat.toml".into(), Author::Us)),
             drop_in: Some((format!("{units}/baskd@chat.service.d/10-baskd.conf").into(), Author::Us)),
+            theirs: Vec::new(),
             templates: ["socket", "service"]
                 .map(|kind| (format!("{units}/baskd@.{kind}").into(), Author::Us))
                 .into(),

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import socket
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -254,6 +257,11 @@ class Install(Installing):
         self.systemctl.set(environment={"XDG_CONFIG_HOME": "/elsewhere"})
         said = self.refused_while_asked("install", "controller.py")
         self.assertIn("run this with `XDG_CONFIG_HOME=/elsewhere`", said)
+        self.systemctl.set(environment={"XDG_RUNTIME_DIR": "/elsewhere"})
+        said = self.refused_while_asked("install", "controller.py")
+        self.assertIn("run this with `XDG_RUNTIME_DIR=/elsewhere`", said)
+        self.systemctl.set(environment={"XDG_STATE_HOME": "/elsewhere"})
+        self.assertRegex(self.install("controller.py"), r"(?m)^warning +systemd's daemon has its state in /elsewhere, ")
 
     def test_what_systemctl_refuses_is_told_and_the_next_run_goes_on(self) -> None:
         self.systemctl.set(refuses={"enable": "Failed to enable unit: Unit baskd@chat.socket is masked."})
@@ -417,6 +425,32 @@ class Remedies(Installing):
             self.assertEqual((done.returncode, done.stdout), (3, ""))
             self.assertIn("systemd can't start baskd@chat.socket: Job for baskd@chat.socket failed", done.stderr)
             self.assertEqual(self.systemctl.calls(), ["start baskd@chat.socket"])
+        # It says that it listens, and somebody has taken the path away.
+        self.systemctl.set(refuses={})
+        done = self.run_in(self.app, "start", "--name", "chat")
+        self.assertEqual((done.returncode, done.stdout), (3, ""))
+        self.assertIn("`systemctl --user restart baskd@chat.socket` makes it anew", done.stderr)
+        self.systemctl.calls()
         done = self.run_in(self.app, "call", "counted", "--name", "chat", "--no-start")
         self.assertEqual(done.returncode, 3)
         self.assertEqual(self.systemctl.calls(), [])
+
+    def test_a_daemon_that_systemd_could_not_start_is_told(self) -> None:
+        self.install("controller.py")
+        path = self.at.socket("chat")
+        path.parent.mkdir(mode=0o700)
+        # The manager's socket, which takes a connection, and closes it when it has given up.
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(str(path))
+            listener.listen()
+            self.systemctl.set(active={"baskd@chat.socket": "active", "baskd@chat.service": "failed"})
+            for command in (("status",), ("call", "counted"), ("start",)):
+                with ThreadPoolExecutor(1) as pool:
+                    asked = pool.submit(self.run_in, self.app, *command, "--name", "chat")
+                    while not asked.done():
+                        listener.settimeout(0.1)
+                        with contextlib.suppress(TimeoutError):
+                            listener.accept()[0].close()
+                done = asked.result()
+                self.assertEqual((done.returncode, done.stdout), (3, ""), command)
+                self.assertIn("its unit has failed: `systemctl --user status baskd@chat.service", done.stderr)

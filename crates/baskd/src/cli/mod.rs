@@ -238,7 +238,13 @@ fn run_with_client(
     });
     // A thread may be stuck in a write that nobody reads; it must not keep the process.
     runtime.shutdown_background();
-    outcome
+    outcome.map_err(|failure| match failure {
+        // systemd took the connection, and had nobody to give it to.
+        Failure::Client(baskd_client::Error::Disconnected { .. } | baskd_client::Error::NoDaemon { .. }) => {
+            systemd::failure(&socket).map_or(failure, Failure::NotStarted)
+        }
+        failure => failure,
+    })
 }
 
 /// Whether a daemon could be started there: one that takes no connections is one.

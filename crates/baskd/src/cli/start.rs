@@ -100,6 +100,10 @@ impl Start {
                     if (matches!(error, Error::Disconnected { .. }) || is_nobody(&error))
                         && Instant::now() < deadline =>
                 {
+                    // Or systemd has tried to start it, again and again.
+                    if let Some(why) = systemd::failure(&socket) {
+                        return Err(Failure::NotStarted(why));
+                    }
                     sleep(PAUSE);
                 }
                 Ok(Err(error)) => return Err(error.into()),
@@ -174,7 +178,11 @@ fn start_unit(socket: &Path) -> Result<bool, Failure> {
     };
     let unit = systemd::socket_unit(&name);
     match systemd::run(&["start", &unit]) {
-        Ok(_) => Ok(true),
+        Ok(_) if answers(socket)? => Ok(true),
+        Ok(_) => Err(Failure::NotStarted(format!(
+            "systemd says that {unit} listens, and nobody does at {}: `systemctl --user restart {unit}` makes it anew",
+            socket.display()
+        ))),
         Err(Trouble::Unreachable(_)) => Ok(false),
         Err(Trouble::Refused { said, .. }) => Err(Failure::NotStarted(format!(
             "systemd can't start {unit}: {said}; `systemctl --user status {unit}` may tell why"

@@ -114,9 +114,12 @@ impl Install {
         let drop_in = units::drop_in(name, &working_folder).map_err(Failure::Usage)?;
         let drop_in = text(place.files.drop_in(name), drop_in)?;
 
-        let units = match self.no_enable {
-            true => None,
-            false => Some(facts::manager(&place, "`--no-enable` writes the files only")?),
+        let (units, warning) = match self.no_enable {
+            true => (None, None),
+            false => {
+                let manager = facts::manager(&place, "`--no-enable` writes the files only")?;
+                (Some(manager.units), manager.warning)
+            }
         };
         let outsider = facts::outsider(&place, units.as_ref())?;
         if let (Some(outsider), false) = (&outsider, self.no_enable) {
@@ -142,7 +145,8 @@ impl Install {
             facts::listens(&place)?;
         }
         self.tell(&mut report, &place, &settings)?;
-        for warning in warnings(&place, &program, outsider, plan.is_stale) {
+        let warnings = warnings(&place, &program, outsider, plan.is_stale);
+        for warning in warnings.into_iter().chain(warning) {
             report.warn(warning)?;
         }
         report.finish(json!({

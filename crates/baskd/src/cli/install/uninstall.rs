@@ -44,7 +44,7 @@ impl Uninstall {
         let units = match self.files_only {
             true => None,
             false => match facts::manager(&place, "`--files-only` removes the files only") {
-                Ok(units) => Some(units),
+                Ok(manager) => Some(manager.units),
                 // Without a manager nothing runs; where nothing is to be removed either, that is no error.
                 Err(error) if place.files.is_installed(&place.name) => return Err(error),
                 Err(_) => None,

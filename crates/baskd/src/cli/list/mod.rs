@@ -83,7 +83,8 @@ impl List {
 async fn rows(found: Vec<Found>, listening: &[String]) -> Vec<Row> {
     let answers = join_all(found.iter().map(|one| async {
         match (&one.holder, &one.socket) {
-            (Some(_), Some(socket)) => Some(ask::status(socket).await),
+            // One that stops takes no more connections: systemd would start the next one for it.
+            (Some(holder), Some(socket)) if !holder.is_stopping => Some(ask::status(socket).await),
             _ => None,
         }
     }));

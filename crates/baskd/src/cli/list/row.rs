@@ -91,7 +91,7 @@ fn state(
     if let Some(holder) = &found.holder {
         return match answer {
             Some(Ok(status)) => (status.state.clone(), status.reason.clone()),
-            _ if holder.is_stopping => said("stopping"),
+            None if holder.is_stopping => said("stopping"),
             Some(Err(Silence::NoSocket)) => said("starting"),
             Some(Err(Silence::NoAnswer(why))) => ("does not answer".to_owned(), why.clone()),
             None => (
@@ -229,6 +229,6 @@ mod tests {
             holder: Some(holder(true)),
             ..found()
         };
-        assert_eq!(state_of(&stopping, Silence::NoSocket), "stopping");
+        assert_eq!(state(&stopping, None, None, &[]).0, "stopping");
     }
 }

@@ -36,8 +36,9 @@ pub(crate) use uninstall::Uninstall;
 /// Have systemd keep an instance: at each login its socket listens, and the first call starts the daemon
 #[derive(Debug, Args)]
 #[command(after_help = "\
-It writes baskd/NAME.toml into $XDG_CONFIG_HOME (~/.config), or sets in it what is given here; user units into
-systemd/user there; and enables the socket. A second run changes nothing. Python starts in the folder where this is run.
+It writes baskd/NAME.toml into $XDG_CONFIG_HOME (~/.config), or sets in it what is given here, and
+user units into systemd/user there; then it enables the socket. A second run changes nothing.
+Python starts in the folder where this is run.
 
 Examples:
   baskd install python/controller.py --name chat

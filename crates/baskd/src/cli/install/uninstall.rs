@@ -17,8 +17,8 @@ use crate::cli::systemd::{Pair, service_unit, socket_unit};
 /// Take away what `baskd install` has made, and stop the daemon first
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Calls under way end first. A config that was edited is kept as NAME.toml.saved. Properties and snapshot stay, and are
-there again for the next daemon of that name, unless --purge is given.
+Calls under way end first. A config that was edited is kept as NAME.toml.saved. Properties and
+snapshot stay, for the next daemon of that name, unless --purge is given.
 
 Examples:
   baskd uninstall --name chat

@@ -33,7 +33,7 @@ States:
   ready, starting, backing off, unavailable, stopping    a daemon runs, and says so of its Python
   does not answer             a daemon runs, and said nothing within a second and a half
   listening                   systemd has the socket, and starts the daemon with the first call
-  failed                      its unit has: `systemctl --user status baskd@NAME.socket baskd@NAME.service`
+  failed                      its unit has: `systemctl --user status 'baskd@NAME.*'` tells why
   installed, not listening    `systemctl --user start baskd@NAME.socket` has it listen
   stale socket                a daemon that was killed has left it; the next one takes it over
   stopped                     there is its config or its state

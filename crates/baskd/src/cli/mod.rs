@@ -7,6 +7,7 @@
 mod call;
 mod control;
 mod demo;
+mod doctor;
 mod duration;
 mod exit;
 mod install;
@@ -18,6 +19,7 @@ mod log_file;
 mod methods;
 mod output;
 mod params;
+mod presence;
 mod progress;
 mod property;
 mod serve;
@@ -77,6 +79,7 @@ enum Command {
     Install(install::Install),
     Uninstall(install::Uninstall),
     List(list::List),
+    Doctor(doctor::Doctor),
 }
 
 /// Which daemon is meant.
@@ -124,6 +127,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Install(install) => install.is_json(),
         Command::Uninstall(uninstall) => uninstall.is_json(),
         Command::List(list) => list.is_json(),
+        Command::Doctor(doctor) => doctor.json,
         command => command.target().is_some_and(|target| target.json),
     };
     match command.run() {
@@ -146,6 +150,7 @@ impl Command {
             Command::Install(install) => install.run(),
             Command::Uninstall(uninstall) => uninstall.run(),
             Command::List(list) => list.run(),
+            Command::Doctor(doctor) => doctor.run(),
             Command::Call(call) => {
                 // What is wrong with the parameters is said before a daemon is looked for.
                 let params = call.params()?;
@@ -179,7 +184,8 @@ impl Command {
             | Command::Socket(_)
             | Command::Install(_)
             | Command::Uninstall(_)
-            | Command::List(_) => None,
+            | Command::List(_)
+            | Command::Doctor(_) => None,
             Command::Call(call) => Some(&call.target),
             Command::Get(get) => Some(&get.target),
             Command::Set(set) => Some(&set.target),

@@ -12,8 +12,10 @@ mod demo;
 mod doctor;
 mod duration;
 mod exit;
+mod install;
 mod interrupt;
 mod launch;
+mod list;
 mod log;
 mod log_file;
 mod methods;
@@ -25,6 +27,7 @@ mod property;
 mod serve;
 mod start;
 mod status;
+mod systemd;
 
 use std::io::ErrorKind::WouldBlock;
 use std::path::PathBuf;
@@ -78,6 +81,9 @@ enum Command {
     Reload(control::Reload),
     Restart(control::Restart),
     Stop(control::Stop),
+    Install(install::Install),
+    Uninstall(install::Uninstall),
+    List(list::List),
     Doctor(doctor::Doctor),
 }
 
@@ -123,6 +129,9 @@ pub(crate) fn main() -> ExitCode {
     let command = Cli::parse().command;
     let json = match &command {
         Command::Start(start) => start.json,
+        Command::Install(install) => install.is_json(),
+        Command::Uninstall(uninstall) => uninstall.is_json(),
+        Command::List(list) => list.is_json(),
         Command::Doctor(doctor) => doctor.json,
         Command::Config(config) => config.json,
         command => command.target().is_some_and(|target| target.json),
@@ -144,6 +153,9 @@ impl Command {
             Command::Serve(serve) => serve.run(),
             Command::Start(start) => start.run(),
             Command::Socket(socket) => socket.run(),
+            Command::Install(install) => install.run(),
+            Command::Uninstall(uninstall) => uninstall.run(),
+            Command::List(list) => list.run(),
             Command::Doctor(doctor) => doctor.run(),
             Command::Config(config) => config.run(),
             Command::Completions(completions) => completions.run(Cli::command()),
@@ -179,6 +191,9 @@ impl Command {
             | Command::Serve(_)
             | Command::Start(_)
             | Command::Socket(_)
+            | Command::Install(_)
+            | Command::Uninstall(_)
+            | Command::List(_)
             | Command::Config(_)
             | Command::Doctor(_)
             | Command::Completions(_)
@@ -241,7 +256,13 @@ fn run_with_client(
     });
     // A thread may be stuck in a write that nobody reads; it must not keep the process.
     runtime.shutdown_background();
-    outcome
+    outcome.map_err(|failure| match failure {
+        // systemd took the connection, and had nobody to give it to.
+        Failure::Client(baskd_client::Error::Disconnected { .. } | baskd_client::Error::NoDaemon { .. }) => {
+            systemd::failure(&socket).map_or(failure, Failure::NotStarted)
+        }
+        failure => failure,
+    })
 }
 
 /// Whether a daemon could be started there: one that takes no connections is one.
@@ -279,15 +300,17 @@ mod tests {
     }
 
     #[test]
-    fn every_command_that_has_an_instance_takes_a_name_and_a_socket() {
-        let has_none = ["demo", "completions", "man"];
-        for command in Cli::command()
-            .get_subcommands()
-            .filter(|command| !has_none.contains(&command.get_name()))
-        {
-            for flag in ["name", "socket"] {
+    fn every_command_that_is_about_one_daemon_takes_a_name_and_a_socket() {
+        for command in Cli::command().get_subcommands() {
+            let flags: &[&str] = match command.get_name() {
+                "demo" | "list" | "completions" | "man" => &[],
+                // A unit's socket is where its name says.
+                "install" | "uninstall" => &["name"],
+                _ => &["name", "socket"],
+            };
+            for flag in flags {
                 assert!(
-                    command.get_arguments().any(|argument| argument.get_id() == flag),
+                    command.get_arguments().any(|argument| argument.get_id() == *flag),
                     "{} --{flag}",
                     command.get_name()
                 );

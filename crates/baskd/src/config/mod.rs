@@ -112,6 +112,17 @@ impl Settings {
         Loaded::read(instance, asked).map(|loaded| loaded.settings)
     }
 
+    /// What a file of that text would say, and nothing else: neither the environment nor flags. `path` is where it is, or
+    /// will be.
+    ///
+    /// # Errors
+    /// All that is wrong in it.
+    pub fn of_text(path: &Path, text: &str) -> Result<Settings, Error> {
+        let mut settings = Settings::default();
+        let mistakes = File { path, text }.apply(&mut settings, &mut Places::default());
+        Error::of(mistakes).map_or(Ok(settings), Err)
+    }
+
     /// Sets what a flag says. `flag` is the setting's name after two hyphens, with hyphens between its words.
     ///
     /// # Errors

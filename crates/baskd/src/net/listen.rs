@@ -32,12 +32,12 @@ use rustix::fs::{FlockOperation, Mode, OFlags, flock};
 use rustix::process::umask;
 
 use super::given::{Given, GivenError};
-use super::holder::{Holder, holder_of};
+use super::listening::{Listens, who_listens};
 
 /// As many as a burst of clients may be waiting to be accepted.
 const BACKLOG: i32 = 1024;
 /// What is written below the name of a daemon that stops.
-const STOPPING: &str = "stopping";
+pub(super) const STOPPING: &str = "stopping";
 /// How long a daemon waits for one that stops, which may give its last calls and its Python some time; and how often it
 /// looks.
 const LONGEST_STOP: Duration = Duration::from_secs(30);
@@ -171,9 +171,9 @@ fn take(path: &Path) -> Result<(UnixListener, (u64, u64)), ListenError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(io(error)),
         Ok(there) if !there.file_type().is_socket() => return Err(ListenError::NotASocket(path.to_owned())),
-        Ok(_) => match holder_of(path) {
-            Some(Holder::Systemd) => return Err(ListenError::Systemds(path.to_owned())),
-            Some(Holder::Other) => return Err(ListenError::Foreign(path.to_owned())),
+        Ok(_) => match who_listens(path) {
+            Some(Listens::Systemd) => return Err(ListenError::Systemds(path.to_owned())),
+            Some(Listens::Other) => return Err(ListenError::Foreign(path.to_owned())),
             None if UnixStream::connect(path).is_ok() => return Err(ListenError::Foreign(path.to_owned())),
             // Nobody listens: it was left behind.
             None => tracing::debug!(path = %path.display(), "a stale socket is replaced"),
@@ -253,6 +253,12 @@ pub(crate) fn lock_file(name: &Path, about: &str) -> io::Result<Result<File, Str
     let since = Instant::now();
     let mut has_told = false;
     while flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
+        // Somebody who only asks who has it (`held`) shares it for a moment; a daemon shares it with nobody.
+        if flock(&lock, FlockOperation::NonBlockingLockShared).is_ok() {
+            flock(&lock, FlockOperation::Unlock)?;
+            thread::yield_now();
+            continue;
+        }
         let mut text = String::new();
         lock.rewind()?;
         // What the other daemon wrote; it helps, and is not needed.

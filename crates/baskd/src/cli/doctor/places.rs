@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use baskd::config::{self, Settings};
+use baskd::net::listening::Listens;
 use baskd_client::{Client, Status};
 use baskd_protocol::socket::{SocketError, check_folder, folder_of};
 use directories::BaseDirs;
@@ -156,9 +157,13 @@ pub(super) fn socket(path: &Path, flags: &str, runtime: &Runtime) -> Vec<Finding
             "nothing to do: the next daemon replaces it",
         ),
         Ok(Presence::NotASocket) => found.problem(format!("{shown} is no socket"), format!("mv {shown} {shown}.old")),
-        Ok(Presence::Held) => found.good(format!(
-            "{shown} is held by another program, such as systemd, and no daemon runs yet"
+        Ok(Presence::Held(Listens::Systemd)) => found.good(format!(
+            "{shown} is systemd's, which starts the daemon at the first connection"
         )),
+        Ok(Presence::Held(Listens::Other)) => found.warning(
+            format!("some program that is no daemon of baskd's listens on {shown}"),
+            "choose another --name, or --socket",
+        ),
         Ok(Presence::Runs(who)) => {
             let ask = async { Client::builder().start(false).connect(path).await?.status().await };
             let status = runtime.block_on(async { timeout(ANSWER, ask).await });

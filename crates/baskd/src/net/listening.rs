@@ -6,8 +6,8 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 /// The program that listens.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Holder {
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Listens {
     Systemd,
     /// Some other, or one that this user may not look at.
     Other,
@@ -18,7 +18,8 @@ const LISTENS: u32 = 1 << 16;
 
 /// None if nobody listens there, as far as that can be seen. One that was bound to another path, and has been moved, is not
 /// seen.
-pub(super) fn holder_of(path: &Path) -> Option<Holder> {
+#[must_use]
+pub fn who_listens(path: &Path) -> Option<Listens> {
     let sockets = fs::read_to_string("/proc/net/unix").ok()?;
     let wanted = inode_of(path)?;
     // By another name of its folder, it may be; others' paths, which may be anywhere, are not looked up.
@@ -27,7 +28,7 @@ pub(super) fn holder_of(path: &Path) -> Option<Holder> {
     let (inode, _) = listening.find(|(_, bound)| is_it(Path::new(bound)))?;
     let link = format!("socket:[{inode}]");
     let is_systemds = processes_with(&link).any(|name| name.starts_with("systemd"));
-    Some(if is_systemds { Holder::Systemd } else { Holder::Other })
+    Some(if is_systemds { Listens::Systemd } else { Listens::Other })
 }
 
 /// The inode and the path of a line of `/proc/net/unix`, if that socket listens. Columns are padded, and a path may have
@@ -70,17 +71,17 @@ mod tests {
     fn who_listens_is_seen_and_not_disturbed() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a b.sock");
-        assert_eq!(holder_of(&path), None);
+        assert_eq!(who_listens(&path), None);
         let listener = UnixListener::bind(&path).unwrap();
         listener.set_nonblocking(true).unwrap();
-        assert_eq!(holder_of(&path), Some(Holder::Other));
+        assert_eq!(who_listens(&path), Some(Listens::Other));
         // By whichever name.
         let link = folder.path().join("link");
         std::os::unix::fs::symlink(folder.path(), &link).unwrap();
-        assert_eq!(holder_of(&link.join("a b.sock")), Some(Holder::Other));
+        assert_eq!(who_listens(&link.join("a b.sock")), Some(Listens::Other));
         assert_eq!(listener.accept().unwrap_err().kind(), std::io::ErrorKind::WouldBlock);
         let _connection = UnixStream::connect(&path).unwrap();
         drop(listener);
-        assert_eq!(holder_of(&path), None);
+        assert_eq!(who_listens(&path), None);
     }
 }

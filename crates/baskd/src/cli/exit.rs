@@ -10,6 +10,7 @@ use baskd_client::{Error, ErrorCode, RpcError};
 use serde_json::{Value, json};
 
 use super::duration::spoken;
+use super::systemd;
 
 /// The exit statuses, as the help and PROTOCOL.md have them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -109,10 +110,10 @@ impl Failure {
         match self {
             Failure::Client(Error::Rpc(error)) => Some(rpc_text(error)),
             Failure::Client(error) => Some(error.to_string()),
-            Failure::NoDaemon { path, flags } => Some(format!(
-                "no daemon answers at {}: start one with `baskd serve{flags}`",
-                path.display()
-            )),
+            Failure::NoDaemon { path, flags } => {
+                let remedy = systemd::remedy(path).unwrap_or_else(|| format!("start one with `baskd serve{flags}`"));
+                Some(format!("no daemon answers at {}: {remedy}", path.display()))
+            }
             Failure::NotStarted(text) | Failure::Usage(text) | Failure::Failed(text) => Some(text.clone()),
             Failure::Interrupted => Some("interrupted, so the call was cancelled".to_owned()),
             Failure::ReaderGone => None,

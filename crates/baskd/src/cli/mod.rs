@@ -9,6 +9,7 @@ mod control;
 mod demo;
 mod duration;
 mod exit;
+mod install;
 mod interrupt;
 mod launch;
 mod log;
@@ -21,6 +22,7 @@ mod property;
 mod serve;
 mod start;
 mod status;
+mod systemd;
 
 use std::io::ErrorKind::WouldBlock;
 use std::path::PathBuf;
@@ -71,6 +73,8 @@ enum Command {
     Reload(control::Reload),
     Restart(control::Restart),
     Stop(control::Stop),
+    Install(install::Install),
+    Uninstall(install::Uninstall),
 }
 
 /// Which daemon is meant.
@@ -115,6 +119,8 @@ pub(crate) fn main() -> ExitCode {
     let command = Cli::parse().command;
     let json = match &command {
         Command::Start(start) => start.json,
+        Command::Install(install) => install.is_json(),
+        Command::Uninstall(uninstall) => uninstall.is_json(),
         command => command.target().is_some_and(|target| target.json),
     };
     match command.run() {
@@ -134,6 +140,8 @@ impl Command {
             Command::Serve(serve) => serve.run(),
             Command::Start(start) => start.run(),
             Command::Socket(socket) => socket.run(),
+            Command::Install(install) => install.run(),
+            Command::Uninstall(uninstall) => uninstall.run(),
             Command::Call(call) => {
                 // What is wrong with the parameters is said before a daemon is looked for.
                 let params = call.params()?;
@@ -161,7 +169,12 @@ impl Command {
     /// None for what needs no daemon.
     fn target(&self) -> Option<&Target> {
         match self {
-            Command::Demo(_) | Command::Serve(_) | Command::Start(_) | Command::Socket(_) => None,
+            Command::Demo(_)
+            | Command::Serve(_)
+            | Command::Start(_)
+            | Command::Socket(_)
+            | Command::Install(_)
+            | Command::Uninstall(_) => None,
             Command::Call(call) => Some(&call.target),
             Command::Get(get) => Some(&get.target),
             Command::Set(set) => Some(&set.target),
@@ -259,14 +272,17 @@ mod tests {
     }
 
     #[test]
-    fn every_command_but_demo_takes_a_name_and_a_socket() {
-        for command in Cli::command()
-            .get_subcommands()
-            .filter(|command| command.get_name() != "demo")
-        {
-            for flag in ["name", "socket"] {
+    fn every_command_that_is_about_one_daemon_takes_a_name_and_a_socket() {
+        for command in Cli::command().get_subcommands() {
+            let flags: &[&str] = match command.get_name() {
+                "demo" | "list" => &[],
+                // A unit's socket is where its name says.
+                "install" | "uninstall" => &["name"],
+                _ => &["name", "socket"],
+            };
+            for flag in flags {
                 assert!(
-                    command.get_arguments().any(|argument| argument.get_id() == flag),
+                    command.get_arguments().any(|argument| argument.get_id() == *flag),
                     "{} --{flag}",
                     command.get_name()
                 );

@@ -187,7 +187,7 @@ fn nothing_to_start(name: &str, config: Option<&Path>) -> Failure {
 }
 
 /// As it is written on a command line.
-fn written(spec: &ControllerSpec) -> String {
+pub(crate) fn written(spec: &ControllerSpec) -> String {
     match spec {
         ControllerSpec::Embedded => String::new(),
         ControllerSpec::File { path, class } => format!("{}:{class}", path.display()),

@@ -127,6 +127,17 @@ impl Settings {
         Ok(settings)
     }
 
+    /// What a file of that text would say, and nothing else: neither the environment nor flags. `path` is where it is, or
+    /// will be.
+    ///
+    /// # Errors
+    /// The first thing that is wrong in it.
+    pub fn of_text(path: &Path, text: &str) -> Result<Settings, Error> {
+        let mut settings = Settings::default();
+        file::File { path, text }.apply(&mut settings)?;
+        Ok(settings)
+    }
+
     /// Sets what a flag says. `flag` is the setting's name after two hyphens, with hyphens between its words.
     ///
     /// # Errors

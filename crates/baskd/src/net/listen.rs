@@ -37,7 +37,7 @@ use super::holder::{Holder, holder_of};
 /// As many as a burst of clients may be waiting to be accepted.
 const BACKLOG: i32 = 1024;
 /// What is written below the name of a daemon that stops.
-const STOPPING: &str = "stopping";
+pub(super) const STOPPING: &str = "stopping";
 /// How long a daemon waits for one that stops, which may give its last calls and its Python some time; and how often it
 /// looks.
 const LONGEST_STOP: Duration = Duration::from_secs(30);
@@ -233,6 +233,12 @@ pub(crate) fn lock_file(name: &Path, about: &str) -> io::Result<Result<File, Str
     let since = Instant::now();
     let mut has_told = false;
     while flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
+        // Somebody who only asks who has it (`held`) shares it for a moment; a daemon shares it with nobody.
+        if flock(&lock, FlockOperation::NonBlockingLockShared).is_ok() {
+            flock(&lock, FlockOperation::Unlock)?;
+            thread::yield_now();
+            continue;
+        }
         let mut text = String::new();
         lock.rewind()?;
         // What the other daemon wrote; it helps, and is not needed.

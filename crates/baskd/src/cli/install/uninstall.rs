@@ -1,0 +1,329 @@
+//! `uninstall`: all that `install` has made is taken away, and nothing else.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use serde_json::json;
+
+use super::facts::{self, Place};
+use super::own::{Author, author};
+use super::report::Report;
+use super::step::{self, Step};
+use super::{How, systemd};
+use crate::cli::exit::Failure;
+use crate::cli::systemd::{Pair, service_unit, socket_unit};
+
+/// Take away what `baskd install` has made, and stop the daemon first
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Calls under way end first. A config that was edited is kept as NAME.toml.saved. Properties and snapshot stay, and are
+there again for the next daemon of that name, unless --purge is given.
+
+Examples:
+  baskd uninstall --name chat
+  baskd uninstall --name chat --purge --dry-run")]
+pub(crate) struct Uninstall {
+    /// Remove its state, too: properties, snapshot, log
+    #[arg(long)]
+    purge: bool,
+    /// Remove the files, and leave systemd alone
+    #[arg(long)]
+    files_only: bool,
+    #[command(flatten)]
+    how: How,
+}
+
+impl Uninstall {
+    pub(crate) fn is_json(&self) -> bool {
+        self.how.json
+    }
+
+    pub(crate) fn run(&self) -> Result<(), Failure> {
+        let place = Place::of(self.how.name.as_deref())?;
+        let units = match self.files_only {
+            true => None,
+            false => match facts::manager(&place, "`--files-only` removes the files only") {
+                Ok(units) => Some(units),
+                // Without a manager nothing runs; where nothing is to be removed either, that is no error.
+                Err(error) if place.files.is_installed(&place.name) => return Err(error),
+                Err(_) => None,
+            },
+        };
+        let outsider = facts::outsider(&place, units.as_ref())?;
+        if let (Some(outsider), true) = (&outsider, self.purge) {
+            return Err(Failure::Failed(format!(
+                "{outsider}, and needs its state: stop it with `baskd stop{}`, then run this again",
+                place.flags()
+            )));
+        }
+        let there = There::of(&place, units)?;
+        let steps = there.plan(self.purge, |path| facts::free(path));
+        let mut report = Report::new(self.how.json, self.how.dry_run)?;
+        if !there.is_installed() {
+            report.line(
+                "unchanged",
+                &format!("nothing is installed for the instance {}", place.name),
+            )?;
+            if there.config.is_some() {
+                let what = format!("{}, which `baskd install` has not written", place.config.display());
+                report.line("unchanged", &what)?;
+            }
+        }
+        report.go_through(&steps)?;
+        if there.state.is_some() && !self.purge {
+            let what = format!("its state, in {}: --purge removes it", place.state.display());
+            report.line("kept", &what)?;
+        }
+        if let Some(outsider) = outsider {
+            report.warn(format!("{outsider}: `baskd stop{}` stops it", place.flags()))?;
+        }
+        report.finish(json!({
+            "name": place.name,
+            "was_installed": there.is_installed(),
+            "state": there.state.filter(|_| !self.purge).map(|path| path.to_string_lossy().into_owned()),
+        }))
+    }
+}
+
+/// What of an instance is there.
+struct There {
+    name: String,
+    folder: PathBuf,
+    /// With whose it is, if it is there.
+    config: Option<(PathBuf, Author)>,
+    drop_in: Option<(PathBuf, Author)>,
+    templates: Vec<(PathBuf, Author)>,
+    links: Vec<PathBuf>,
+    /// Other instances, which need the templates.
+    others: BTreeSet<String>,
+    state: Option<PathBuf>,
+    units: Option<Pair>,
+}
+
+impl There {
+    fn of(place: &Place, units: Option<Pair>) -> Result<There, Failure> {
+        let look = |path: PathBuf| Ok::<_, Failure>(step::read(&path)?.map(|text| (path, author(&text))));
+        let folder = place.files.0.clone();
+        let mut templates = Vec::new();
+        for name in ["baskd@.socket", "baskd@.service"] {
+            templates.extend(look(folder.join(name))?);
+        }
+        let mut others = place.files.names();
+        if units.is_some() {
+            // One that was started without having been installed needs them just as well.
+            others.extend(
+                systemd::run(systemd::LIST).map_or_else(|_| BTreeSet::new(), |printed| systemd::listed(&printed)),
+            );
+        }
+        others.remove(&place.name);
+        Ok(There {
+            name: place.name.clone(),
+            config: look(place.config.clone())?,
+            drop_in: look(place.files.drop_in(&place.name))?,
+            templates,
+            links: place.files.links(&place.name),
+            others,
+            state: place.state.is_dir().then(|| place.state.clone()),
+            units,
+            folder,
+        })
+    }
+
+    fn is_installed(&self) -> bool {
+        let is_ours = |(_, author): &(PathBuf, Author)| *author != Author::Other;
+        let runs =
+            |units: &Pair| units.socket.is_active() || units.service.is_active() || units.socket.active == "failed";
+        self.drop_in.is_some()
+            || !self.links.is_empty()
+            || self.config.as_ref().is_some_and(is_ours)
+            || self.units.as_ref().is_some_and(runs)
+    }
+
+    fn plan(&self, purge: bool, free: impl Fn(&Path) -> PathBuf) -> Vec<Step> {
+        let mut steps = Vec::new();
+        if self.is_installed() {
+            self.stop(&mut steps);
+            self.remove(&mut steps, free);
+            if self.units.is_some() {
+                steps.push(Step::systemctl(&["daemon-reload"]));
+                steps.push(Step::Systemctl {
+                    arguments: vec![
+                        "reset-failed".to_owned(),
+                        socket_unit(&self.name),
+                        service_unit(&self.name),
+                    ],
+                    // There is nothing to reset, mostly.
+                    may_fail: true,
+                });
+            }
+        }
+        if let (Some(state), true) = (&self.state, purge) {
+            steps.push(Step::RemoveTree { path: state.clone() });
+        }
+        steps
+    }
+
+    /// The socket first, so that nobody starts the service again. Returns when both have ended.
+    fn stop(&self, steps: &mut Vec<Step>) {
+        let (socket, service) = (socket_unit(&self.name), service_unit(&self.name));
+        let mut is_disabled = false;
+        if let Some(units) = &self.units {
+            is_disabled = units.socket.file == "enabled";
+            let was_reachable = units.socket.is_active();
+            if is_disabled {
+                steps.push(Step::systemctl(&["disable", "--now", &socket]));
+            } else if was_reachable {
+                steps.push(Step::systemctl(&["stop", &socket]));
+            }
+            if was_reachable || units.service.is_active() {
+                steps.push(Step::systemctl(&["stop", &service]));
+            }
+        }
+        for link in &self.links {
+            if !(is_disabled && link.ends_with(&socket)) {
+                steps.push(Step::Remove { path: link.clone() });
+            }
+            steps.extend(link.parent().map(folder));
+        }
+    }
+
+    fn remove(&self, steps: &mut Vec<Step>, free: impl Fn(&Path) -> PathBuf) {
+        let remove = |steps: &mut Vec<Step>, (path, author): &(PathBuf, Author)| {
+            steps.push(match author {
+                Author::Us => Step::Remove { path: path.clone() },
+                Author::Edited | Author::Other => Step::Keep {
+                    path: path.clone(),
+                    aside: free(path),
+                    why: match author {
+                        Author::Other => "`baskd install` has not written it",
+                        _ => "somebody has edited it",
+                    },
+                },
+            });
+        };
+        for file in self.drop_in.iter().chain(&self.config) {
+            remove(steps, file);
+            steps.extend(file.0.parent().map(folder));
+        }
+        if self.others.is_empty() {
+            for template in &self.templates {
+                remove(steps, template);
+            }
+            steps.push(folder(&self.folder));
+            steps.extend(self.folder.parent().map(folder));
+        } else if !self.templates.is_empty() {
+            let others: Vec<_> = self.others.iter().map(String::as_str).collect();
+            let what = format!("the units, which others need: {}", others.join(", "));
+            steps.push(Step::Same { what });
+        }
+    }
+}
+
+fn folder(path: &Path) -> Step {
+    Step::RemoveFolder { path: path.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::systemd::Unit;
+
+    fn there() -> There {
+        let units = "/c/systemd/user";
+        let unit = |active: &str, file: &str| Unit {
+            active: active.to_owned(),
+            file: file.to_owned(),
+            ..Unit::default()
+        };
+        There {
+            name: "chat".to_owned(),
+            folder: units.into(),
+            config: Some(("/c/baskd/chat.toml".into(), Author::Us)),
+            drop_in: Some((format!("{units}/baskd@chat.service.d/10-baskd.conf").into(), Author::Us)),
+            templates: ["socket", "service"]
+                .map(|kind| (format!("{units}/baskd@.{kind}").into(), Author::Us))
+                .into(),
+            links: vec![format!("{units}/sockets.target.wants/baskd@chat.socket").into()],
+            others: BTreeSet::new(),
+            state: Some("/s/baskd/chat".into()),
+            units: Some(Pair {
+                socket: unit("active", "enabled"),
+                service: unit("active", "static"),
+            }),
+        }
+    }
+
+    fn told(there: &There, purge: bool) -> Vec<String> {
+        let steps = there.plan(purge, |path| format!("{}.saved", path.display()).into());
+        let told = steps.iter().map(|step| {
+            let told = step.told(false);
+            let what = told
+                .what
+                .replace("systemctl --user ", "")
+                .replace("/c/systemd/user", "U");
+            format!("{} {what}", told.word)
+        });
+        told.collect()
+    }
+
+    #[test]
+    fn all_of_it_goes_in_this_order() {
+        assert_eq!(
+            told(&there(), true),
+            [
+                "ran disable --now baskd@chat.socket",
+                "ran stop baskd@chat.service",
+                "removed U/sockets.target.wants",
+                "removed U/baskd@chat.service.d/10-baskd.conf",
+                "removed U/baskd@chat.service.d",
+                "removed /c/baskd/chat.toml",
+                "removed /c/baskd",
+                "removed U/baskd@.socket",
+                "removed U/baskd@.service",
+                "removed U",
+                "removed /c/systemd",
+                "ran daemon-reload",
+                "ran reset-failed baskd@chat.socket baskd@chat.service",
+                "removed /s/baskd/chat",
+            ]
+        );
+        assert!(!told(&there(), false).contains(&"removed /s/baskd/chat".to_owned()));
+    }
+
+    #[test]
+    fn what_others_need_or_have_written_stays() {
+        let mut there = there();
+        there.others.insert("search".to_owned());
+        there.config = Some(("/c/baskd/chat.toml".into(), Author::Edited));
+        let steps = told(&there, false);
+        assert!(
+            steps.contains(&"unchanged the units, which others need: search".to_owned()),
+            "{steps:?}"
+        );
+        assert!(!steps.iter().any(|step| step.contains("baskd@.")), "{steps:?}");
+        let kept = "kept /c/baskd/chat.toml as /c/baskd/chat.toml.saved: somebody has edited it";
+        assert!(steps.contains(&kept.to_owned()), "{steps:?}");
+    }
+
+    #[test]
+    fn without_a_manager_the_link_is_removed_by_hand() {
+        let mut there = there();
+        there.units = None;
+        let steps = told(&there, false);
+        assert_eq!(steps[0], "removed U/sockets.target.wants/baskd@chat.socket");
+        assert!(!steps.iter().any(|step| step.starts_with("ran ")), "{steps:?}");
+    }
+
+    #[test]
+    fn what_was_never_installed_is_left_alone() {
+        let mut there = there();
+        there.units = Some(Pair::default());
+        there.links.clear();
+        there.drop_in = None;
+        there.config = Some(("/c/baskd/chat.toml".into(), Author::Other));
+        assert!(!there.is_installed());
+        assert!(told(&there, false).is_empty());
+        assert_eq!(told(&there, true), ["removed /s/baskd/chat"]);
+    }
+}

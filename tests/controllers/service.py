@@ -58,9 +58,11 @@ class Controller(BaseController):
             marks.write(f"{text}\n".encode())
         return text
 
-    def wait_for(self, file: str):
-        """Until that file is there."""
+    def wait_for(self, file: str, begun: str = ""):
+        """Until that file is there. Says that it has begun, and makes the file `begun`."""
         self.send("begun")
+        if begun:
+            Path(begun).touch()
         while not os.path.exists(file):
             time.sleep(0.005)
         return "found"

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Callable, ClassVar, Optional
 
 from support.connection import Connection
+from support.daemon import CONTROLLERS
 from support.processes import wait_gone
 
 from .machine import HOME, Machine, shared
@@ -37,6 +38,8 @@ class Instance:
         self.socket = f"baskd@{name}.socket"
         self.path = machine.runtime / "baskd" / f"{name}.sock"
         self.config = HOME / ".config" / "baskd" / f"{name}.toml"
+        #: A copy of its own, to be changed.
+        self.controller = HOME / "served" / name / "controller.py"
         self.configure(controller, config)
         texts = dict(drop_ins or {})
         if service is not None:
@@ -48,8 +51,8 @@ class Instance:
         machine.systemctl("start", self.socket)
 
     def configure(self, controller: str, config: str = "") -> None:
-        path = HOME / "controllers" / controller
-        text = f"controller = {json.dumps(str(path))}\npython = {json.dumps(self.machine.python)}\n{config}\n"
+        self.machine.write(self.controller, (CONTROLLERS / controller).read_text())
+        text = f"controller = {json.dumps(str(self.controller))}\npython = {json.dumps(self.machine.python)}\n{config}\n"
         self.machine.write(self.config, text)
 
     def connect(self, seconds: float = 30.0) -> Connection:
@@ -129,6 +132,19 @@ class SystemdTest(unittest.TestCase):
         if any(error for _, error in getattr(getattr(self, "_outcome", None), "errors", []) or []):
             print(f"the log of {instance.service}:\n{instance.log()}")
         instance.close()
+
+    def client(self, script: str, *arguments: str) -> subprocess.Popen[str]:
+        """A program of the user's that has the Python client."""
+        path = {"PYTHONPATH": str(HOME / "client")}
+        command = self.machine.command(self.machine.python, "-c", script, *arguments, env=path)
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+        def end() -> None:
+            process.kill()
+            process.communicate()
+
+        self.addCleanup(end)
+        return process
 
     def file(self, name: str) -> Path:
         """A path of this test's own, inside."""

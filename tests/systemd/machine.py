@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import IO, Optional, Union
 
 from support.connection import Connection
-from support.daemon import CONTROLLERS, REPOSITORY, binary
+from support.daemon import REPOSITORY, binary
 
 from .init import USER
 
@@ -98,7 +98,6 @@ class Machine:
         self.make_folder(PROGRAM.parent)
         shutil.copyfile(binary(), self.path(PROGRAM))
         self.path(PROGRAM).chmod(0o755)
-        shutil.copytree(CONTROLLERS, self.path(HOME / "controllers"), ignore=shutil.ignore_patterns("__pycache__"))
         client = REPOSITORY / "clients" / "python" / "src"
         shutil.copytree(client, self.path(HOME / "client"), ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
         shutil.copyfile(Path(__file__).with_name("load.py"), self.path(HOME / "load.py"))
@@ -193,7 +192,7 @@ class Machine:
         environment |= {name: value for name, value in os.environ.items() if name == "BASKD_TEST_RUN"}
         environment |= env or {}
         enter = ["nsenter", "--target", str(self.init), "--mount", "--pid", "--ipc", "--cgroup"]
-        user = ["setpriv", "--reuid", str(self.uid), "--regid", str(self.uid), "--clear-groups"]
+        user = ["setpriv", "--reuid", str(self.uid), "--regid", str(self.uid), "--clear-groups", "--pdeathsig", "KILL"]
         pairs = [f"{name}={value}" for name, value in environment.items()]
         return [*enter, *user, "env", "-i", "-C", str(cwd), *pairs, *map(str, command)]
 

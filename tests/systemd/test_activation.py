@@ -39,7 +39,7 @@ class Activation(SystemdTest):
             id = first.request("add", [1, 2])
             shown = instance.until(lambda shown: shown["StatusText"], "StatusText", "ActiveState")
             self.assertEqual(shown["ActiveState"], "activating")
-            self.assertRegex(shown["StatusText"], r"^starting .*service\.py:Controller$")
+            self.assertRegex(shown["StatusText"], r"^starting .*controller\.py:Controller$")
             # It is there for whoever asks, meanwhile.
             self.assertEqual(instance.status()["state"], "starting")
             self.make(gate)

@@ -196,7 +196,7 @@ def trace_child():
 
 
 def set_group_bit():
-    path = Path.home() / "set-group-bit"
+    path = Path("/tmp/set-group-bit")
     path.touch()
     try:
         path.chmod(0o2755)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from support.processes import command_of, wait_gone
+
 from .instance import SystemdTest
 from .test_watchdog import begin
 from .under_load import Load
@@ -105,11 +107,12 @@ class Restart(SystemdTest):
         instance = self.start()
         instance.call("leave_children")
         processes = instance.processes()
-        # The daemon, Python, and what it has started.
-        self.assertEqual(len(processes), 4)
+        # The daemon, Python with its guard, and what it has started.
+        self.assertEqual(len(processes), 5, [command_of(pid) for pid in processes])
         instance.systemctl("stop")
         self.assertEqual(instance.processes(), [])
-        self.until(lambda: not any(self.machine.path(f"/proc/{pid}").exists() for pid in processes))
+        for pid in processes:
+            wait_gone(pid)
 
 
 class Killed(SystemdTest):

@@ -104,7 +104,16 @@ class Daemon:
         self.path = self.places.socket(name)
         if controller is not None and ":" not in str(controller):
             controller = CONTROLLERS / controller  # An absolute path stays what it is.
-        command = [*through, binary(), "serve", *([str(controller)] if controller else []), "--name", name, "--python", python]
+        command = [
+            *through,
+            binary(),
+            "serve",
+            *([str(controller)] if controller else []),
+            "--name",
+            name,
+            "--python",
+            python,
+        ]
         self.log: list[str] = []
         self._log_changed = threading.Condition()
         self._log_ended = False

@@ -59,7 +59,9 @@ class Manager:
         self._notified.bind(self._notify_path)
         threading.Thread(target=self._listen, daemon=True).start()
 
-    def start(self, controller: Any = None, *flags: str, env: Optional[dict[str, str]] = None, **options: Any) -> Daemon:
+    def start(
+        self, controller: Any = None, *flags: str, env: Optional[dict[str, str]] = None, **options: Any
+    ) -> Daemon:
         """A daemon on the socket; returns when it says that it listens."""
         told = {"NOTIFY_SOCKET": self._notify_path} | (env or {})
         options = passing(self.socket.fileno()) | {"places": self.places, "name": self.name} | options

@@ -52,7 +52,9 @@ class Instance:
 
     def configure(self, controller: str, config: str = "") -> None:
         self.machine.write(self.controller, (CONTROLLERS / controller).read_text())
-        text = f"controller = {json.dumps(str(self.controller))}\npython = {json.dumps(self.machine.python)}\n{config}\n"
+        text = (
+            f"controller = {json.dumps(str(self.controller))}\npython = {json.dumps(self.machine.python)}\n{config}\n"
+        )
         self.machine.write(self.config, text)
 
     def connect(self, seconds: float = 30.0) -> Connection:

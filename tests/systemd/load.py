@@ -26,7 +26,9 @@ PATIENCE = 60
 def main() -> None:
     name, path, marks, enough = sys.argv[1:]
     calls: list[dict[str, Any]] = []
-    threads = [threading.Thread(target=with_client, args=(number, name, marks, enough, calls)) for number in range(CLIENTS)]
+    threads = [
+        threading.Thread(target=with_client, args=(number, name, marks, enough, calls)) for number in range(CLIENTS)
+    ]
     threads += [threading.Thread(target=without, args=(number, path, marks, enough, calls)) for number in range(FRESH)]
     for thread in threads:
         thread.start()

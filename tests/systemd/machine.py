@@ -175,9 +175,7 @@ class Machine:
             raise AssertionError(f"`{words}` exited with {done.returncode}: {done.stderr or done.stdout}")
         return done
 
-    def command(
-        self, *command: Union[str, Path], cwd: Path = HOME, env: Optional[dict[str, str]] = None
-    ) -> list[str]:
+    def command(self, *command: Union[str, Path], cwd: Path = HOME, env: Optional[dict[str, str]] = None) -> list[str]:
         """The command line that runs a program as the user, from outside."""
         environment = {
             "HOME": str(HOME),

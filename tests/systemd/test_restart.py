@@ -50,12 +50,16 @@ class Restart(SystemdTest):
         instance = self.start()
         instance.call("add", [1, 2])
         gate = self.file("gate")
-        self.machine.write(self.file("slow.py"), f"import os, time\nwhile not os.path.exists({str(gate)!r}):\n    time.sleep(0.005)\n")
+        self.machine.write(
+            self.file("slow.py"), f"import os, time\nwhile not os.path.exists({str(gate)!r}):\n    time.sleep(0.005)\n"
+        )
         controller = self.machine.path(instance.controller)
         served = controller.read_text()
         controller.write_text(f"exec(open({str(self.file('slow.py'))!r}).read())\n{served}")
         self.machine.systemctl("--no-block", "reload", instance.service)
-        shown = instance.until(lambda shown: shown["StatusText"] == "reloading", "StatusText", "ActiveState", "SubState")
+        shown = instance.until(
+            lambda shown: shown["StatusText"] == "reloading", "StatusText", "ActiveState", "SubState"
+        )
         self.assertEqual((shown["ActiveState"], shown["SubState"]), ("reloading", "reload"))
         self.assertEqual(instance.call("add", [1, 2]), 3)
         self.make(gate)
@@ -99,7 +103,9 @@ class Restart(SystemdTest):
             self.make(gate)
             self.assertEqual(connection.result(id), "found")
             self.assertEqual(connection.rest(), [])
-        shown = instance.until(lambda shown: shown["ActiveState"] == "inactive", "ActiveState", "Result", "ExecMainStatus")
+        shown = instance.until(
+            lambda shown: shown["ActiveState"] == "inactive", "ActiveState", "Result", "ExecMainStatus"
+        )
         self.assertEqual((shown["Result"], shown["ExecMainStatus"]), ("success", "0"))
         self.assertIn("on_stop was called", instance.log())
 
@@ -159,13 +165,17 @@ class Broken(SystemdTest):
         instance = self.start(config="workres = 2")
         # Started by hand it fails once, by the status that says that another try is of no use.
         self.assertNotEqual(instance.systemctl("start", check=False).returncode, 0)
-        shown = instance.until(lambda shown: shown["ActiveState"] == "failed", "ActiveState", "ExecMainStatus", "NRestarts")
+        shown = instance.until(
+            lambda shown: shown["ActiveState"] == "failed", "ActiveState", "ExecMainStatus", "NRestarts"
+        )
         self.assertEqual((shown["ExecMainStatus"], shown["NRestarts"]), ("2", "0"))
         self.assertIn("workers", instance.log())
         # By its socket it is started while somebody waits there, until systemd has had enough: then they are told.
         with instance.connect() as connection, self.assertRaises((EOFError, ConnectionError)):
             connection.call("add", [1, 2])
-        self.assertIn(self.machine.show(instance.socket, "Result")["Result"], ("service-start-limit-hit", "trigger-limit-hit"))
+        self.assertIn(
+            self.machine.show(instance.socket, "Result")["Result"], ("service-start-limit-hit", "trigger-limit-hit")
+        )
         self.assertLessEqual(instance.log().count("workres"), 12)
         # Mended, and said so, it is there again.
         instance.configure("service.py")

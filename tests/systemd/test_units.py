@@ -64,7 +64,9 @@ class Units(SystemdTest):
         self.assertEqual(self.start().property("Slice"), "app-baskd.slice")
 
     def test_limits_of_memory_and_cpu_are_set(self) -> None:
-        instance = self.start(service="MemoryHigh=3G\nMemoryMax=4G\nMemorySwapMax=0\nCPUQuota=150%\nCPUWeight=50\nTasksMax=200")
+        instance = self.start(
+            service="MemoryHigh=3G\nMemoryMax=4G\nMemorySwapMax=0\nCPUQuota=150%\nCPUWeight=50\nTasksMax=200"
+        )
         self.assertEqual(instance.call("add", [1, 2]), 3)
         limits = instance.show(
             "MemoryHigh", "MemoryMax", "MemorySwapMax", "CPUQuotaPerSecUSec", "CPUWeight", "TasksMax"

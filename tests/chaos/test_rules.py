@@ -196,6 +196,12 @@ class Rules(Refusals):
         made.error(made.call("b"), -32021, ran="yes")
         self.refused("ran_yes_has_begun")
 
+    def test_a_call_that_a_stopping_daemon_said_not_to_have_begun_and_ran(self) -> None:
+        made = self.made
+        made.error(made.call("a", may=("Cancelled",)), -32024, by="shutdown", ran="no")
+        made.ledger("b", "a", at=9)
+        self.refused("ran_no_has_not_begun")
+
     def test_a_call_that_was_out_of_time_in_the_queue_and_ran(self) -> None:
         made = self.made
         made.error(made.call("a", may=("TimedOut",)), -32023, where="queued")

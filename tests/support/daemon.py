@@ -104,21 +104,12 @@ class Daemon:
         self.path = self.places.socket(name)
         if controller is not None and ":" not in str(controller):
             controller = CONTROLLERS / controller  # An absolute path stays what it is.
-        command = [
-            *through,
-            binary(),
-            "serve",
-            *([str(controller)] if controller else []),
-            "--name",
-            name,
-            "--python",
-            python,
-        ]
+        command = [binary(), "serve", *([str(controller)] if controller else []), "--name", name, "--python", python]
         self.log: list[str] = []
         self._log_changed = threading.Condition()
         self._log_ended = False
         self.process = subprocess.Popen(
-            [*command, *flags],
+            [*through, *command, *flags],
             env=self.places.environment(**(env or {})),
             cwd=cwd or self.places.root,
             stdin=subprocess.DEVNULL,

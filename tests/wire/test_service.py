@@ -143,6 +143,18 @@ class TheSocket(Managed):
         self.assertIn("chmod 700", open_folder.stderr)
         self.assertNotEqual(open_folder.returncode, 0)
 
+    def test_one_that_was_started_by_hand_has_its_name(self) -> None:
+        places = self.places()
+        by_hand = self.start("lab.py", places=places)
+        by_hand.path.unlink()
+        manager = Manager(places)
+        self.addCleanup(manager.close)
+        with self.assertRaisesRegex(AssertionError, f"started by hand .*pid {by_hand.pid}, .*: end that process"):
+            self.serve(manager, "lab.py")
+        by_hand.close()
+        self.assertSocketIsTheManagers(manager)
+        self.assertEqual(self.serve(manager, "lab.py").status()["listening"], "systemd")
+
     def test_what_was_passed_to_another_is_not_its_own(self) -> None:
         daemon = self.start("lab.py", env={"LISTEN_FDS": "1", "LISTEN_PID": str(os.getpid())})
         self.assertEqual(daemon.status()["listening"], "own")
@@ -194,6 +206,11 @@ class ByHand(Managed):
 
 class Told(Managed):
     """What it says by `sd_notify`."""
+
+    def steps(self, manager: Manager, since: int = 0) -> list[str]:
+        """What it has told that counts."""
+        told = [next(iter(message)) for _, message in manager.told[since:]]
+        return [name for name in told if name in ("READY", "RELOADING", "STOPPING")]
 
     def test_ready_when_python_is(self) -> None:
         manager = self.manager()
@@ -248,7 +265,7 @@ class Told(Managed):
             self.assertEqual(reloading["STATUS"], "reloading")
             ready = manager.wait_for(before, READY="1")
             self.assertRegex(ready["STATUS"], "^ready: 4 methods")
-            self.assertEqual([list(message)[0] for _, message in manager.told[before:][:2]], ["RELOADING", "READY"])
+            self.assertEqual(self.steps(manager, before), ["RELOADING", "READY"])
 
     def test_a_reload_that_fails(self) -> None:
         manager = self.manager()
@@ -262,6 +279,17 @@ class Told(Managed):
         manager.wait_for(before, RELOADING="1")
         ready = manager.wait_for(before, READY="1")
         self.assertRegex(ready["STATUS"], "^ready: .*; the last reload failed: .*SyntaxError")
+
+    def test_a_reload_that_a_changed_file_makes(self) -> None:
+        manager = self.manager(config="watch = true")
+        controller = manager.places.root / "controller.py"
+        controller.write_text("class Controller:\n    def one(self): return 1\n")
+        self.serve(manager, controller)
+        manager.wait_for(READY="1")
+        before = manager.mark()
+        controller.write_text("class Controller:\n    def one(self): return 1\n    def two(self): return 2\n")
+        manager.wait_for(before, RELOADING="1")
+        self.assertRegex(manager.wait_for(before, READY="1")["STATUS"], "^ready: 4 methods")
 
     def test_a_hangup_is_a_reload(self) -> None:
         manager = self.manager()
@@ -302,6 +330,13 @@ class Told(Managed):
         self.assertEqual(connection.result(id), "found")
         self.assertEqual(daemon.wait(), 0)
         self.assertEqual(manager.all("READY", before), [])
+
+    def test_one_that_ends_before_python_is_ready_has_not_failed(self) -> None:
+        manager = self.manager()
+        daemon = self.serve(manager, "never_ready.py", "--idle-exit", "50ms")
+        self.assertEqual(daemon.wait(), 0)
+        manager.wait_for(STOPPING="1")
+        self.assertEqual(self.steps(manager), ["READY", "STOPPING"])
 
     def test_a_manager_that_does_not_listen_holds_up_nothing(self) -> None:
         places = self.places()

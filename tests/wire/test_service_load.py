@@ -1,5 +1,7 @@
-"""Daemons that come and go on a socket that outlives them, under clients that never stop: none is refused, and each call
-has one outcome, which is what happened to it."""
+"""Daemons that come and go on a socket that outlives them, under clients that never stop.
+
+None is refused, and each call has one outcome, which is what happened to it.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,7 @@ import socket
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Optional
+from typing import Any
 
 from support.case import DaemonTest
 from support.connection import Connection, request
@@ -76,11 +78,10 @@ class Client:
             self.outcomes[answer["id"]] = self.outcome(answer)
         return self.outcomes[burst[-1]] != "never left"
 
-    def outcome(self, answer: dict[str, object]) -> str:
+    def outcome(self, answer: dict[str, Any]) -> str:
         if "result" in answer:
             return "answered"
         error = answer["error"]
-        assert isinstance(error, dict)
         if error["code"] == -32024 and error["data"]["by"] == "shutdown":
             return "never began" if error["data"].get("ran") == "no" else "ran"
         raise AssertionError(f"nobody has asked for this: {error}")
@@ -196,28 +197,59 @@ class AtTheStop(Load):
             connection = self.connect(daemon)
             connection.call("plain", [0])
             daemon.terminate()
-            sent = []
-            failure: Optional[OSError] = None
-            while failure is None:
-                number = len(sent) + 1
+            sent = 0
+            while True:
                 try:
-                    connection.request("plain", [number], number)
-                    sent.append(number)
-                except OSError as error:
-                    failure = error
-            # It can't have left this process.
-            self.assertIsInstance(failure, BrokenPipeError)
-            answers = {}
-            while len(answers) < len(sent):
+                    connection.request("plain", [sent + 1], sent + 1)
+                except BrokenPipeError:
+                    break  # It can't have left this process.
+                sent += 1
+            answers: dict[int, Any] = {}
+            while len(answers) < sent:
                 answer = connection.read()
                 answers[answer["id"]] = answer
             begun = self.begun()
-            for number in sent:
-                error = answers[number].get("error")
-                self.assertEqual(begun[number], 0 if error else 1, answers[number])
-                if error:
-                    self.assertError(error, -32024, by="shutdown", ran="no")
+            for number, answer in answers.items():
+                refused = "error" in answer
+                self.assertEqual(begun[number], 0 if refused else 1, answer)
+                if refused:
+                    self.assertError(answer["error"], -32024, by="shutdown", ran="no")
             self.assertRaises(EOFError, connection.read_line)
+            self.assertEqual(daemon.wait(), 0)
+            self.marks.write_text("")
+
+    def test_so_is_who_asks_by_http(self) -> None:
+        for _ in range(5):
+            daemon = self.serve()
+            connection = self.connect(daemon)
+            daemon.wait_for_log("is ready after")
+            body = json.dumps(request(1, "plain", [1])).encode()
+            post = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)
+            connection.write(post)
+            # The first answer: hyper has the connection.
+            while b"}\n" not in connection.socket.recv(1 << 16):
+                pass
+            received = bytearray()
+
+            def read(connection: Connection = connection, received: bytearray = received) -> None:
+                while chunk := connection.socket.recv(1 << 16):
+                    received.extend(chunk)
+
+            with ThreadPoolExecutor(1) as pool:
+                reading = pool.submit(read)
+                daemon.terminate()
+                sent = 0
+                while True:
+                    try:
+                        connection.write(post)
+                    except BrokenPipeError:
+                        break
+                    sent += 1
+                reading.result()
+            answers = received.count(b"HTTP/1.1 200 OK")
+            refused = received.count(b'"ran":"no"')
+            self.assertEqual(answers, sent)
+            self.assertEqual(self.begun()[1], 1 + answers - refused)
             self.assertEqual(daemon.wait(), 0)
             self.marks.write_text("")
 

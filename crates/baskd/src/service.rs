@@ -6,13 +6,15 @@
 //! One task, [`Manager::keep_told`], looks at what the backend is at whenever that has changed, and now and then, and says
 //! what is new. What counts is told at once and until it is taken: READY when Python serves for the first time, or when it
 //! is clear that it can't (the daemon answers for it then); RELOADING and READY around each reload; STOPPING. STATUS goes
-//! with these, and by itself once a second at most. While it starts or stops, which may take as long as a model needs to
-//! load or a call to end, it asks for a little more time, again and again: a daemon that hangs asks no more.
+//! with these, and by itself once a second at most. While it starts, reloads or stops, which may take as long as a model
+//! needs to load or a call to end, it asks for a little more time, again and again: a daemon that hangs asks no more.
 //!
 //! The watchdog is fed by a task of its own, which does nothing else: it tells that the daemon's loop goes round. What
 //! Python does has no part in it, since a busy controller is not a dead daemon.
 //!
 //! Nothing here waits for the manager: what it does not take at once is tried again, or is old by then.
+
+mod status;
 
 use std::cell::Cell;
 use std::env;
@@ -31,6 +33,7 @@ use tokio::sync::Notify;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use crate::backend::{Backend, Overview, State};
+use status::status_of;
 
 /// What a manager tells a service by its environment. None of it is meant for what the service itself starts.
 const VARIABLES: &[&str] = &[
@@ -47,13 +50,10 @@ const VARIABLES: &[&str] = &[
 const BETWEEN_STATUS: Duration = Duration::from_secs(1);
 /// How often what nobody tells of is looked at, where there was nothing new the last time: how many calls there were.
 const QUIET: Duration = Duration::from_secs(5);
-/// How much time is asked for while it starts or stops, from each [`QUIET`] on.
+/// How much time is asked for while it starts, reloads or stops, from each [`QUIET`] on.
 const EXTENSION: Duration = Duration::from_secs(20);
 /// When what the manager had no room for is tried again.
 const AGAIN: Duration = Duration::from_millis(100);
-/// The longest STATUS, in characters.
-const LONGEST: usize = 300;
-
 /// Takes away what is not meant for a process that is started.
 pub fn without_manager(command: &mut Command) -> &mut Command {
     for variable in VARIABLES {
@@ -140,7 +140,7 @@ impl Manager {
             told.has_taken(step, now);
             told.status_was(&status);
         }
-        if told.wants_time(self.is_stopping.get()) && told.extended.is_none_or(|at| at.elapsed() >= QUIET) {
+        if told.wants_time(now, self.is_stopping.get()) && told.extended.is_none_or(|at| at.elapsed() >= QUIET) {
             told.extended = Some(Instant::now());
             let micros = u32::try_from(EXTENSION.as_micros()).unwrap_or(u32::MAX);
             let _ = self.tell(&[NotifyState::ExtendTimeoutUsec(micros)]);
@@ -237,7 +237,9 @@ impl Told {
     /// What is to be told next.
     fn next(&self, now: &Overview, is_stopping: bool) -> Option<Step> {
         if is_stopping {
-            return (!self.is_stopping).then_some(Step::Stopping);
+            // A service that ends by itself and was never ready counts as one that has failed.
+            let step = if self.is_ready { Step::Stopping } else { Step::Ready };
+            return (!self.is_stopping).then_some(step);
         }
         if !self.is_ready {
             // Python serves, or it has failed: then the daemon answers for it.
@@ -272,82 +274,16 @@ impl Told {
         self.status_at = Instant::now();
     }
 
-    fn wants_time(&self, is_stopping: bool) -> bool {
-        !self.is_ready || is_stopping
+    /// Whether something is under way for which a manager has a limit of its own.
+    fn wants_time(&self, now: &Overview, is_stopping: bool) -> bool {
+        !self.is_ready || is_stopping || now.is_reloading
     }
-}
-
-/// One line for `systemctl status`.
-fn status_of(now: &Overview, is_stopping: bool, serves: &str) -> String {
-    let reason = now.reason.as_deref().unwrap_or("it can't be started");
-    let text = match now.state {
-        _ if is_stopping => "stopping".to_owned(),
-        State::Stopping => "stopping".to_owned(),
-        _ if now.is_reloading => "reloading".to_owned(),
-        State::Starting => format!("starting {serves}"),
-        State::BackingOff => format!("backing off: {reason}"),
-        State::Unavailable => format!("unavailable: {reason}"),
-        State::Ready => {
-            let workers = match (now.ready_workers, now.workers) {
-                (ready, all) if ready == all => counted(all as u64, "worker"),
-                (ready, all) => format!("{ready} of {all} workers"),
-            };
-            let methods = counted(now.methods as u64, "method");
-            let calls = counted(now.calls, "call");
-            let restarts = counted(now.restarts, "restart");
-            let failure = now.reload_failure.as_deref();
-            let failure = failure.map_or_else(String::new, |why| format!("; the last reload failed: {why}"));
-            format!("ready: {methods}, {workers}, {calls}, {restarts}{failure}")
-        }
-    };
-    one_line(&text)
-}
-
-/// As in "1,204 calls".
-fn counted(count: u64, what: &str) -> String {
-    let digits = count.to_string();
-    let mut text = String::new();
-    for (place, digit) in digits.chars().enumerate() {
-        if place > 0 && (digits.len() - place).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    let plural = if count == 1 { "" } else { "s" };
-    format!("{text} {what}{plural}")
-}
-
-/// A message's parts are lines, and what Python says of itself may have some.
-fn one_line(text: &str) -> String {
-    let mut line: String = text
-        .chars()
-        .map(|letter| if letter.is_control() { ' ' } else { letter })
-        .take(LONGEST)
-        .collect();
-    if text.chars().nth(LONGEST).is_some() {
-        line.push('…');
-    }
-    line
 }
 
 #[cfg(test)]
 mod tests {
+    use super::status::tests::at;
     use super::*;
-
-    fn at(state: State) -> Overview {
-        Overview {
-            state,
-            reason: None,
-            ready_workers: 2,
-            workers: 2,
-            methods: 4,
-            calls: 1204,
-            restarts: 3,
-            reloads_begun: 0,
-            is_reloading: false,
-            reload_failure: None,
-        }
-    }
 
     fn steps(told: &mut Told, now: &Overview, is_stopping: bool) -> Vec<Step> {
         let mut steps = Vec::new();
@@ -359,38 +295,20 @@ mod tests {
     }
 
     #[test]
-    fn a_status_is_one_line_that_a_person_reads() {
-        let mut now = at(State::Ready);
-        let status = |now: &Overview| status_of(now, false, "controller.py:Controller");
-        assert_eq!(status(&now), "ready: 4 methods, 2 workers, 1,204 calls, 3 restarts");
-        (now.workers, now.calls, now.restarts) = (3, 1_000_000, 1);
-        now.reload_failure = Some("it\nbroke".to_owned());
-        assert_eq!(
-            status(&now),
-            "ready: 4 methods, 2 of 3 workers, 1,000,000 calls, 1 restart; the last reload failed: it broke"
-        );
-        now.is_reloading = true;
-        assert_eq!(status(&now), "reloading");
-        assert_eq!(status_of(&now, true, ""), "stopping");
-        assert_eq!(status(&at(State::Starting)), "starting controller.py:Controller");
-        now = at(State::Unavailable);
-        now.reason = Some("x".repeat(1000));
-        assert_eq!(status(&now).chars().count(), LONGEST + 1);
-    }
-
-    #[test]
     fn it_is_ready_once_it_is_clear_whether_python_serves() {
         for state in [State::Ready, State::BackingOff, State::Unavailable] {
             let mut told = Told::new();
             assert_eq!(steps(&mut told, &at(State::Starting), false), []);
-            assert!(told.wants_time(false));
+            assert!(told.wants_time(&at(State::Starting), false));
             assert_eq!(steps(&mut told, &at(state), false), [Step::Ready]);
             assert_eq!(steps(&mut told, &at(State::Starting), false), []);
-            assert!(!told.wants_time(false));
+            assert!(!told.wants_time(&at(state), false));
             assert_eq!(steps(&mut told, &at(state), true), [Step::Stopping]);
-            assert!(told.wants_time(true));
+            assert!(told.wants_time(&at(state), true));
         }
-        assert_eq!(steps(&mut Told::new(), &at(State::Starting), true), [Step::Stopping]);
+        // It ends before that is clear.
+        let both = [Step::Ready, Step::Stopping];
+        assert_eq!(steps(&mut Told::new(), &at(State::Starting), true), both);
     }
 
     #[test]
@@ -405,6 +323,7 @@ mod tests {
         assert_eq!(steps(&mut told, &now, false), [Step::Ready]);
         (now.reloads_begun, now.is_reloading) = (2, true);
         assert_eq!(steps(&mut told, &now, false), [Step::Reloading]);
+        assert!(told.wants_time(&now, false));
         assert_eq!(steps(&mut told, &now, false), []);
         now.is_reloading = false;
         assert_eq!(steps(&mut told, &now, false), [Step::Reloaded]);

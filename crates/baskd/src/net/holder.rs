@@ -21,11 +21,10 @@ const LISTENS: u32 = 1 << 16;
 pub(super) fn holder_of(path: &Path) -> Option<Holder> {
     let sockets = fs::read_to_string("/proc/net/unix").ok()?;
     let wanted = inode_of(path)?;
-    let inode = sockets
-        .lines()
-        .filter_map(listening)
-        .find(|(_, bound)| inode_of(Path::new(bound)) == Some(wanted))?
-        .0;
+    // By another name of its folder, it may be; others' paths, which may be anywhere, are not looked up.
+    let is_it = |bound: &Path| bound.file_name() == path.file_name() && inode_of(bound) == Some(wanted);
+    let mut listening = sockets.lines().filter_map(listening);
+    let (inode, _) = listening.find(|(_, bound)| is_it(Path::new(bound)))?;
     let link = format!("socket:[{inode}]");
     let is_systemds = processes_with(&link).any(|name| name.starts_with("systemd"));
     Some(if is_systemds { Holder::Systemd } else { Holder::Other })

@@ -52,6 +52,10 @@ pub enum ListenError {
     #[error("a daemon runs on {} already ({who}): {}, or choose another --name", .path.display(), end_of(.who, .path))]
     Runs { path: PathBuf, who: String },
     #[error(
+        "a daemon that somebody has started by hand has the name of {} ({who}): end that process, and this one serves", .path.display()
+    )]
+    ByHand { path: PathBuf, who: String },
+    #[error(
         "systemd holds the socket {}, and starts the daemon for it: do so with `systemctl --user start {}`, or choose another --name", .0.display(), unit_of(.0)
     )]
     Systemds(PathBuf),
@@ -121,7 +125,15 @@ pub fn listen(path: &Path, given: Option<Given>, about: &str) -> Result<(Listene
     let (lock, socket, inode) = match given {
         Some(given) => {
             given.check(path)?;
-            let lock = lock(path, &format!("{about}, {UNDER_SYSTEMD}"))?;
+            let lock = lock(path, &format!("{about}, {UNDER_SYSTEMD}")).map_err(by_hand)?;
+            if fs::symlink_metadata(path).is_err() {
+                tracing::warn!(
+                    target: "baskd",
+                    "{} is gone, so nobody can connect any more: `systemctl --user restart {}.socket`",
+                    path.display(),
+                    unit_of(path)
+                );
+            }
             given.socket.set_nonblocking(true).map_err(io)?;
             (lock, given.socket, None)
         }
@@ -139,6 +151,14 @@ pub fn listen(path: &Path, given: Option<Given>, about: &str) -> Result<(Listene
         },
         Lock { file: lock },
     ))
+}
+
+/// Who has the lock of a socket that its manager gives to this daemon: `baskd stop` would not reach that one.
+fn by_hand(error: ListenError) -> ListenError {
+    match error {
+        ListenError::Runs { path, who } if !who.contains(UNDER_SYSTEMD) => ListenError::ByHand { path, who },
+        error => error,
+    }
 }
 
 /// Binds a path whose lock is held.
@@ -301,173 +321,4 @@ impl Drop for Listener {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::os::unix::fs::PermissionsExt;
-    use std::sync::Arc;
-    use std::sync::atomic::{AtomicBool, Ordering};
-
-    fn folder() -> tempfile::TempDir {
-        let folder = tempfile::tempdir().unwrap();
-        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o700)).unwrap();
-        folder
-    }
-
-    #[test]
-    fn a_socket_is_its_owners_only_and_goes_with_its_daemon() {
-        let folder = folder();
-        let path = folder.path().join("new/a.sock");
-        let (listener, _lock) = listen(&path, None, "me").unwrap();
-        assert_eq!(fs::metadata(path.parent().unwrap()).unwrap().mode() & 0o777, 0o700);
-        assert_eq!(fs::symlink_metadata(&path).unwrap().mode() & 0o777, 0o600);
-        UnixStream::connect(&path).unwrap();
-        drop(listener);
-        let left: Vec<_> = fs::read_dir(path.parent().unwrap())
-            .unwrap()
-            .map(|entry| entry.unwrap().file_name())
-            .collect();
-        assert_eq!(left, ["a.sock.lock"]);
-    }
-
-    #[test]
-    fn a_living_owner_is_named_and_keeps_its_socket() {
-        let folder = folder();
-        let path = folder.path().join("a.sock");
-        let (listener, _lock) = listen(&path, None, "pid 7, /x/controller.py").unwrap();
-        let refusal = listen(&path, None, "other").err().unwrap().to_string();
-        assert!(refusal.contains("pid 7, /x/controller.py"), "{refusal}");
-        UnixStream::connect(&path).unwrap();
-        listener.socket.set_nonblocking(false).unwrap();
-        listener.socket.accept().unwrap();
-        // While it stops, its path is gone and its state is still its own.
-        drop(listener);
-        assert!(matches!(listen(&path, None, "other"), Err(ListenError::Runs { .. })));
-    }
-
-    #[test]
-    fn one_that_stops_is_waited_for() {
-        let folder = folder();
-        let path = folder.path().join("a.sock");
-        let (listener, mut lock) = listen(&path, None, "pid 7, x.py").unwrap();
-        drop(listener);
-        lock.stopping();
-        let has_ended = Arc::new(AtomicBool::new(false));
-        let next = {
-            let has_ended = has_ended.clone();
-            let path = path.clone();
-            thread::spawn(move || {
-                let next = listen(&path, None, "pid 8, x.py").unwrap();
-                assert!(has_ended.load(Ordering::SeqCst));
-                next
-            })
-        };
-        has_ended.store(true, Ordering::SeqCst);
-        drop(lock);
-        let next = next.join().unwrap();
-        UnixStream::connect(&path).unwrap();
-        let refusal = listen(&path, None, "pid 9").err().unwrap().to_string();
-        assert!(refusal.contains("(pid 8, x.py)"), "{refusal}");
-        drop(next);
-    }
-
-    /// Many who connect at the very time at which the path is taken away: each is served, or refused by the kernel.
-    #[test]
-    fn nobody_is_lost_when_the_path_is_taken_away() {
-        const TURNS: usize = 2000;
-        let folder = folder();
-        let path = folder.path().join("a.sock");
-        let (mut listener, _lock) = listen(&path, None, "me").unwrap();
-        let is_over = Arc::new(AtomicBool::new(false));
-        let clients: Vec<_> = (0..4)
-            .map(|_| {
-                let (is_over, path) = (is_over.clone(), path.clone());
-                thread::spawn(move || {
-                    let mut served = 0;
-                    while !is_over.load(Ordering::Relaxed) {
-                        match UnixStream::connect(&path) {
-                            Ok(mut stream) => {
-                                let mut byte = [0];
-                                stream.read_exact(&mut byte).expect("whoever has connected is served");
-                                served += 1;
-                            }
-                            Err(error) => assert!(
-                                matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused),
-                                "{error}"
-                            ),
-                        }
-                    }
-                    served
-                })
-            })
-            .collect();
-        let serve_all = |listener: &Listener| {
-            let mut served = 0;
-            while let Some(mut stream) = listener.next_of_last().unwrap() {
-                stream.write_all(b"x").unwrap();
-                served += 1;
-            }
-            served
-        };
-        let (mut served, mut came_last) = (0, 0);
-        for _ in 0..TURNS {
-            served += serve_all(&listener);
-            listener.withdraw().unwrap();
-            assert!(!path.exists());
-            came_last += serve_all(&listener);
-            listener.bind_anew().unwrap();
-        }
-        is_over.store(true, Ordering::Relaxed);
-        listener.withdraw().unwrap();
-        came_last += serve_all(&listener);
-        drop(listener);
-        let all: usize = clients.into_iter().map(|client| client.join().unwrap()).sum();
-        assert_eq!(all, served + came_last);
-    }
-
-    #[test]
-    fn a_stale_socket_is_replaced() {
-        let folder = folder();
-        let path = folder.path().join("a.sock");
-        drop(UnixListener::bind(&path).unwrap());
-        assert!(path.exists());
-        let _listener = listen(&path, None, "me").unwrap();
-        UnixStream::connect(&path).unwrap();
-    }
-
-    #[test]
-    fn what_is_not_ours_is_left_alone() {
-        let folder = folder();
-        let path = folder.path().join("a.sock");
-        let foreign = UnixListener::bind(&path).unwrap();
-        assert!(matches!(listen(&path, None, "me"), Err(ListenError::Foreign(_))));
-        drop(foreign);
-        fs::remove_file(&path).unwrap();
-        fs::write(&path, "precious").unwrap();
-        assert!(matches!(listen(&path, None, "me"), Err(ListenError::NotASocket(_))));
-        assert_eq!(fs::read_to_string(&path).unwrap(), "precious");
-        fs::remove_file(&path).unwrap();
-        std::os::unix::fs::symlink("/etc/passwd", &path).unwrap();
-        assert!(matches!(listen(&path, None, "me"), Err(ListenError::NotASocket(_))));
-        std::os::unix::fs::symlink("elsewhere", folder.path().join("b.sock.lock")).unwrap();
-        assert!(listen(&folder.path().join("b.sock"), None, "me").is_err());
-    }
-
-    #[test]
-    fn an_open_folder_is_refused() {
-        let folder = folder();
-        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
-        assert!(matches!(
-            listen(&folder.path().join("a.sock"), None, "me"),
-            Err(ListenError::Socket(SocketError::FolderOpen { .. }))
-        ));
-    }
-
-    #[test]
-    fn the_longest_path_can_be_bound() {
-        let folder = folder();
-        let room = 107 - folder.path().as_os_str().len() - 1;
-        let path = folder.path().join("n".repeat(room));
-        let _listener = listen(&path, None, "me").unwrap();
-        UnixStream::connect(&path).unwrap();
-    }
-}
+mod tests;

@@ -12,6 +12,7 @@ mod exit;
 mod install;
 mod interrupt;
 mod launch;
+mod list;
 mod log;
 mod log_file;
 mod methods;
@@ -75,6 +76,7 @@ enum Command {
     Stop(control::Stop),
     Install(install::Install),
     Uninstall(install::Uninstall),
+    List(list::List),
 }
 
 /// Which daemon is meant.
@@ -121,6 +123,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Start(start) => start.json,
         Command::Install(install) => install.is_json(),
         Command::Uninstall(uninstall) => uninstall.is_json(),
+        Command::List(list) => list.is_json(),
         command => command.target().is_some_and(|target| target.json),
     };
     match command.run() {
@@ -142,6 +145,7 @@ impl Command {
             Command::Socket(socket) => socket.run(),
             Command::Install(install) => install.run(),
             Command::Uninstall(uninstall) => uninstall.run(),
+            Command::List(list) => list.run(),
             Command::Call(call) => {
                 // What is wrong with the parameters is said before a daemon is looked for.
                 let params = call.params()?;
@@ -174,7 +178,8 @@ impl Command {
             | Command::Start(_)
             | Command::Socket(_)
             | Command::Install(_)
-            | Command::Uninstall(_) => None,
+            | Command::Uninstall(_)
+            | Command::List(_) => None,
             Command::Call(call) => Some(&call.target),
             Command::Get(get) => Some(&get.target),
             Command::Set(set) => Some(&set.target),
@@ -233,7 +238,13 @@ fn run_with_client(
     });
     // A thread may be stuck in a write that nobody reads; it must not keep the process.
     runtime.shutdown_background();
-    outcome
+    outcome.map_err(|failure| match failure {
+        // systemd took the connection, and had nobody to give it to.
+        Failure::Client(baskd_client::Error::Disconnected { .. } | baskd_client::Error::NoDaemon { .. }) => {
+            systemd::failure(&socket).map_or(failure, Failure::NotStarted)
+        }
+        failure => failure,
+    })
 }
 
 /// Whether a daemon could be started there: one that takes no connections is one.

@@ -1,7 +1,8 @@
 //! `start`: a daemon in the background, for those who can't keep a terminal; and what other commands start one by.
 //!
 //! One that answers is all that is wanted, whoever has started it. Where nobody does, [`launch`] starts one. It may find
-//! another in its place, or that may be gone again: so whoever answers in the end is asked what it is.
+//! another in its place, or that may be gone again: so whoever answers in the end is asked what it is. Where an instance
+//! is installed, systemd is asked to listen, and starts it: a daemon beside it would keep it from its own socket.
 
 use std::env;
 use std::ffi::OsString;
@@ -21,6 +22,7 @@ use tokio::time::timeout;
 use super::duration::parse_some;
 use super::exit::Failure;
 use super::launch::{answers, launch};
+use super::systemd::{self, Trouble};
 use super::{Instance, is_nobody, output, runtime};
 
 /// How long a daemon may take to listen, unless it is told. It may wait for another to stop, for half of that.
@@ -98,6 +100,10 @@ impl Start {
                     if (matches!(error, Error::Disconnected { .. }) || is_nobody(&error))
                         && Instant::now() < deadline =>
                 {
+                    // Or systemd has tried to start it, again and again.
+                    if let Some(why) = systemd::failure(&socket) {
+                        return Err(Failure::NotStarted(why));
+                    }
                     sleep(PAUSE);
                 }
                 Ok(Err(error)) => return Err(error.into()),
@@ -110,8 +116,9 @@ impl Start {
             }
         };
         // Of several that were started at once, one has the socket.
-        let is_started = ours == Some(status.pid);
-        if let Some(asked) = self.controller.as_ref().map(spec_of).filter(|_| !is_started)
+        let is_ours = matches!(ours, Some(Started::Here(pid)) if pid == status.pid);
+        let is_started = is_ours || matches!(ours, Some(Started::BySystemd));
+        if let Some(asked) = self.controller.as_ref().map(spec_of).filter(|_| !is_ours)
             && asked != status.controller.spec
         {
             return Err(Failure::Usage(format!(
@@ -129,8 +136,11 @@ impl Start {
         runtime.block_on(output::line(told))
     }
 
-    /// Starts one, and gives its pid; somebody listens then.
-    fn start(&self, socket: &Path, patience: Duration) -> Result<u32, Failure> {
+    /// Starts one; somebody listens then.
+    fn start(&self, socket: &Path, patience: Duration) -> Result<Started, Failure> {
+        if start_unit(socket)? {
+            return Ok(Started::BySystemd);
+        }
         let name = name(&self.instance)?;
         let config = self.config.as_deref();
         if self.controller.is_none() && !names_controller(&name, config)? {
@@ -151,12 +161,40 @@ impl Start {
         ] {
             arguments.extend(value.into_iter().flat_map(|value| [OsString::from(flag), value]));
         }
-        launch(&name, socket, &arguments, patience)
+        launch(&name, socket, &arguments, patience).map(Started::Here)
+    }
+}
+
+/// A daemon that was started here, with its pid; or the socket that has systemd start one.
+enum Started {
+    Here(u32),
+    BySystemd,
+}
+
+/// Has systemd listen there, if the instance is installed. False if it is not, or there is no manager.
+fn start_unit(socket: &Path) -> Result<bool, Failure> {
+    let Some(name) = systemd::installed_at(socket) else {
+        return Ok(false);
+    };
+    let unit = systemd::socket_unit(&name);
+    match systemd::run(&["start", &unit]) {
+        Ok(_) if answers(socket)? => Ok(true),
+        Ok(_) => Err(Failure::NotStarted(format!(
+            "systemd says that {unit} listens, and nobody does at {}: `systemctl --user restart {unit}` makes it anew",
+            socket.display()
+        ))),
+        Err(Trouble::Unreachable(_)) => Ok(false),
+        Err(Trouble::Refused { said, .. }) => Err(Failure::NotStarted(format!(
+            "systemd can't start {unit}: {said}; `systemctl --user status {unit}` may tell why"
+        ))),
     }
 }
 
 /// Starts the daemon that the config describes, where it does. False if there is nothing to start.
 pub(crate) fn start_configured(instance: &Instance, socket: &Path) -> Result<bool, Failure> {
+    if start_unit(socket)? {
+        return Ok(true);
+    }
     let name = name(instance)?;
     if !names_controller(&name, None)? {
         return Ok(false);

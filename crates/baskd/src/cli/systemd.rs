@@ -37,6 +37,15 @@ impl UnitFiles {
         self.0.join(format!("{}.d", service_unit(name))).join(DROP_IN)
     }
 
+    /// What else changes that instance's units: `systemctl edit` writes such files.
+    pub(crate) fn others_drop_ins(&self, name: &str) -> Vec<PathBuf> {
+        let ours = self.drop_in(name);
+        let folders = [socket_unit(name), service_unit(name)].map(|unit| self.0.join(format!("{unit}.d")));
+        let files = folders.iter().flat_map(|folder| entries(folder));
+        let is_theirs = |path: &PathBuf| *path != ours && path.extension().is_some_and(|kind| kind == "conf");
+        files.filter(is_theirs).collect()
+    }
+
     /// The links by which an instance's socket, or its service, is enabled.
     pub(crate) fn links(&self, name: &str) -> Vec<PathBuf> {
         let units = [socket_unit(name), service_unit(name)];
@@ -210,6 +219,12 @@ pub(crate) struct Pair {
     pub(crate) service: Unit,
 }
 
+impl Pair {
+    pub(crate) fn has_failed(&self) -> bool {
+        self.service.active == "failed" || self.socket.active == "failed"
+    }
+}
+
 pub(crate) fn pair(name: &str) -> Result<Pair, Trouble> {
     let names = [socket_unit(name), service_unit(name)];
     let mut pair = Pair::default();
@@ -275,13 +290,24 @@ pub(crate) fn lingers() -> Option<bool> {
 /// What whoever found no daemon at `socket` can do, if systemd is to have one there.
 pub(crate) fn remedy(socket: &Path) -> Option<String> {
     let name = installed_at(socket)?;
-    let (unit, service) = (socket_unit(&name), service_unit(&name));
     Some(match pair(&name) {
-        Ok(pair) if pair.service.active == "failed" || pair.socket.active == "failed" => format!(
-            "its unit has failed: `systemctl --user status {service} {unit}` tells why; mended, `systemctl --user start {unit}` has it listen again"
-        ),
-        _ => format!("start it with `systemctl --user start {unit}`"),
+        Ok(pair) if pair.has_failed() => failed(&name),
+        _ => format!("start it with `systemctl --user start {}`", socket_unit(&name)),
     })
+}
+
+/// Why a daemon that systemd was to start at `socket` is not there, if it has given up.
+pub(crate) fn failure(socket: &Path) -> Option<String> {
+    let name = installed_at(socket)?;
+    let has_failed = pair(&name).is_ok_and(|pair| pair.has_failed());
+    has_failed.then(|| format!("no daemon answers at {}: {}", socket.display(), failed(&name)))
+}
+
+fn failed(name: &str) -> String {
+    let (unit, service) = (socket_unit(name), service_unit(name));
+    format!(
+        "its unit has failed: `systemctl --user status {service} {unit}` tells why; mended, `systemctl --user start {unit}` has it listen again"
+    )
 }
 
 /// The instance that is installed with this very socket.

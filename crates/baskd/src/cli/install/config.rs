@@ -41,7 +41,9 @@ pub(super) fn edited(before: &str, keys: &[Key]) -> Result<String, String> {
 fn set(document: &mut DocumentMut, key: &Key) {
     let mut value = key.value.clone();
     if let Some(Item::Value(before)) = document.get(key.name) {
-        if is_same(before, &value) {
+        // The same, but named by somebody now, is no longer ours to change.
+        let is_to_be_kept = key.because.is_some() || because(before).is_none();
+        if is_same(before, &value) && is_to_be_kept {
             return;
         }
         *value.decor_mut() = before.decor().clone();
@@ -175,6 +177,8 @@ mod tests {
         );
         let again = edited(&found, &[python("/c/bin/python", "python3 on the PATH")]).unwrap();
         assert_eq!(again, "python = \"/c/bin/python\"  # found: python3 on the PATH\n");
+        let named = edited(&found, &[key("python", "/a/bin/python")]).unwrap();
+        assert_eq!(named, "python = \"/a/bin/python\"\n");
         let theirs = "python = 'x' # mine\n";
         assert_eq!(
             edited(theirs, &[key("python", "y")]).unwrap(),

@@ -56,29 +56,61 @@ impl Place {
     }
 }
 
-/// The units as the manager knows them. `instead`: what can be done without it.
-pub(super) fn manager(place: &Place, instead: &str) -> Result<Pair, Failure> {
-    let unreachable = |trouble: Trouble| match trouble {
+/// The manager, as far as it matters to an instance.
+pub(super) struct Manager {
+    pub(super) units: Pair,
+    /// What is otherwise there than here, and does not matter much.
+    pub(super) warning: Option<String>,
+}
+
+/// Asks it. `instead`: what can be done without it.
+pub(super) fn manager(place: &Place, instead: &str) -> Result<Manager, Failure> {
+    let trouble = |trouble: Trouble| match trouble {
         Trouble::Unreachable(said) => Failure::Failed(unreachable(&said, instead)),
         Trouble::Refused { command, said } => Failure::Failed(format!("`{command}` failed: {said}")),
     };
-    let environment = systemd::run(&["show-environment"]).map_err(unreachable)?;
-    let pair = systemd::pair(&place.name).map_err(unreachable)?;
-    let theirs = systemd::variable(&environment, "XDG_CONFIG_HOME").map(PathBuf::from);
-    let theirs = theirs.or_else(|| Some(Path::new(&systemd::variable(&environment, "HOME")?).join(".config")));
-    let ours = BaseDirs::new().map(|dirs| dirs.config_dir().to_owned());
-    if let (Some(theirs), Some(ours)) = (theirs, ours)
-        && theirs != ours
-        && fs::canonicalize(&theirs).ok() != fs::canonicalize(&ours).ok()
-    {
-        return Err(Failure::Failed(format!(
-            "systemd looks for units and configs in {}, and here $XDG_CONFIG_HOME has them in {}: run this with `XDG_CONFIG_HOME={}`",
-            theirs.display(),
-            ours.display(),
-            theirs.display()
-        )));
+    let environment = systemd::run(&["show-environment"]).map_err(trouble)?;
+    let units = systemd::pair(&place.name).map_err(trouble)?;
+    let theirs = |name: &str, below_home: &str| {
+        let given = systemd::variable(&environment, name).map(PathBuf::from);
+        given.or_else(|| match below_home {
+            "" => None,
+            below => Some(Path::new(&systemd::variable(&environment, "HOME")?).join(below)),
+        })
+    };
+    let config = place.config.parent().and_then(Path::parent);
+    if let Some(there) = differs(theirs("XDG_CONFIG_HOME", ".config"), config) {
+        return Err(elsewhere("units and configs", "XDG_CONFIG_HOME", &there));
     }
-    Ok(pair)
+    let runtime = place.socket.parent().and_then(Path::parent);
+    if let Some(there) = differs(theirs("XDG_RUNTIME_DIR", ""), runtime) {
+        return Err(elsewhere("the socket", "XDG_RUNTIME_DIR", &there));
+    }
+    let state = place.state.parent().and_then(Path::parent);
+    let there = differs(theirs("XDG_STATE_HOME", ".local/state"), state);
+    let warning = there.map(|there| {
+        format!(
+            "systemd's daemon has its state in {}, and one that is started here, by $XDG_STATE_HOME, elsewhere",
+            there.display()
+        )
+    });
+    Ok(Manager { units, warning })
+}
+
+/// The folder that they have, if it is another than ours.
+fn differs(theirs: Option<PathBuf>, ours: Option<&Path>) -> Option<PathBuf> {
+    let (theirs, ours) = (theirs?, ours?);
+    let is_same = theirs == ours
+        || fs::canonicalize(&theirs).is_ok_and(|there| fs::canonicalize(ours).is_ok_and(|here| here == there));
+    (!is_same).then_some(theirs)
+}
+
+fn elsewhere(what: &str, variable: &str, there: &Path) -> Failure {
+    Failure::Failed(format!(
+        "systemd has {what} in {}, and here ${variable} says otherwise: run this with `{variable}={}`",
+        there.display(),
+        there.display()
+    ))
 }
 
 fn unreachable(said: &str, instead: &str) -> String {

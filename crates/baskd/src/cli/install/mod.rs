@@ -36,8 +36,9 @@ pub(crate) use uninstall::Uninstall;
 /// Have systemd keep an instance: at each login its socket listens, and the first call starts the daemon
 #[derive(Debug, Args)]
 #[command(after_help = "\
-It writes baskd/NAME.toml into $XDG_CONFIG_HOME (~/.config), or sets in it what is given here; user units into
-systemd/user there; and enables the socket. A second run changes nothing. Python starts in the folder where this is run.
+It writes baskd/NAME.toml into $XDG_CONFIG_HOME (~/.config), or sets in it what is given here, and
+user units into systemd/user there; then it enables the socket. A second run changes nothing.
+Python starts in the folder where this is run.
 
 Examples:
   baskd install python/controller.py --name chat
@@ -114,9 +115,12 @@ impl Install {
         let drop_in = units::drop_in(name, &working_folder).map_err(Failure::Usage)?;
         let drop_in = text(place.files.drop_in(name), drop_in)?;
 
-        let units = match self.no_enable {
-            true => None,
-            false => Some(facts::manager(&place, "`--no-enable` writes the files only")?),
+        let (units, warning) = match self.no_enable {
+            true => (None, None),
+            false => {
+                let manager = facts::manager(&place, "`--no-enable` writes the files only")?;
+                (Some(manager.units), manager.warning)
+            }
         };
         let outsider = facts::outsider(&place, units.as_ref())?;
         if let (Some(outsider), false) = (&outsider, self.no_enable) {
@@ -142,7 +146,8 @@ impl Install {
             facts::listens(&place)?;
         }
         self.tell(&mut report, &place, &settings)?;
-        for warning in warnings(&place, &program, outsider, plan.is_stale) {
+        let warnings = warnings(&place, &program, outsider, plan.is_stale);
+        for warning in warnings.into_iter().chain(warning) {
             report.warn(warning)?;
         }
         report.finish(json!({

@@ -17,8 +17,8 @@ use crate::cli::systemd::{Pair, service_unit, socket_unit};
 /// Take away what `baskd install` has made, and stop the daemon first
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Calls under way end first. A config that was edited is kept as NAME.toml.saved. Properties and snapshot stay, and are
-there again for the next daemon of that name, unless --purge is given.
+Calls under way end first. A config that was edited is kept as NAME.toml.saved. Properties and
+snapshot stay, for the next daemon of that name, unless --purge is given.
 
 Examples:
   baskd uninstall --name chat
@@ -44,7 +44,7 @@ impl Uninstall {
         let units = match self.files_only {
             true => None,
             false => match facts::manager(&place, "`--files-only` removes the files only") {
-                Ok(units) => Some(units),
+                Ok(manager) => Some(manager.units),
                 // Without a manager nothing runs; where nothing is to be removed either, that is no error.
                 Err(error) if place.files.is_installed(&place.name) => return Err(error),
                 Err(_) => None,
@@ -58,7 +58,7 @@ impl Uninstall {
             )));
         }
         let there = There::of(&place, units)?;
-        let steps = there.plan(self.purge, |path| facts::free(path));
+        let steps = there.plan(self.purge, facts::free);
         let mut report = Report::new(self.how.json, self.how.dry_run)?;
         if !there.is_installed() {
             report.line(
@@ -93,6 +93,8 @@ struct There {
     /// With whose it is, if it is there.
     config: Option<(PathBuf, Author)>,
     drop_in: Option<(PathBuf, Author)>,
+    /// Drop-ins that somebody else has put beside it.
+    theirs: Vec<PathBuf>,
     templates: Vec<(PathBuf, Author)>,
     links: Vec<PathBuf>,
     /// Other instances, which need the templates.
@@ -121,6 +123,7 @@ impl There {
             name: place.name.clone(),
             config: look(place.config.clone())?,
             drop_in: look(place.files.drop_in(&place.name))?,
+            theirs: place.files.others_drop_ins(&place.name),
             templates,
             links: place.files.links(&place.name),
             others,
@@ -206,6 +209,10 @@ impl There {
             remove(steps, file);
             steps.extend(file.0.parent().map(folder));
         }
+        for path in &self.theirs {
+            let what = format!("{}, which is yours", path.display());
+            steps.push(Step::Same { what });
+        }
         if self.others.is_empty() {
             for template in &self.templates {
                 remove(steps, template);
@@ -241,6 +248,7 @@ mod tests {
             folder: units.into(),
             config: Some(("/c/baskd/chat.toml".into(), Author::Us)),
             drop_in: Some((format!("{units}/baskd@chat.service.d/10-baskd.conf").into(), Author::Us)),
+            theirs: Vec::new(),
             templates: ["socket", "service"]
                 .map(|kind| (format!("{units}/baskd@.{kind}").into(), Author::Us))
                 .into(),

@@ -15,14 +15,16 @@
 #
 # How it starts a daemon: a call that finds nobody at the socket runs `baskd start`, which waits until a daemon listens,
 # and is then made again; nothing of it had left. A connection that is lost later is not made again: the call may have
-# run. --no-start, or BASKD_START=0, leaves it at an error.
+# run. --no-start, or BASKD_START=0, leaves it at an error. What a daemon that stops says it has not begun is asked once
+# more, of the next one: where something else holds the socket (systemd), it waits there until that one comes.
 #
 # Exit status: 0 done; 1 the method raised, or was cancelled; 2 usage, or an unknown method or parameter;
 # 3 no daemon reached; 4 the backend crashed or is unavailable; 5 timed out.
 
 # --- what it offers --------------------------------------------------------------------------------------------------
 
-# Options, before a method: --timeout DURATION; --json; --no-start; --controller CONTROLLER, which is what to start.
+# Options, before a method: --timeout DURATION; --json; --no-start; --controller CONTROLLER, which is what to start;
+# --traceparent CONTEXT and --tracestate LIST, W3C's, by default $TRACEPARENT and $TRACESTATE where these are well-formed.
 
 # baskd_call [OPTION…] METHOD [PARAMS]: prints the result.
 # PARAMS: JSON, an object or an array; or key=value (a JSON scalar where it reads as one, else text) and key:=JSON; or -,
@@ -32,7 +34,7 @@ baskd_call() {
     shift "$baskd__shift"
     [ $# -gt 0 ] || { baskd__usage 'call needs a method'; return; }
     baskd__params "$@" || return
-    if [ -n "$baskd__timeout" ]; then
+    if [ -n "$baskd__timeout$baskd__traceparent" ]; then
         baskd__request rpc.call "$(baskd__call_options "$1")"
     else
         baskd__request "$1" "$baskd__params"
@@ -110,6 +112,13 @@ baskd__request() {
         baskd__started || return
         baskd__reply=$(baskd__send "$1" "$2") || :
     fi
+    if baskd__not_begun "$baskd__reply"; then
+        baskd__reply=$(baskd__send "$1" "$2") || :
+        if baskd__nobody "$baskd__reply"; then
+            baskd__started 2>/dev/null || { baskd__never_began; return; }
+            baskd__reply=$(baskd__send "$1" "$2") || :
+        fi
+    fi
     case $baskd__reply in
         '{"jsonrpc":"2.0","id":1,"result":'*'}')
             baskd__reply=${baskd__reply#'{"jsonrpc":"2.0","id":1,"result":'}
@@ -127,15 +136,31 @@ baskd__stream() {
     if [ "$baskd__status" = 100 ]; then
         baskd__started || return
         baskd__status=0
-        baskd__send stream.call "$1" | baskd__events '' || baskd__status=$?
+        baskd__send stream.call "$1" | baskd__events again || baskd__status=$?
     fi
+    if [ "$baskd__status" = 101 ]; then
+        baskd__status=0
+        baskd__send stream.call "$1" | baskd__events again || baskd__status=$?
+        if [ "$baskd__status" = 100 ]; then
+            baskd__started 2>/dev/null || { baskd__never_began; return; }
+            baskd__status=0
+            baskd__send stream.call "$1" | baskd__events '' || baskd__status=$?
+        fi
+    fi
+    case $baskd__status in
+        100) baskd__no_daemon; return 3 ;;
+        101) baskd__never_began; return ;;
+    esac
     return "$baskd__status"
 }
 
-# Reads a stream's lines. With "again", gives 100 if nobody was there to be asked for it.
+# Reads a stream's lines. With "again", gives 100 if nobody was there to be asked for it, 101 if a daemon that stops has
+# not begun it.
 baskd__events() {
     IFS= read -r baskd__line || baskd__line=
     if [ -n "$1" ] && baskd__nobody "$baskd__line"; then return 100; fi
+    if [ -n "$1" ] && baskd__not_begun "$baskd__line"; then return 101; fi
+    baskd__again=$1
     case $baskd__line in
         '{"jsonrpc":"2.0","id":1,"result":'*'}') ;;
         *) baskd__no_result "$baskd__line"; return ;;
@@ -147,6 +172,7 @@ baskd__events() {
         baskd__event=${baskd__event%'}}'}
         case $baskd__event in
             '{"item":'*)
+                baskd__again='' # it has begun
                 baskd__event=${baskd__event#'{"item":'}
                 printf '%s\n' "${baskd__event%'}'}" || return 0 # whoever read it has seen enough
                 ;;
@@ -157,6 +183,7 @@ baskd__events() {
                 return 0
                 ;;
             '{"error":'*)
+                if [ -n "$baskd__again" ] && baskd__not_begun "$baskd__event"; then return 101; fi
                 baskd__event=${baskd__event#'{"error":'}
                 baskd__error "${baskd__event%'}'}"
                 return
@@ -190,6 +217,19 @@ baskd__no_result() {
 }
 
 baskd__no_daemon() { baskd__say "no daemon answers at $baskd__path: start one with \`baskd serve\`${1-}"; }
+
+# Whether that line says that a daemon stops and has not begun the call.
+baskd__not_begun() {
+    case $1 in
+        *'"error":{"code":-32024,'*'"data":{"by":"shutdown","ran":"no"}}}') ;;
+        *) return 1 ;;
+    esac
+}
+
+# What is said where no other daemon came for it.
+baskd__never_began() {
+    baskd__error '{"code":-32024,"message":"The daemon stops, and has not begun the call: make it again once the next one runs.","data":{"by":"shutdown","ran":"no"}}'
+}
 
 # --- starting a daemon -----------------------------------------------------------------------------------------------
 
@@ -294,7 +334,7 @@ baskd__usage() { baskd__say "$1; see baskd.sh --help"; return 2; }
 
 # The options that stand before a method; baskd__shift says how many words they are.
 baskd__options() {
-    baskd__timeout='' baskd__json='' baskd__shift=0
+    baskd__timeout='' baskd__json='' baskd__shift=0 baskd__traceparent='' baskd__tracestate=''
     baskd__start=${BASKD__START:-${BASKD_START-}} baskd__controller=${BASKD__CONTROLLER-}
     while [ $# -gt 0 ]; do
         case $1 in
@@ -312,11 +352,38 @@ baskd__options() {
                 baskd__shift=$((baskd__shift + 2))
                 shift 2
                 ;;
-            --) baskd__shift=$((baskd__shift + 1)); return ;;
+            --traceparent | --tracestate)
+                [ -n "${2-}" ] || { baskd__usage "$1 needs a value"; return; }
+                case $1 in
+                    --traceparent) baskd__traceparent=$2 ;;
+                    --tracestate) baskd__tracestate=$2 ;;
+                esac
+                baskd__shift=$((baskd__shift + 2))
+                shift 2
+                ;;
+            --) baskd__shift=$((baskd__shift + 1)); break ;;
             -*) baskd__usage "there is no option $1"; return ;;
-            *) return 0 ;;
+            *) break ;;
         esac
     done
+    [ -n "$baskd__traceparent" ] || [ -z "${TRACEPARENT-}" ] || baskd__inherit
+}
+
+# Takes the trace context of the environment. What is malformed there is nobody's mistake here, and left out; of a flag's,
+# the daemon says what is wrong with it.
+baskd__inherit() {
+    baskd__is "$TRACEPARENT" \
+        '^(00|(0[1-9a-f]|[1-9a-e][0-9a-f]|f[0-9a-e]))-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}(-[!-~]*)?$' || return 0
+    if baskd__is "$TRACEPARENT" '^(00-.{53}|..-0{32}-|.{35}-0{16}-)'; then return 0; fi
+    baskd__traceparent=$TRACEPARENT
+    if [ -z "$baskd__tracestate" ] && baskd__is "${TRACESTATE-}" '^[ -~]+$'; then baskd__tracestate=$TRACESTATE; fi
+}
+
+# Whether TEXT is one line, of 512 bytes at most, that an extended regular expression matches.
+baskd__is() {
+    case $1 in *'
+'*) return 1 ;; esac
+    [ "${#1}" -le 512 ] && printf '%s\n' "$1" | LC_ALL=C grep -Eq -e "$2"
 }
 
 # 250ms, 30s, 5m or a number of seconds.
@@ -332,6 +399,9 @@ baskd__call_options() {
     printf '{"method":%s' "$(baskd__quote "$1")"
     [ -z "$baskd__params" ] || printf ',"params":%s' "$baskd__params"
     [ -z "$baskd__timeout" ] || printf ',"timeout_ms":%s' "$baskd__timeout"
+    [ -z "$baskd__traceparent" ] || printf ',"traceparent":%s' "$(baskd__quote "$baskd__traceparent")"
+    [ -z "$baskd__traceparent" ] || [ -z "$baskd__tracestate" ] ||
+        printf ',"tracestate":%s' "$(baskd__quote "$baskd__tracestate")"
     printf '}'
 }
 
@@ -485,6 +555,7 @@ baskd.sh [--name NAME | --socket PATH] [--no-start] [--controller CONTROLLER] CO
 
 If no daemon runs, these but status, restart and socket start one, by `baskd start`: for CONTROLLER, else for the one
 in the instance's config. --no-start, or BASKD_START=0: they don't.
+call and stream take --traceparent CONTEXT and --tracestate LIST, by default those of the environment.
 PARAMS is JSON, or - for JSON from stdin, or key=value and key:=JSON. --json prints the whole error object.
 Exit status: 0 done; 1 the method raised, or was cancelled; 2 usage, or an unknown method or parameter;
 3 no daemon reached; 4 the backend crashed or is unavailable; 5 timed out.

@@ -1,8 +1,9 @@
 """baskd: one Python kept warm, called from anywhere.
 
 In a controller: `import baskd`, then `baskd.BaseController`, `@baskd.concurrent`, `@baskd.idempotent`,
-`baskd.cancelled()`, `baskd.Cancelled`. In a client (`pip install baskd`): `baskd.connect()` and the classes beside it;
-they come from `baskd.client`, which is imported when one of them is first used.
+`baskd.cancelled()`, `baskd.Cancelled`, `baskd.traceparent()`, `baskd.tracestate()`. In a client (`pip install baskd`):
+`baskd.connect()` and the classes beside it; they come from `baskd.client`, which is imported when one of them is first
+used.
 """
 
 from pkgutil import extend_path
@@ -12,10 +13,19 @@ from typing import Any
 # modules stay reachable behind it.
 __path__ = extend_path(__path__, __name__)
 
-from ._controller import BaseController, Cancelled, cancelled, concurrent, idempotent
+from ._controller import BaseController, Cancelled, cancelled, concurrent, idempotent, traceparent, tracestate
 from ._version import VERSION as __version__
 
-__all__ = ["BaseController", "Cancelled", "__version__", "cancelled", "concurrent", "idempotent"]
+__all__ = [
+    "BaseController",
+    "Cancelled",
+    "__version__",
+    "cancelled",
+    "concurrent",
+    "idempotent",
+    "traceparent",
+    "tracestate",
+]
 
 
 def __getattr__(name: str) -> Any:

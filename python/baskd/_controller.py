@@ -1,12 +1,12 @@
-"""What a controller uses: `BaseController`, `concurrent`, `idempotent`, `Cancelled`, `cancelled()`.
+"""What a controller uses: `BaseController`, `concurrent`, `idempotent`, `Cancelled`, `cancelled()`, `traceparent()`.
 
 This file stands alone. The PyPI client ships the same one, so that a controller imports, and can be tested, where no
-router is: there `send()` says that nobody listens, and `cancelled()` is False.
+router is: there `send()` says that nobody listens, `cancelled()` is False, and there is no trace.
 """
 
 from __future__ import annotations
 
-from typing import Any, Callable, Optional, TypeVar
+from typing import Any, Callable, Optional, Sequence, TypeVar
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -33,10 +33,12 @@ class Refused(Exception):
 
 
 class Host:
-    """The router's side of this file. The router replaces the one instance's function when it starts."""
+    """The router's side of this file. The router replaces the one instance's functions when it starts."""
 
     def __init__(self) -> None:
         self.cancelled: Callable[[], bool] = lambda: False
+        #: The `traceparent` of the call that is running here, and its `tracestate` if it has one; else nothing.
+        self.trace: Callable[[], Sequence[str]] = tuple
 
 
 host = Host()
@@ -48,6 +50,33 @@ def cancelled() -> bool:
     Made for `@concurrent` methods, which run in threads, where `Cancelled` can't be raised from outside.
     """
     return host.cancelled()
+
+
+def traceparent() -> Optional[str]:
+    """The W3C `traceparent` that the caller gave with the call that is running here; None if it gave none.
+
+    It is the call's own in each of a generator's steps, in an `async def` and the tasks that it starts, and in
+    `@concurrent` methods. None outside of a call, and in a thread that a method has started itself: hand it over.
+
+    To continue a trace of OpenTelemetry's, of which baskd itself needs nothing:
+
+        from opentelemetry import trace
+        from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+        def search(self, query: str):
+            carrier = {"traceparent": baskd.traceparent() or "", "tracestate": baskd.tracestate() or ""}
+            caller = TraceContextTextMapPropagator().extract(carrier)
+            with trace.get_tracer("search").start_as_current_span("search", context=caller):
+                ...
+    """
+    given = host.trace()
+    return given[0] if given else None
+
+
+def tracestate() -> Optional[str]:
+    """The W3C `tracestate` that came with `traceparent()`; None if there was none."""
+    given = host.trace()
+    return given[1] if len(given) > 1 else None
 
 
 def concurrent(function: Function) -> Function:

@@ -30,6 +30,7 @@ class Call:
         "more",
         "task",
         "tokens",
+        "trace",
     )
 
     def __init__(self, ident: int, method: Optional[Method], window: Window) -> None:
@@ -50,6 +51,8 @@ class Call:
         #: An async call's task, and what tells its async generator that there is credit.
         self.task: Any = None
         self.more: Optional[Callable[[], None]] = None
+        #: The `traceparent` of its client, and the `tracestate`, if it has given them.
+        self.trace: Sequence[str] = ()
 
 
 #: The call that a thread, or a task with all that it starts, works for.

@@ -24,7 +24,7 @@ import threading
 import warnings
 from time import sleep
 from types import CodeType, FrameType
-from typing import Any, Callable, Optional, Union
+from typing import Any, Callable, Optional, Sequence, Union
 
 from . import _controller, errors
 from ._controller import Cancelled, Refused
@@ -108,10 +108,11 @@ class Router:
         return [method.name for method in self.methods.values() if not method.hidden]
 
     def install(self) -> None:
-        """Ties the router to the process: its signal, what a fork leaves to a child, `baskd.cancelled()`."""
+        """Ties the router to the process: its signal, what a fork leaves to a child, what a controller may ask."""
         signal.signal(signal.SIGURG, self.strike)
         os.register_at_fork(after_in_child=self._after_fork)
         _controller.host.cancelled = self.is_cancelled_here
+        _controller.host.trace = self.trace_here
         self._next_hook = sys.unraisablehook
         sys.unraisablehook = self._unraisable
         self._next_warning = getattr(warnings, "_warn_unawaited_coroutine", None)
@@ -266,6 +267,7 @@ class Router:
         for _, items, size in self.early.pop(ident, ()):
             call.items += items
             call.bytes += size
+        call.trace = self._trace_of(message)
         self.live[ident] = call
         self.untold = ident
         return call
@@ -341,10 +343,33 @@ class Router:
 
     def is_cancelled_here(self) -> bool:
         """`baskd.cancelled()`."""
-        call = CURRENT.get() or self.current
+        call = self._call_here() or self.current
         if call is None:
             return False
         return self.is_cancelled(call["id"] if type(call) is dict else call.ident)
+
+    # Whose call it is
+
+    def _call_here(self) -> Any:
+        """The call that the code which asks works for, as a message or a Call; None if that is not known.
+
+        On the main thread the one whose step it is goes first: what the asyncio loop was asked for from within another
+        call has the context of that.
+        """
+        if self.current is not None and threading.get_ident() == self.main_thread:
+            return self.current
+        return CURRENT.get()
+
+    def trace_here(self) -> Sequence[str]:
+        """What `baskd.traceparent()` and `baskd.tracestate()` tell."""
+        call = self._call_here()
+        if call is None:
+            return ()
+        return self._trace_of(call) if type(call) is dict else call.trace
+
+    def _trace_of(self, message: dict[str, Any]) -> Sequence[str]:
+        """Of a message that the daemon sent: it has checked what there is."""
+        return message.get("trace", ()) if self.dialect.has_credit else ()
 
     # Forks
 

@@ -106,7 +106,13 @@ class Spawned:
     def line(self, message: Any) -> None:
         self.raw(json.dumps(message, separators=(",", ":"), ensure_ascii=False).encode() + b"\n")
 
-    def call(self, method: str, params: Any = None, window: Optional[list[int]] = None) -> int:
+    def call(
+        self,
+        method: str,
+        params: Any = None,
+        window: Optional[list[int]] = None,
+        trace: Optional[list[str]] = None,
+    ) -> int:
         """Sends a call; gives its id."""
         ident = self.ident()
         message: dict[str, Any] = {"id": ident, "method": method}
@@ -114,6 +120,8 @@ class Spawned:
             message["params"] = params
         if window is not None:
             message["window"] = window
+        if trace is not None:
+            message["trace"] = trace
         self.line(message)
         return ident
 

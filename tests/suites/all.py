@@ -123,6 +123,14 @@ def crash(shell: Shell) -> None:
     shell.note(output.strip().splitlines()[-1])
 
 
+def restarts(shell: Shell) -> None:
+    tools.binary(shell)
+    tools.program(shell, "socat", "socat")
+    program = tools.program(shell, "node", "nodejs")
+    command = (tools.python(shell).path, "-m", "unittest", "restarts.test_restarts")
+    shell.run(*command, cwd=TESTS, env={"NODE": program})
+
+
 def chaos(shell: Shell) -> None:
     tools.binary(shell)
     python = tools.python(shell).path
@@ -202,6 +210,7 @@ SUITES = (
         "systemd", "the units on a real `systemd --user`, in namespaces: takes root, and is skipped without", systemd
     ),
     Suite("crash", "100 kills of Python under the load of four clients", crash),
+    Suite("restarts", "daemons are stopped and started under the load of every client, and no call is lost", restarts),
     Suite("chaos", "everything breaks, from a seed; a model checks what each client was told", chaos),
     Suite("example", "the semantic_search example by itself", example),
     Suite("semantic", "this repository searched by meaning, from Node, the command line and socat at once", semantic),

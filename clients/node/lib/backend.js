@@ -33,21 +33,21 @@ export class Backend extends Routed {
   /**
    * @param {string} method
    * @param {unknown} [params] an object of named params, or an array of positional ones
-   * @param {{ signal?: AbortSignal, timeoutMs?: number, idempotent?: boolean }} [options]
+   * @param {{ signal?: AbortSignal, timeoutMs?: number, idempotent?: boolean, traceparent?: string, tracestate?: string }} [options]
    * @returns {Promise<any>}
    */
-  call(method, params, { signal, timeoutMs, idempotent } = {}) {
+  call(method, params, { signal, timeoutMs, idempotent, traceparent, tracestate } = {}) {
     let checked;
     try {
       checked = checkedParams(params);
     } catch (error) {
       return Promise.reject(error);
     }
-    if (timeoutMs === undefined || DAEMONS_OWN.test(method)) {
+    if ((timeoutMs === undefined && traceparent === undefined) || DAEMONS_OWN.test(method)) {
       return this.#session.call(method, checked, { signal, timeoutMs, idempotent });
     }
-    const withTime = { method, params: checked, timeout_ms: timeoutMs };
-    return this.#session.call("rpc.call", withTime, { signal, timeoutMs, idempotent });
+    const wrapped = { method, params: checked, timeout_ms: timeoutMs, traceparent, tracestate };
+    return this.#session.call("rpc.call", wrapped, { signal, timeoutMs, idempotent });
   }
 
   /**

@@ -1,8 +1,11 @@
-import { Closed, Disconnected, fromWire, raised, thrownAt } from "./errors.js";
+import { Closed, Disconnected, fromWire, neverBegan, raised, thrownAt } from "./errors.js";
 import { Pending } from "./pending.js";
 
 /** The daemon's own methods that only look. */
 const LOOKS = new Set(["daemon.status", "rpc.discover"]);
+
+/** How often a call is made again that daemons have not begun, since they stop: somebody has one after another end. */
+export const MOST_REFUSALS = 3;
 
 /**
  * @typedef {object} Call
@@ -21,6 +24,8 @@ const LOOKS = new Set(["daemon.status", "rpc.discover"]);
  * @property {boolean} resent it was under way when a connection was lost, and is so a second time
  * @property {boolean} gave something of what it sends has been handed on
  * @property {Error | undefined} lostBy why the connection was lost on which it was under way
+ * @property {number} refusals how many daemons have not begun it, since they stop
+ * @property {Error | undefined} refusedBy what the last of these said
  * @property {boolean} over answered, failed or given up
  */
 
@@ -41,11 +46,14 @@ function quoted(method) {
 /**
  * The requests without an answer. Queued ones have not left this process and go out on the next connection; pending
  * ones were written, and no one can tell whether they ran if the connection is lost. Then those that may run twice are
- * queued again, once; those of which only the controller knows it are unclear until it has been asked.
+ * queued again, once; those of which only the controller knows it are unclear until it has been asked. What a daemon
+ * that stops has not begun is queued again when its connection has ended, for the next one.
  */
 export class Calls {
   /** While this is true, only the session's own go out. */
   held = false;
+  /** Whether no other daemon is to be asked. */
+  final = false;
   #lastId = 0;
   /** @type {Call[]} the session's own, which go out before all others */
   #standing = [];
@@ -57,6 +65,8 @@ export class Calls {
   #pending = new Pending();
   /** @type {Set<Call>} */
   #unclear = new Set();
+  /** @type {Set<Call>} those that wait for the end of the daemon that has refused them */
+  #refused = new Set();
   /** The callers' calls. What the session asks for itself keeps nobody waiting. */
   #size = 0;
   /** @type {(() => void)[]} */
@@ -127,6 +137,8 @@ export class Calls {
       resent: false,
       gave: false,
       lostBy: undefined,
+      refusals: 0,
+      refusedBy: undefined,
       over: false,
     };
   }
@@ -135,6 +147,15 @@ export class Calls {
   add(call) {
     this.#queue.push(call);
     this.#queued++;
+    if (this.#size++ === 0) this.#onBusy();
+  }
+
+  /**
+   * It goes out on the next connection, and not on this one.
+   * @param {Call} call
+   */
+  park(call) {
+    this.#refused.add(call);
     if (this.#size++ === 0) this.#onBusy();
   }
 
@@ -164,7 +185,7 @@ export class Calls {
     for (let n = 0; n < count; n++) {
       const call = queue[n];
       if (call.over) continue;
-      if (call.standing || call.resent || call.idempotent === false) call.text = "";
+      if (call.standing) call.text = "";
       this.#pending.add(call);
       if (!call.standing) this.#queued--;
     }
@@ -203,7 +224,16 @@ export class Calls {
   error(id, error) {
     const call = this.#pending.take(id);
     if (call === undefined) return;
-    this.fail(call, fromWire(error));
+    const refusal = fromWire(error);
+    const mayBeMadeAgain = !(call.over || call.standing || this.final) && call.refusals < MOST_REFUSALS;
+    if (mayBeMadeAgain && neverBegan(refusal)) {
+      call.refusals++;
+      call.refusedBy = refusal;
+      this.#refused.add(call);
+      return;
+    }
+    // What daemons that stop say of it tells nothing of the connection that was lost before.
+    this.fail(call, call.resent && neverBegan(refusal) ? this.#lossOf(call) : refusal);
     if (!call.standing) this.#less();
   }
 
@@ -238,7 +268,7 @@ export class Calls {
     call.text = "";
     if (isPending && call.onLateResult) return false;
     if (isPending) this.#pending.take(call.id);
-    else if (!this.#unclear.delete(call)) this.#queued--;
+    else if (!this.#unclear.delete(call) && !this.#refused.delete(call)) this.#queued--;
     this.#less();
     return isPending;
   }
@@ -261,7 +291,11 @@ export class Calls {
       else if (idempotent) resent.push(call);
       else this.#unclear.add(call);
     }
-    this.#requeue(resent);
+    const refused = [...this.#refused];
+    this.#refused.clear();
+    for (const call of resent) call.resent = true;
+    this.#requeue([...refused, ...resent].sort((one, other) => one.id - other.id));
+    if (!again) this.failQueued((call) => call.refusedBy);
     this.#changed();
   }
 
@@ -273,14 +307,15 @@ export class Calls {
     if (this.#unclear.size === 0) return;
     const calls = [...this.#unclear];
     this.#unclear.clear();
-    this.#requeue(calls.filter((call) => idempotent?.has(call.method)));
+    const resent = calls.filter((call) => idempotent?.has(call.method));
+    for (const call of resent) call.resent = true;
+    this.#requeue(resent);
     for (const call of calls) if (!call.resent) this.#fallen(call);
     this.#changed();
   }
 
   /** @param {Call[]} calls to be sent again, before those that were made later */
   #requeue(calls) {
-    for (const call of calls) call.resent = true;
     this.#queue = [...calls, ...this.#queue];
     this.#queued += calls.length;
   }
@@ -288,7 +323,12 @@ export class Calls {
   /** @param {Call} call that may have run, or not */
   #fallen(call) {
     this.#size--;
-    this.fail(call, call.lostBy instanceof Closed ? call.lostBy : new Disconnected(call.lostBy, call.method));
+    this.fail(call, this.#lossOf(call));
+  }
+
+  /** @param {Call} call */
+  #lossOf(call) {
+    return call.lostBy instanceof Closed ? call.lostBy : new Disconnected(call.lostBy, call.method);
   }
 
   /**
@@ -299,12 +339,20 @@ export class Calls {
     this.#queue = this.#queue.filter((call) => {
       if (call.over) return false;
       const error = errorFor(call);
-      if (error) this.fail(call, error);
+      if (error) this.fail(call, this.#whyNot(call) ?? error);
       return error === undefined;
     });
     this.#size -= this.#queued - this.#queue.length;
     this.#queued = this.#queue.length;
     this.#changed();
+  }
+
+  /**
+   * What is more worth telling of a call than that there is no connection.
+   * @param {Call} call
+   */
+  #whyNot(call) {
+    return call.refusedBy && call.resent ? this.#lossOf(call) : call.refusedBy;
   }
 
   #less() {

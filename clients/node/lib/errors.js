@@ -122,6 +122,14 @@ export function fromWire(error) {
   return new BaskdError(message, { code, data });
 }
 
+/**
+ * Whether a daemon that stops says that it has not begun a call, nor will: the next one can be asked.
+ * @param {any} error
+ */
+export function neverBegan(error) {
+  return error?.name === "Cancelled" && error.data?.by === "shutdown" && error.data?.ran === "no";
+}
+
 /** @typedef {{ stack?: string }} Site where a call was made */
 
 /** This package's own files, which are no part of a caller's stack. */

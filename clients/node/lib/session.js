@@ -23,6 +23,7 @@ const MOST_STILLBORN = 3;
  * @property {(result: any) => void} [onResult] sees the result before any later line is read
  * @property {(result: any) => void} [onLateResult] given, a call that is aborted after it was sent isn't cancelled: its
  *   result comes here
+ * @property {{ by: Error, times: number }} [refused] the daemon of this connection has not begun it, since it stops
  */
 
 /**
@@ -49,7 +50,8 @@ const NO_OPTIONS = {};
  * lost. So where that can be, after a lost connection for one, calls are kept until the daemon has answered a question
  * of the session's own; by that answer it is also known which properties it has lost.
  *
- * A lost connection keeps what was not written, and of what was written only what may run twice (`Calls`). It is made
+ * A lost connection keeps what was not written, and of what was written only what may run twice, and what the daemon has
+ * not begun, since it stops (`Calls`). It is made
  * again at once if a call waits for it, after a back-off if only subscriptions do, and else by the next call. A try that
  * fails with NotReached is made again; any other failure (an unsafe folder, a daemon that can't start) is the answer of
  * all queued calls, since waiting mends none of them.
@@ -122,7 +124,7 @@ export class Session {
     if (this.#finishing || this.#state === "closed") {
       return Promise.reject(new Closed(`${method} was called on a closed connection`));
     }
-    const { signal, timeoutMs, idempotent, site = affordableSite(), onResult, onLateResult } = options;
+    const { signal, timeoutMs, idempotent, site = affordableSite(), onResult, onLateResult, refused } = options;
     if (signal?.aborted) return Promise.reject(new AbortError(signal.reason));
     return new Promise((resolve, reject) => {
       const call = this.#calls.make(method, params, { resolve, reject, site, onResult, onLateResult, idempotent });
@@ -135,6 +137,14 @@ export class Session {
       if (properties && call.method === "setProperty") {
         const { text } = call;
         call.onResult = () => properties.wasSet(text);
+      }
+      if (refused) {
+        call.refusals = refused.times;
+        call.refusedBy = refused.by;
+        if (this.#wire) {
+          this.#calls.park(call);
+          return;
+        }
       }
       this.#calls.add(call);
       if (this.#state === "open") this.#release();
@@ -198,7 +208,13 @@ export class Session {
    */
   hasten() {
     this.#hastened = true;
+    this.#calls.final = true;
     if (this.#state === "waiting" && this.#calls.queued > 0) void this.#dial(true);
+  }
+
+  /** Whether no other daemon will be asked. */
+  get isLeaving() {
+    return this.#hastened || this.#state === "closed";
   }
 
   /** Refuses later calls, waits for the answers of earlier ones, and closes. */

@@ -1,5 +1,6 @@
+import { MOST_REFUSALS } from "./calls.js";
 import { asyncDispose } from "./dispose.js";
-import { AbortError, Closed, callSite, Disconnected, fromWire, thrownAt } from "./errors.js";
+import { AbortError, Closed, callSite, Disconnected, fromWire, neverBegan, thrownAt } from "./errors.js";
 import { Fifo } from "./fifo.js";
 
 export const DEFAULT_WINDOW = 512;
@@ -9,6 +10,8 @@ export const DEFAULT_WINDOW = 512;
  * @property {AbortSignal} [signal]
  * @property {number} [timeoutMs]
  * @property {number} [window] how many items may be under way, unread
+ * @property {string} [traceparent] the trace that it belongs to
+ * @property {string} [tracestate]
  */
 
 /**
@@ -28,6 +31,10 @@ export class ResultStream {
   /** @type {((result: IteratorResult<any, any> | Promise<IteratorResult<any, any>>) => void)[]} */
   #readers = [];
   #readSinceMore = 0;
+  /** @type {string | undefined} what it was asked for with, as long as it may be asked for again: it has not begun */
+  #asked;
+  #refusals = 0;
+  #madeAt = Date.now();
   /** @type {{ value: any } | { error: Error } | undefined} how it ended */
   #outcome;
   /** The outcome goes to one reader; later ones are told that it is over. */
@@ -45,7 +52,7 @@ export class ResultStream {
    * @param {object | undefined} params
    * @param {StreamOptions} options
    */
-  constructor(session, method, params, { signal, timeoutMs, window = DEFAULT_WINDOW }) {
+  constructor(session, method, params, { signal, timeoutMs, window = DEFAULT_WINDOW, traceparent, tracestate }) {
     if (window !== Infinity && !(Number.isSafeInteger(window) && window > 0)) {
       throw new TypeError("a stream's window is a whole number above 0, or Infinity");
     }
@@ -69,7 +76,11 @@ export class ResultStream {
     const onAbort = () => this.#abandon(new AbortError(signal?.reason));
     signal?.addEventListener("abort", onAbort, { once: true });
     this.#unwatch = () => signal?.removeEventListener("abort", onAbort);
-    this.#start(method, params, timeoutMs);
+    const wanted = window === Infinity ? undefined : window;
+    const asked = { method, params, timeout_ms: timeoutMs, window: wanted, traceparent, tracestate };
+    // What the caller does to the params later is no part of it.
+    this.#asked = JSON.stringify(asked);
+    this.#start(asked);
   }
 
   /** @returns {Promise<IteratorResult<any, any>>} */
@@ -112,26 +123,23 @@ export class ResultStream {
   }
 
   /**
-   * @param {string} method
-   * @param {object | undefined} params
-   * @param {number | undefined} timeoutMs
+   * @param {object} asked the params of `stream.call`
+   * @param {{ by: Error, times: number }} [refused]
+   * @param {number} [timeoutMs] how long to wait for a daemon to take it
    */
-  #start(method, params, timeoutMs) {
-    const window = this.#window === Infinity ? undefined : this.#window;
-    const acknowledged = this.#session.call(
-      "stream.call",
-      { method, params, timeout_ms: timeoutMs, window },
-      {
-        site: this.#site,
-        signal: this.#giveUp.signal,
-        // Some of its items may have been read, so it is never sent again.
-        idempotent: false,
-        onResult: (id) => this.#opened(id),
-        onLateResult: (id) => this.#session.tell("stream.cancel", [id]),
-      },
-    );
+  #start(asked, refused, timeoutMs) {
+    const acknowledged = this.#session.call("stream.call", asked, {
+      site: this.#site,
+      refused,
+      timeoutMs,
+      signal: this.#giveUp.signal,
+      // Some of its items may have been read, so it is never sent again.
+      idempotent: false,
+      onResult: (id) => this.#opened(id),
+      onLateResult: (id) => this.#session.tell("stream.cancel", [id]),
+    });
     acknowledged.catch((error) => {
-      const mine = error instanceof Disconnected ? new Disconnected(error.cause, method) : error;
+      const mine = error instanceof Disconnected ? new Disconnected(error.cause, this.#method) : error;
       this.#finish({ error: mine === error ? error : thrownAt(mine, this.#site) });
     });
   }
@@ -143,6 +151,7 @@ export class ResultStream {
       onItem: (event) => this.#onEvent(event),
       onRun: ({ values }) => this.#onItems(values),
       onLost: (cause) => {
+        if (this.#id !== id) return; // It has been asked for again.
         this.#id = undefined;
         const error = cause instanceof Closed ? cause : new Disconnected(cause, this.#method);
         this.#finish({ error: thrownAt(error, this.#site) });
@@ -156,13 +165,34 @@ export class ResultStream {
       this.#onItems([event.item]);
     } else {
       this.#id = undefined;
+      if (event.error && this.#isMadeAgain(event.error)) return;
       this.#finish(event.error ? { error: thrownAt(fromWire(event.error), this.#site) } : { value: event.end });
     }
+  }
+
+  /**
+   * Has it asked for again, of the next daemon, if this one has not begun it, since it stops.
+   * @param {any} wired
+   */
+  #isMadeAgain(wired) {
+    const asked = this.#asked;
+    const error = fromWire(wired);
+    if (asked === undefined || this.#session.isLeaving || !neverBegan(error)) return false;
+    if (this.#refusals >= MOST_REFUSALS) return false;
+    this.#refusals++;
+    const again = JSON.parse(asked);
+    if (again.timeout_ms !== undefined) {
+      // Its time is not longer for that.
+      again.timeout_ms = Math.max(0, again.timeout_ms - (Date.now() - this.#madeAt));
+    }
+    this.#start(again, { by: error, times: this.#refusals }, again.timeout_ms);
+    return true;
   }
 
   /** @param {any[]} values */
   #onItems(values) {
     if (this.#outcome) return;
+    this.#asked = undefined;
     let given = 0;
     while (given < values.length && this.#readers.length > 0) {
       this.#readers.shift()?.({ done: false, value: values[given++] });

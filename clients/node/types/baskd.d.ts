@@ -27,6 +27,10 @@ export interface TimedOptions {
   signal?: AbortSignal;
   /** After so long the daemon cancels the call, which rejects with `TimedOut`. */
   timeoutMs?: number;
+  /** The W3C trace context that the call belongs to, which the controller reads by `baskd.traceparent()`. */
+  traceparent?: string;
+  /** What goes with it, by `baskd.tracestate()`. */
+  tracestate?: string;
 }
 
 export interface CallOptions extends TimedOptions {

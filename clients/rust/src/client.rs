@@ -9,15 +9,11 @@ use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
-use crate::connection::Failure;
 use crate::feed::{Asked, Feed};
-use crate::request::{Request, Wrapped, decode, encode, milliseconds, raw_params};
-use crate::session::{Effort, Session};
+use crate::request::{Request, decode, encode};
+use crate::session::Session;
 use crate::stream::{Stream, StreamOptions};
 use crate::{Builder, Error, Logs, Messages, Scope, Status};
-
-/// The events of a stream that its window does not count.
-const LAST_EVENTS: usize = 1;
 
 /// How many messages or lines are kept for a reader who falls behind; they have no window.
 const BUFFERED: usize = 1 << 16;
@@ -27,7 +23,7 @@ const BUFFERED: usize = 1 << 16;
 pub struct Client(Arc<Session>);
 
 /// What to ask for with a call.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct CallOptions {
     /// After how long the daemon answers `TimedOut`, the time in its queue included; in whole milliseconds. Waiting for a
     /// daemon to start counts. None: never.
@@ -35,6 +31,11 @@ pub struct CallOptions {
     /// Whether the call may run twice: it is then sent again, once, if the daemon went away while it was under way and
     /// none of its messages were taken. None: as the controller says it, by `@baskd.idempotent`.
     pub idempotent: Option<bool>,
+    /// The W3C trace context that the call belongs to: the controller is told it, by `baskd.traceparent()`. One that is
+    /// malformed is answered `InvalidParams`.
+    pub traceparent: Option<String>,
+    /// What goes with it, by `baskd.tracestate()`; nothing without a `traceparent`.
+    pub tracestate: Option<String>,
 }
 
 impl Client {
@@ -66,7 +67,7 @@ impl Client {
     /// array, or `()` for none. To leave the result as it came, ask for a `Box<RawValue>`.
     ///
     /// Dropping the future cancels the call. One that was under way when the daemon went away is sent again only if it is
-    /// idempotent, see [`CallOptions`].
+    /// idempotent, see [`CallOptions`]. One that a daemon has not begun, since it stops, is sent to the next.
     ///
     /// # Errors
     /// [`Error::Rpc`] with what the daemon or the method answered; [`Error::Disconnected`] if the daemon went away
@@ -89,32 +90,15 @@ impl Client {
         decode(&self.0.call(Request::new(method, params, options)?).await?)
     }
 
-    /// Calls a method for its partial results. Dropping the stream cancels the call. It is never sent again: if the daemon
-    /// goes away, the stream ends with [`Error::Disconnected`].
+    /// Calls a method for its partial results. Dropping the stream cancels the call. Once it has begun it is never sent
+    /// again: if the daemon goes away, the stream ends with [`Error::Disconnected`].
     ///
     /// # Errors
     /// As [`call`](Client::call), for what is known before the call begins: an unknown method, a full queue. What
     /// happens later is an item of the stream.
     pub async fn stream(&self, method: &str, params: impl Serialize, options: StreamOptions) -> Result<Stream, Error> {
-        let window = options.window();
-        let params = raw_params(params)?;
-        let wrapped = encode(&Wrapped {
-            method,
-            params: params.as_deref(),
-            timeout_ms: options.timeout.map(milliseconds),
-            window: Some(window),
-        })?;
-        loop {
-            let connection = self.0.connection(Effort::Start).await?;
-            let buffered = window as usize + LAST_EVENTS;
-            let opened = connection.open("stream.call", wrapped.clone(), "stream.cancel", buffered);
-            match opened.await {
-                Ok(events) => return Ok(Stream::new(events, method, window)),
-                // Nothing of it had left when the connection was lost.
-                Err(Failure::Unsent) => {}
-                Err(failure) => return Err(failure.of(method)),
-            }
-        }
+        let (stream, events) = self.0.open(Request::stream(method, params, options)?).await?;
+        Ok(Stream::new(self.0.clone(), stream, events))
     }
 
     /// What calls `send()` or `yield` besides their results: those of this client's plain calls, or everybody's; of one
@@ -233,8 +217,8 @@ impl Client {
     /// Calls what only looks, and so may be called again.
     async fn look<T: DeserializeOwned>(&self, method: &str, params: impl Serialize) -> Result<T, Error> {
         let options = CallOptions {
-            timeout: None,
             idempotent: Some(true),
+            ..CallOptions::default()
         };
         self.call_with(method, params, options).await
     }

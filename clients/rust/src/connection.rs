@@ -139,12 +139,12 @@ impl Connection {
     pub(crate) async fn subscribe(
         &self,
         method: &str,
-        params: &RawValue,
+        params: Option<&RawValue>,
         inbox: Inbox,
     ) -> Result<Box<RawValue>, Failure> {
         let id = self.next_id();
         self.link.subscribing(id, inbox);
-        let answer = self.call_as(id, method, Some(params)).await;
+        let answer = self.call_as(id, method, params).await;
         if answer.is_err() {
             self.link.not_subscribed(id);
         }
@@ -155,8 +155,8 @@ impl Connection {
     /// is dropped before the subscription is acknowledged, it is ended when it is.
     pub(crate) async fn open<T: DeserializeOwned + 'static>(
         self: &Arc<Self>,
-        method: &'static str,
-        params: Box<RawValue>,
+        method: String,
+        params: Option<Box<RawValue>>,
         unsubscribe: &'static str,
         buffered: usize,
     ) -> Result<Subscription<T>, Failure> {
@@ -165,7 +165,7 @@ impl Connection {
         let connection = self.clone();
         self.runtime.spawn(async move {
             let subscribed = connection
-                .subscribe(method, &params, inbox)
+                .subscribe(&method, params.as_deref(), inbox)
                 .await
                 .map(|subscription| Subscription::new(connection.clone(), subscription, events, unsubscribe));
             // If nobody takes it, it is dropped here, and so ended.
@@ -250,6 +250,11 @@ impl Connection {
                 }
             }
         }
+    }
+
+    /// Does something for which nobody waits here.
+    pub(crate) fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
+        self.runtime.spawn(work);
     }
 
     fn errand(&self, errand: impl Future<Output = ()> + Send + 'static) {

@@ -129,7 +129,9 @@ impl Tap {
             None => self.inbox.clone(),
         };
         let asked = &self.asked;
-        let id = connection.subscribe(asked.subscribe, &asked.params, inbox).await?;
+        let id = connection
+            .subscribe(asked.subscribe, Some(&asked.params), inbox)
+            .await?;
         *on = Some(On {
             connection: connection.clone(),
             id,

@@ -25,8 +25,8 @@
 //!
 //! A client outlives its daemon. The next call connects again, and starts a daemon where none answers and there is
 //! something to start ([`Builder::start`]). A call that was under way when the connection was lost fails with
-//! [`Error::Disconnected`], unless nothing of it had left, or it is idempotent ([`CallOptions`]): then it is sent again. A
-//! stream ends with that error. [`Messages`] and [`Logs`] go on, and tell of the gap. Once all clones, streams and
+//! [`Error::Disconnected`], unless nothing of it had left, or it is idempotent ([`CallOptions`]): then it is sent again; and so is
+//! one that the daemon has not begun, since it stops. A stream that has begun ends with that error. [`Messages`] and [`Logs`] go on, and tell of the gap. Once all clones, streams and
 //! subscriptions are dropped, nothing connects any more.
 
 mod builder;

@@ -1,5 +1,6 @@
 //! What is asked of a daemon, and how it is written.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use baskd_protocol::Error as RpcError;
@@ -9,58 +10,110 @@ use serde::de::DeserializeOwned;
 use serde_json::value::{RawValue, to_raw_value};
 use tokio::time::{Instant, timeout_at};
 
-use crate::{CallOptions, Error};
+use crate::{CallOptions, Error, StreamOptions};
+
+/// How often a call may be refused by daemons that stop, before that is its answer: somebody has one after another end.
+const MOST_REFUSALS: u32 = 3;
 
 /// A call that may have to be written more than once.
+#[derive(Debug)]
 pub(crate) struct Request<'a> {
-    method: &'a str,
+    method: Cow<'a, str>,
     params: Option<Box<RawValue>>,
     /// When the caller's time is over.
     deadline: Option<Instant>,
+    /// Of a stream: how many items may be under way.
+    pub(crate) window: Option<u32>,
+    traceparent: Option<String>,
+    tracestate: Option<String>,
     /// Whether it may run again, if the caller knows.
     pub(crate) idempotent: Option<bool>,
+    refusals: u32,
 }
 
 /// The params of `rpc.call` and `stream.call`.
 #[derive(Serialize)]
-pub(crate) struct Wrapped<'a> {
-    pub(crate) method: &'a str,
+struct Wrapped<'a> {
+    method: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) params: Option<&'a RawValue>,
+    params: Option<&'a RawValue>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) timeout_ms: Option<u64>,
+    timeout_ms: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) window: Option<u32>,
+    window: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    traceparent: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tracestate: Option<&'a str>,
 }
 
 impl<'a> Request<'a> {
     pub(crate) fn new(method: &'a str, params: impl Serialize, options: CallOptions) -> Result<Request<'a>, Error> {
         Ok(Request {
-            method,
+            method: method.into(),
             params: raw_params(params)?,
             // What is too long for the clock is for ever.
             deadline: options.timeout.and_then(|timeout| Instant::now().checked_add(timeout)),
+            window: None,
+            traceparent: options.traceparent,
+            tracestate: options.tracestate,
             idempotent: options.idempotent,
+            refusals: 0,
+        })
+    }
+
+    pub(crate) fn stream(
+        method: &str,
+        params: impl Serialize,
+        options: StreamOptions,
+    ) -> Result<Request<'static>, Error> {
+        let window = Some(options.window());
+        let options = CallOptions {
+            timeout: options.timeout,
+            traceparent: options.traceparent,
+            tracestate: options.tracestate,
+            idempotent: Some(false),
+        };
+        let request = Request::new("", params, options)?;
+        Ok(Request {
+            method: method.to_owned().into(),
+            window,
+            ..request
         })
     }
 
     /// The method that is called in the end.
-    pub(crate) fn named(&self) -> &'a str {
-        self.method
+    pub(crate) fn named(&self) -> &str {
+        &self.method
     }
 
     /// As it is to be written now.
     pub(crate) fn wire(&self) -> Result<(&str, Option<Box<RawValue>>), Error> {
-        let Some(deadline) = self.deadline else {
-            return Ok((self.method, self.params.clone()));
-        };
+        if self.deadline.is_none() && self.window.is_none() && self.traceparent.is_none() {
+            return Ok((&self.method, self.params.clone()));
+        }
+        let left = |deadline: Instant| milliseconds(deadline.saturating_duration_since(Instant::now()));
         let wrapped = Wrapped {
-            method: self.method,
+            method: &self.method,
             params: self.params.as_deref(),
-            timeout_ms: Some(milliseconds(deadline.saturating_duration_since(Instant::now()))),
-            window: None,
+            timeout_ms: self.deadline.map(left),
+            window: self.window,
+            traceparent: self.traceparent.as_deref(),
+            tracestate: self.tracestate.as_deref(),
         };
-        Ok(("rpc.call", Some(encode(&wrapped)?)))
+        let carrier = if self.window.is_some() {
+            "stream.call"
+        } else {
+            "rpc.call"
+        };
+        Ok((carrier, Some(encode(&wrapped)?)))
+    }
+
+    /// Whether this answer means that it may be made again of the next daemon: this one stops, and has not begun it.
+    pub(crate) fn is_refused(&mut self, error: &Error) -> bool {
+        let is_never_begun = is_never_begun(error);
+        self.refusals += u32::from(is_never_begun);
+        is_never_begun && self.refusals <= MOST_REFUSALS
     }
 
     /// Waits for what has to be there before it can be written, while there is time.
@@ -72,6 +125,11 @@ impl<'a> Request<'a> {
                 .map_err(|_| Error::Rpc(RpcError::timed_out(Where::Starting))),
         }
     }
+}
+
+/// Whether a daemon that stops says of a call that it has not begun it.
+pub(crate) fn is_never_begun(error: &Error) -> bool {
+    error.rpc().is_some_and(RpcError::is_of_what_never_began)
 }
 
 /// Half a millisecond is not no time at all, so what is left of one counts whole.
@@ -116,11 +174,48 @@ mod tests {
         assert_eq!(milliseconds(Duration::from_millis(250)), 250);
     }
 
+    #[test]
+    fn a_trace_goes_with_a_call_and_with_a_stream() {
+        let options = CallOptions {
+            traceparent: Some("00-1".to_owned()),
+            tracestate: Some("a=1".to_owned()),
+            ..CallOptions::default()
+        };
+        let request = Request::new("f", (), options).unwrap();
+        let (method, params) = request.wire().unwrap();
+        assert_eq!(
+            (method, params.unwrap().get()),
+            ("rpc.call", r#"{"method":"f","traceparent":"00-1","tracestate":"a=1"}"#)
+        );
+        let options = StreamOptions {
+            traceparent: Some("00-1".to_owned()),
+            ..StreamOptions::default()
+        };
+        let request = Request::stream("f", json!([1]), options).unwrap();
+        let (method, params) = request.wire().unwrap();
+        assert_eq!(
+            (method, params.unwrap().get()),
+            (
+                "stream.call",
+                r#"{"method":"f","params":[1],"window":256,"traceparent":"00-1"}"#
+            )
+        );
+    }
+
+    #[test]
+    fn a_refusal_is_taken_a_few_times() {
+        let mut request = Request::new("f", (), CallOptions::default()).unwrap();
+        assert!(!request.is_refused(&Error::Rpc(RpcError::timed_out(Where::Queued))));
+        let refusal = Error::Rpc(RpcError::never_began());
+        let taken = (0..5).map(|_| request.is_refused(&refusal));
+        assert_eq!(taken.collect::<Vec<_>>(), [true, true, true, false, false]);
+    }
+
     #[tokio::test(start_paused = true)]
     async fn a_request_that_is_written_again_has_what_is_left_of_its_time() {
         let options = CallOptions {
             timeout: Some(Duration::from_secs(2)),
-            idempotent: None,
+            ..CallOptions::default()
         };
         let request = Request::new("f", json!([1]), options).unwrap();
         let left = |request: &Request| request.wire().unwrap().1.unwrap().get().to_owned();

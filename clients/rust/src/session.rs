@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 use tokio::net::UnixStream;
 use tokio::sync::{Mutex, OwnedMutexGuard};
@@ -19,13 +20,17 @@ use tokio::time::timeout;
 use crate::connection::{Connection, Failure};
 use crate::controller::Wanted;
 use crate::feed::Tap;
-use crate::request::Request;
+use crate::request::{Request, is_never_begun};
 use crate::socket::dial;
 use crate::start::{self, Started, Starter};
+use crate::subscription::Subscription;
 use crate::{Error, Status};
 
 /// How often in a row a daemon may hang up on a new connection, before it is as good as none.
 const TRIES: u32 = 3;
+
+/// The events of a stream that its window does not count.
+const LAST_EVENTS: usize = 1;
 
 /// How long a call that was under way waits to be told whether it is idempotent: a daemon that was just started may still
 /// be starting its Python.
@@ -203,17 +208,18 @@ impl Session {
     }
 
     /// Has a request answered. One of which nothing had left when its connection was lost is sent again, and nobody need
-    /// know. One that had left may have run: it is sent again only if it is idempotent, and once, if nothing of it has
-    /// been given out.
-    pub(crate) async fn call(self: &Arc<Self>, request: Request<'_>) -> Result<Box<RawValue>, Error> {
+    /// know; nor of one that a daemon has not begun, since it stops: the next one is asked. One that had left may have run:
+    /// it is sent again only if it is idempotent, and once, if nothing of it has been given out.
+    pub(crate) async fn call(self: &Arc<Self>, mut request: Request<'_>) -> Result<Box<RawValue>, Error> {
+        // Why there is no answer yet, where that is worth telling.
+        let mut so_far = None;
         let mut is_second = false;
         loop {
             // This ends: a request that never went out has a lost connection behind it, and another is only made by a
             // daemon that answers on it.
             let connection = match request.in_time(self.connection(Effort::Start)).await? {
                 Ok(connection) => connection,
-                Err(_) if is_second => return Err(Error::disconnected(request.named())),
-                Err(error) => return Err(error),
+                Err(error) => return Err(so_far.unwrap_or(error)),
             };
             let (method, params) = request.wire()?;
             match connection.call(method, params.as_deref()).await {
@@ -222,10 +228,59 @@ impl Session {
                 Err(Failure::Lost { gave: false }) if !is_second && self.may_run_again(&request).await => {
                     tracing::debug!(method = request.named(), "sent again, for it is idempotent");
                     is_second = true;
+                    so_far = Some(Error::disconnected(request.named()));
+                }
+                Err(Failure::Final(error)) if request.is_refused(&error) => {
+                    let refused = self.next_after(&connection, &request, error).await?;
+                    // What may have run on a connection before has not "never begun".
+                    so_far.get_or_insert(refused);
+                }
+                // What daemons that stop say of it tells nothing of the one that was lost.
+                Err(Failure::Final(error)) if is_never_begun(&error) => return Err(so_far.unwrap_or(error)),
+                Err(failure) => return Err(failure.of(request.named())),
+            }
+        }
+    }
+
+    /// Opens the stream of a request's partial results, likewise. Gives the request back, which may have to be made again.
+    pub(crate) async fn open<'a, T: DeserializeOwned + 'static>(
+        self: &Arc<Self>,
+        mut request: Request<'a>,
+    ) -> Result<(Request<'a>, Subscription<T>), Error> {
+        let mut so_far = None;
+        loop {
+            let connection = match request.in_time(self.connection(Effort::Start)).await? {
+                Ok(connection) => connection,
+                Err(error) => return Err(so_far.unwrap_or(error)),
+            };
+            let (method, params) = request.wire()?;
+            let buffered = request.window.unwrap_or_default() as usize + LAST_EVENTS;
+            let opened = connection.open(method.to_owned(), params, "stream.cancel", buffered);
+            match opened.await {
+                Ok(events) => {
+                    let events = events.of(request.named());
+                    return Ok((request, events));
+                }
+                Err(Failure::Unsent) => {}
+                Err(Failure::Final(error)) if request.is_refused(&error) => {
+                    so_far = Some(self.next_after(&connection, &request, error).await?);
                 }
                 Err(failure) => return Err(failure.of(request.named())),
             }
         }
+    }
+
+    /// Returns when a daemon that stops has done so, as far as this connection goes: the next one can be there. Gives back
+    /// what it has refused the request by.
+    pub(crate) async fn next_after(
+        &self,
+        connection: &Connection,
+        request: &Request<'_>,
+        refusal: Error,
+    ) -> Result<Error, Error> {
+        tracing::debug!(method = request.named(), "not begun by a daemon that stops");
+        request.in_time(connection.closed()).await?;
+        Ok(refusal)
     }
 
     /// What the caller says of an idempotent method counts; if he says nothing, what the controller says. It is asked on

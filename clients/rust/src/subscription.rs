@@ -67,6 +67,14 @@ impl<T: DeserializeOwned> Subscription<T> {
         Poll::Ready(Some(event))
     }
 
+    pub(crate) fn method(&self) -> &str {
+        &self.method
+    }
+
+    pub(crate) fn connection(&self) -> &Arc<Connection> {
+        &self.connection
+    }
+
     /// What was read last was its last event.
     pub(crate) fn end(&mut self) {
         self.ended = true;

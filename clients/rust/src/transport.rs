@@ -52,10 +52,12 @@ impl TransportSenderT for Sender {
                 Err(error)
             }
         };
-        if written.is_err() {
-            self.link.ended();
+        if let Err(error) = written {
+            // A daemon that stops takes no more, but has answers to give: the connection ends when these are read, by
+            // which those learn it who wait for others.
+            tracing::debug!(%error, "the daemon takes no more");
         }
-        written
+        Ok(())
     }
 }
 

@@ -8,6 +8,7 @@ cd "$(dirname "$0")" || exit 2
 script=$PWD/../baskd.sh
 passed=0 failed=0
 real=$BASKD_BIN
+python=${BASKD_TEST_PYTHON:-python3}
 
 work=$(mktemp -d) # mode 0700
 daemon=
@@ -19,7 +20,7 @@ finish() {
 trap finish EXIT
 trap 'exit 130' INT TERM
 
-unset BASKD_SOCKET BASKD_NAME BASKD_START BASKD_CONTROLLER
+unset BASKD_SOCKET BASKD_NAME BASKD_START BASKD_CONTROLLER TRACEPARENT TRACESTATE
 export XDG_RUNTIME_DIR="$work/run" XDG_STATE_HOME="$work/state" XDG_CONFIG_HOME="$work/config"
 mkdir -m 700 "$work/run"
 
@@ -36,6 +37,12 @@ class Controller:
 
     def echo(self, params):
         return params
+
+    def traced(self):
+        return [baskd.traceparent(), baskd.tracestate()]
+
+    def traces(self):
+        yield baskd.traceparent()
 
     def fail(self, message="no"):
         raise ValueError(message)
@@ -90,6 +97,47 @@ class Controller:
         """Kills the daemon."""
         os.kill(os.getppid(), 9)
         time.sleep(60)
+PY
+
+# Daemons on one socket that something else holds, one after another: each takes one call and does as it is told.
+cat >"$work/held.py" <<'PY'
+import json
+import os
+import socket
+import sys
+
+path, *turns = sys.argv[1:]
+REFUSAL = {"code": -32024, "message": "The daemon stops.", "data": {"by": "shutdown", "ran": "no"}}
+
+
+def line(**members):
+    return json.dumps({"jsonrpc": "2.0", **members}, separators=(",", ":")).encode() + b"\n"
+
+
+def item(result):
+    return line(method="stream.item", params={"subscription": 7, "result": result})
+
+
+SAID = {
+    "refuses": [line(id=1, error=REFUSAL)],
+    "answers": [line(id=1, result={"a": 1})],
+    "takes": [line(id=1, result=7), item({"error": REFUSAL})],
+    "begins": [line(id=1, result=7), item({"item": 1}), item({"error": REFUSAL})],
+    "streams": [line(id=1, result=7), item({"item": 5}), item({"end": None})],
+}
+with socket.socket(socket.AF_UNIX) as held:
+    held.bind(path)
+    held.listen()
+    open(path + ".listens", "w").close()
+    for number, turn in enumerate(turns):
+        if number:
+            # Nobody accepts yet: who comes now waits.
+            open(path + ".gone", "w").close()
+        connection, _ = held.accept()
+        connection.recv(1 << 16)
+        connection.sendall(b"".join(SAID[turn]))
+        connection.close()
+    os.unlink(path)
 PY
 
 # A `baskd` that does what $FAKE says, and writes down what it was asked for.
@@ -264,6 +312,24 @@ null
     check 'a reader that has seen enough' 0 '0
 1' '' "$shell" -c '"$0" "$1" stream quiet n=100000 | head -n 2' "$shell" "$script"
 
+    parent=00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01
+    run 'no trace' 0 '[null,null]' '' call traced
+    run 'a trace' 0 "[\"$parent\",null]" '' call --traceparent "$parent" traced
+    run 'a trace and its state' 0 "[\"$parent\",\"a=\\\"1\"]" '' \
+        call --tracestate 'a="1' --traceparent "$parent" --timeout 5m traced
+    run 'a trace of a stream' 0 "\"$parent\"" '' stream --traceparent "$parent" traces
+    run 'a malformed one' 2 '' 'baskd.sh: *`traceparent`*W3C*' call --traceparent 00-0 traced
+    run 'a malformed state' 2 '' 'baskd.sh: *`tracestate`*W3C*' call --traceparent "$parent" --tracestate é traced
+    check 'that of the environment' 0 "[\"$parent\",\"a=1\"]" '' \
+        env TRACEPARENT="$parent" TRACESTATE=a=1 "$shell" "$script" call traced
+    check 'of a version to come' 0 "[\"fe${parent#00}-x\",null]" '' \
+        env TRACEPARENT="fe${parent#00}-x" TRACESTATE=é "$shell" "$script" call traced
+    for malformed in x "$parent-x" "ff${parent#00}" "$parent " 00-00000000000000000000000000000000-00f067aa0ba902b7-01 \
+        00-4bf92f3577b34da6a3ce929d0e0e4736-0000000000000000-01 00-4BF92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01; do
+        check "a malformed one of the environment: $malformed" 0 '[null,null]' '' \
+            env TRACEPARENT="$malformed" TRACESTATE=a=1 "$shell" "$script" call traced
+    done
+
     run 'set a number' 0 5 '' set n 5
     run 'get it' 0 5 '' get n
     run 'set text' 0 '"a \"b\""' '' set t 'a "b"'
@@ -301,11 +367,40 @@ null
     sourced 'options do not last' 1 '{}' 'baskd.sh: ValueError*' \
         'baskd_call --json --timeout 5s echo; baskd_call fail'
 
+    stopping
     interrupted call call wait
     interrupted stream stream waits
 
     starting
     really_starting
+}
+
+# What a call does whose daemon stops and has not begun it.
+stopping() {
+    refused='baskd.sh: The daemon stops*'
+    held call '{"a":1}' 0 '' refuses answers
+    held call '' 1 "$refused" refuses refuses
+    held call '' 1 "$refused" refuses
+    held stream 5 0 '' refuses streams
+    held stream 5 0 '' takes streams
+    held stream '' 1 "$refused" takes takes
+    held stream '' 1 "$refused" takes
+    held stream 1 1 "$refused" begins
+    FAKE=starts held call '{}' 0 '' refuses
+    ended
+}
+
+# COMMAND STDOUT STATUS STDERR-PATTERN TURN…: the command, on a socket where that is done, in turn, and then nobody is.
+held() {
+    command=$1 want=$2 status=$3 pattern=$4
+    shift 4
+    path="$work/run/baskd/held-$shell.sock"
+    rm -f "$path".*
+    "$python" "$work/held.py" "$path" "$@" &
+    holder=$!
+    wait_for "$path.listens"
+    run "$command, where a daemon $*" "$status" "$want" "$pattern" --socket "$path" "$command" echo
+    wait "$holder"
 }
 
 # What a call does where no daemon runs.

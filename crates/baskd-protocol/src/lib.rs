@@ -5,6 +5,7 @@
 //! - [`reply`] writes answers and notifications.
 //! - [`error`] is the table of error codes.
 //! - [`socket`] says where an instance's socket is.
+//! - [`trace`] says what a trace context is.
 
 pub mod error;
 #[cfg(any(test, fuzzing))]
@@ -13,5 +14,6 @@ pub mod reply;
 pub mod request;
 pub mod scan;
 pub mod socket;
+pub mod trace;
 
 pub use error::{Error, ErrorCode};

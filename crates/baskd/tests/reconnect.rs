@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use baskd_client::{Builder, CallOptions, Client, Error, Log, Message, Scope, StreamOptions};
+use baskd_client::{Builder, CallOptions, Client, Error, Event, Log, Message, Scope, StreamOptions};
 use futures_util::future::join_all;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
@@ -39,6 +39,10 @@ class Controller(BaseController):
             first = ran.read().count(f"again {number}\n") == 1
         await asyncio.sleep(60 if hold and first else 0)
         return number
+
+    def steps(self, number: int):
+        self.log(f"steps {number}")
+        yield number
 
     def talk(self):
         self.send("psst")
@@ -143,8 +147,8 @@ async fn a_killed_daemon_costs_each_of_64_calls_at_most_its_answer() {
     let client = places.client().await;
     let daemon = pid(&client).await;
     let options = |idempotent| CallOptions {
-        timeout: None,
         idempotent,
+        ..CallOptions::default()
     };
     let once = join_all((0..CALLS).map(|number| {
         // Whatever the caller says or leaves to the controller, it is not run twice.
@@ -189,6 +193,63 @@ async fn a_killed_daemon_costs_each_of_64_calls_at_most_its_answer() {
     }
     assert_ne!(pid(&client).await, daemon);
     assert_eq!(client.call::<u32>("once", json!({ "number": 99 })).await.unwrap(), 99);
+}
+
+/// Asks the daemon to stop.
+fn stop(daemon: Pid) {
+    kill_process(daemon, Signal::TERM).unwrap();
+}
+
+#[tokio::test]
+async fn daemons_that_are_stopped_under_load_cost_no_call() {
+    const TASKS: u32 = 16;
+    const STOPS: usize = 4;
+    let places = Places::new();
+    let client = places.client().await;
+    let is_over = std::cell::Cell::new(false);
+    let tasks = join_all((0..TASKS).map(async |task| {
+        let mut number = task * 1_000_000;
+        while !is_over.get() {
+            number += 1;
+            if number % 7 == 0 {
+                let params = json!({ "number": number });
+                let mut stream = client.stream("steps", params, StreamOptions::default()).await.unwrap();
+                let item = stream.next().await;
+                assert!(
+                    matches!(&item, Some(Ok(Event::Item(item))) if item.get() == number.to_string()),
+                    "{item:?}"
+                );
+                let end = stream.next().await;
+                assert!(matches!(&end, Some(Ok(Event::End(_)))), "{end:?}");
+            } else {
+                let answer = client.call::<u32>("once", json!({ "number": number })).await;
+                assert_eq!(answer.unwrap(), number);
+            }
+        }
+        number
+    }));
+    let stopper = async {
+        let mut daemon = pid(&client).await;
+        for _ in 0..STOPS {
+            let before = places.ran().len();
+            until("many calls", async || (places.ran().len() > before + 200).then_some(())).await;
+            stop(daemon);
+            // Its clients start the next one.
+            daemon = until("another", async || {
+                Some(pid(&client).await).filter(|now| *now != daemon)
+            })
+            .await;
+        }
+        is_over.set(true);
+    };
+    let (ends, ()) = timeout(2 * SOON, async { tokio::join!(tasks, stopper) }).await.unwrap();
+    let ran = places.ran();
+    for (task, end) in (0..).zip(ends) {
+        for number in task * 1_000_000 + 1..=end {
+            let name = if number % 7 == 0 { "steps" } else { "once" };
+            assert_eq!(ran.get(&format!("{name} {number}")), Some(&1), "{name} {number}");
+        }
+    }
 }
 
 #[tokio::test]

@@ -1,12 +1,12 @@
 """baskd keeps one Python warm and shares it.
 
 For a program that calls the daemon: `connect` and `connect_async`. For a controller that the daemon runs:
-`concurrent`, `idempotent`, `cancelled`, `Cancelled` and `BaseController`, so that it can also be imported and
-tested where no daemon is.
+`concurrent`, `idempotent`, `cancelled`, `Cancelled`, `traceparent`, `tracestate` and `BaseController`, so that it can
+also be imported and tested where no daemon is.
 """
 
 from ._calls import CallHandle, Stream
-from ._controller import BaseController, Cancelled, cancelled, concurrent, idempotent
+from ._controller import BaseController, Cancelled, cancelled, concurrent, idempotent, traceparent, tracestate
 from ._errors import (
     BackendCrashed,
     BackendUnavailable,
@@ -85,6 +85,8 @@ __all__ = [
     "connect",
     "connect_async",
     "idempotent",
+    "traceparent",
+    "tracestate",
 ]
 
 __version__ = "0.1.0"

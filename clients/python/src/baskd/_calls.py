@@ -6,13 +6,13 @@ import contextlib
 import threading
 import time
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from ._connection import Connection
 from ._errors import BaskdError, Disconnected, TimedOut
 from ._link import Sent
 from ._options import Request
-from ._retry import ASK_SECONDS, because, lost_under_way, says_idempotent, sooner
+from ._retry import ASK_SECONDS, because, left, lost_under_way, never_began, says_idempotent, sooner, too_late
 from ._sinks import Pending, StreamSink
 from ._threads import ThreadLink
 
@@ -23,13 +23,29 @@ if TYPE_CHECKING:
 class Call:
     """A call, over the connections that it takes: one, and one more if it is lost under way and is idempotent."""
 
-    __slots__ = ("_ask_until", "_connection", "_final", "_idempotent", "_lock", "_sent", "link", "pending", "request")
+    __slots__ = (
+        "_ask_until",
+        "_connection",
+        "_error",
+        "_final",
+        "_idempotent",
+        "_lock",
+        "_lost_by",
+        "_over",
+        "_sent",
+        "link",
+        "pending",
+        "request",
+    )
 
     def __init__(self, connection: Connection, request: Request, idempotent: bool | None) -> None:
         self._connection = connection
         self._idempotent = idempotent
         self._ask_until: float | None = None
-        self._final = idempotent is False  # its answer is the answer, whatever it is
+        self._final = idempotent is False  # it is not sent again, however it is lost
+        self._over = False  # its answer is the answer, whatever it is
+        self._error: BaskdError | None = None  # what is told instead
+        self._lost_by: BaskdError | None = None  # why it was sent again, and so may have run
         self._lock = threading.Lock()  # of the decision, for which several threads may wait
         self._sent: list[Sent] = []
         self.request = request
@@ -52,9 +68,16 @@ class Call:
         pending = self.pending
         if pending.error is None:
             return pending.done
-        return self._final or self._connection.closed or not lost_under_way(pending)
+        if self._over or self._connection.closed:
+            return True
+        return not (self.request.is_refused(pending.error) or (lost_under_way(pending) and not self._final))
 
     def outcome(self) -> Any:
+        error = self.pending.error
+        if error is not None and self._error is not None:
+            raise self._error
+        if self._lost_by is not None and never_began(error):
+            raise self._lost_by  # what a daemon that stops says is about the second time
         return self.pending.outcome()
 
     def abandon(self) -> None:
@@ -64,22 +87,46 @@ class Call:
             link.cancel(pending)
 
     def send_no_more(self) -> None:
-        self._final = True
+        self._over = True
 
     def _decide(self, lost: Pending, until: float | None) -> bool:
         """What becomes of a call that was lost. True if that is the answer; else it may have been sent again."""
         if not self._lock.acquire(timeout=-1 if until is None else max(0.0, until - time.monotonic())):
             return False
         try:
-            if self._final or self.pending is not lost:  # another thread has decided
+            if self._over or self.pending is not lost:  # another thread has decided
                 return self.answered()
-            again = self._send_again(until)
+            was_refused = self.request.is_refused(lost.error)
+            again = self._ask_next(until) if was_refused else self._send_again(until)
             if again is None:
                 return False  # not yet known
-            self._final = True
+            self._final |= not was_refused
+            self._over |= not again
             return not again
         finally:
             self._lock.release()
+
+    def _ask_next(self, until: float | None) -> bool | None:
+        """As `_send_again`, of the daemon that comes after one that stops."""
+        refusal, deadline = self.pending.error, self.request.deadline
+        try:
+            if not self.link.wait_lost(sooner(until, deadline)):
+                left(deadline)
+                return None
+            self._connection.live(sooner(until, deadline))
+            if self._over:  # cancelled meanwhile
+                return False
+            self.request.refusals += 1
+            self.send()
+        except BaskdError as error:
+            if isinstance(error, TimedOut):
+                if deadline is None or time.monotonic() < deadline:
+                    return None
+                self._error = self._error or error
+            self.abandon()
+            because(refusal, error)
+            return False
+        return True
 
     def _send_again(self, until: float | None) -> bool | None:
         """Whether that was done; None if it is not known by then."""
@@ -90,7 +137,7 @@ class Call:
         lost, deadline = self.pending.error, self.request.deadline
         try:
             self._connection.live(sooner(until, deadline))
-            if self._final:  # cancelled meanwhile
+            if self._over:  # cancelled meanwhile
                 return False
             self.send()
         except BaskdError as error:
@@ -99,6 +146,7 @@ class Call:
             self.abandon()
             because(lost, error)
             return False
+        self._lost_by = lost
         return True
 
     def _ask(self, until: float | None) -> bool | None:
@@ -158,34 +206,72 @@ class CallHandle:
             return False
 
 
+def open_stream(connection: Connection, request: Request) -> tuple[ThreadLink, StreamSink]:
+    """Asks for a call's partial results: of the next daemon, where one that stops has not begun it."""
+    while True:
+        sent: list[Sent] = []
+        try:
+            link, pending = connection.send(request, sent)
+            if not link.wait(pending, request.given_up()) and link.lost is None:
+                raise request.unanswered()
+        except BaseException:
+            for where, asked in sent:
+                where.cancel(asked)
+            raise
+        if connection.closed or not request.is_refused(pending.error):
+            pending.outcome()
+            return link, cast(StreamSink, pending.sink)
+        make_again(connection, request, link, pending.error)
+
+
+def make_again(connection: Connection, request: Request, link: ThreadLink, refusal: BaskdError | None) -> None:
+    """Returns when a request that was refused can be made again. Raises why not."""
+    if not link.wait_lost(request.deadline):
+        raise too_late()
+    try:
+        connection.live(request.deadline)
+    except TimedOut:
+        raise
+    except BaskdError as error:
+        because(refusal, error)
+        raise cast(BaskdError, refusal) from error
+    request.refusals += 1
+
+
 class Stream:
     """One call's partial results, as an iterator; afterwards its return value is `result`.
 
     Leaving the loop early, `close()` and the end of a `with` cancel the call.
     """
 
-    def __init__(self, link: ThreadLink, sink: StreamSink) -> None:
-        self._link = link
-        self._sink = sink
+    def __init__(self, connection: Connection, request: Request) -> None:
+        self._connection = connection
+        self._request = request
+        self._begun = False  # as far as its items tell
+        self._closed = False
+        self._link, self._sink = open_stream(connection, request)
 
     def __iter__(self) -> Stream:
         return self
 
     def __next__(self) -> Any:
-        sink = self._sink
         while True:
+            sink = self._sink
             try:
                 item = sink.items.popleft()
             except IndexError:
                 pass
             else:
+                self._begun = True
                 if more := sink.grant():
                     self._link.notify("stream.more", [sink.subscription, more])
                 return item
             if not sink.over:
                 self._wait()
             elif not sink.items:  # the last may have come after the look and before the end
-                raise sink.error or StopIteration
+                if not self._may_be_made_again():
+                    raise sink.error or StopIteration
+                self._make_again()
 
     def _wait(self) -> None:
         try:
@@ -194,11 +280,28 @@ class Stream:
             self.close()
             raise
 
+    def _may_be_made_again(self) -> bool:
+        return not (self._begun or self._closed or self._connection.closed) and self._request.is_refused(
+            self._sink.error
+        )
+
+    def _make_again(self) -> None:
+        try:
+            make_again(self._connection, self._request, self._link, self._sink.error)
+            self._link, self._sink = open_stream(self._connection, self._request)
+        except BaseException as error:
+            self._closed = True
+            if isinstance(error, BaskdError):
+                self._sink.error = error  # for later steps, too
+            raise
+        if self._closed:  # from another thread, meanwhile
+            self._link.end(self._sink)
+
     @property
     def result(self) -> Any:
         """What the method returned; known when the loop has ended by itself."""
         sink = self._sink
-        if sink.error is not None and not sink.items:
+        if sink.error is not None and not sink.items and not self._may_be_made_again():
             raise sink.error
         if not sink.ended or sink.items:
             raise RuntimeError("A stream has a result after its last item; this one is not there yet or was closed.")
@@ -206,6 +309,7 @@ class Stream:
 
     def close(self) -> None:
         """Cancels the call, unless it has ended. From any thread; a loop over it ends."""
+        self._closed = True
         if not self._sink.over:
             self._link.end(self._sink)
 

@@ -19,7 +19,7 @@ from concurrent.futures import Future
 from ._errors import CLOSED, BaskdError, Disconnected, NotRunning, to_one_caller
 from ._link import Sent
 from ._options import Request
-from ._retry import TRIES, BackOff, left, never_left, too_late
+from ._retry import KNOCK_SECONDS, TRIES, BackOff, left, never_left, too_late
 from ._sinks import FeedSink, Pending, StreamSink
 from ._socket import CONNECT_SECONDS, open_socket
 from ._start import Target
@@ -41,14 +41,7 @@ class Connection:
         if present is not None and present.lost is None and present.proven:
             return present
         for _ in range(TRIES):
-            try:
-                link = self._connect(deadline)
-            except NotRunning:
-                starting = self.target.start() if start else None
-                if starting is None:
-                    raise
-                self._wait_started(starting, deadline)
-                link = self._connect(deadline)
+            link = self._reach(deadline, start)
             if link.proven or self._prove(link, deadline):
                 break
         return link
@@ -81,6 +74,23 @@ class Connection:
             self.link = link  # now, for a call that is made on it comes after the subscriptions
             self._changed.notify_all()
             return link
+
+    def _reach(self, deadline: float | None, start: bool) -> ThreadLink:
+        """A connection. After one to a daemon that stops, the next one is waited for where it is not started here."""
+        while True:
+            last = self.link
+            try:
+                return self._connect(deadline)
+            except NotRunning:
+                starting = self.target.start() if start else None
+                if starting is not None:
+                    self._wait_started(starting, deadline)
+                    return self._connect(deadline)
+                if last is None or not last.may_be_followed():
+                    raise
+            with self._locked(deadline):
+                if not self.closed:
+                    self._changed.wait(KNOCK_SECONDS)
 
     def _dial(self, deadline: float | None) -> ThreadLink:
         seconds = left(deadline)

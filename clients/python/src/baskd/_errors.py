@@ -243,6 +243,12 @@ class CallCancelled(BaskdError):
         """`"client"`, `"disconnect"`, `"slow reader"` or `"shutdown"`."""
         return self._text("by")
 
+    @property
+    def never_began(self) -> bool:
+        """Whether that was a daemon that stops, and says that it has not begun the call, and won't: it can be made
+        again. The client has asked the next daemon, where there was one."""
+        return self.by == "shutdown" and self._from_data("ran") == "no"
+
 
 class ResultNotJson(BaskdError):
     default_code = -32026

@@ -6,8 +6,10 @@ Nothing here waits. `_threads.ThreadLink` and `aio.LoopLink` add when to read an
 from __future__ import annotations
 
 import socket
+import time
 
 from ._errors import BaskdError, Disconnected
+from ._retry import NEXT_SECONDS
 from ._sinks import Pending, Sink, Waitable
 from ._wire import Params, Session
 
@@ -40,6 +42,8 @@ class Link:
         self.outbox = Outbox()
         self.lost: BaskdError | None = None
         self.proven = False  # a daemon has answered on it
+        self.hung_up = False  # the daemon takes no more; what it has answered is still to be read
+        self._next_until: float | None = None
         self._shared: dict[str, Pending] = {}
         self._written = 0  # bytes that ever went into the outbox
 
@@ -64,6 +68,15 @@ class Link:
             asked = self._shared[method] = self.request(method)
         return asked
 
+    def may_be_followed(self) -> bool:
+        """Whether another daemon may still come after the one that this was connected to: for a while, if that has told
+        somebody here that it stops."""
+        if not self.session.stops:
+            return False
+        if self._next_until is None:
+            self._next_until = time.monotonic() + NEXT_SECONDS
+        return time.monotonic() < self._next_until
+
     def notify(self, method: str, params: Params) -> None:
         self.write(self.session.notification(method, params))
 
@@ -87,17 +100,18 @@ class Link:
     def flush(self) -> None:
         """Writes what the socket takes now."""
         data = self.outbox.data
-        if not data or self.lost is not None:
+        if not data or self.lost is not None or self.hung_up:
             return
         try:
             while data:
                 del data[: self.sock.send(data)]
         except BlockingIOError:
             return
-        except OSError as error:
-            # The daemon may have said why before it hung up.
-            while self.lost is None:
-                self.receive(hung_up=error)
+        except OSError:
+            # A daemon that stops takes no more, but has answers to give; or it may have said why before it hung up.
+            # What is not written stays so until the end is read.
+            self.hung_up = True
+            self.receive()
         except BaseException:
             # An interrupt between a write and its bookkeeping would have bytes written twice.
             self.lose(Disconnected("Interrupted while writing to the daemon."))
@@ -105,16 +119,15 @@ class Link:
         else:
             self.outbox.wake()
 
-    def receive(self, hung_up: OSError | None = None) -> None:
-        """Takes what has come. `hung_up` says that nothing will come but that."""
+    def receive(self) -> None:
+        """Takes what has come."""
         try:
             data = self.sock.recv(_LARGE_CHUNK if self.session.amid_line else _CHUNK)
             if not data:
                 raise Disconnected("The daemon closed the connection.")
             self.session.feed(data)
         except BlockingIOError:
-            if hung_up is not None:
-                self.lose(_disconnected(hung_up))
+            pass
         except BaskdError as error:
             self.lose(error)
         except OSError as error:

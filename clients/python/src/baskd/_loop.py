@@ -18,16 +18,13 @@ from typing import Any
 from ._errors import CLOSED, BaskdError, Disconnected, NotRunning, to_one_caller
 from ._link import Link
 from ._options import Request
-from ._retry import TRIES, BackOff, left, never_left, too_late
-from ._sinks import FeedSink, Pending, StreamSink, Waitable
+from ._retry import KNOCK_SECONDS, TRIES, BackOff, left, never_left, too_late
+from ._sinks import FeedSink, Never, Pending, StreamSink, Waitable
 from ._socket import CONNECT_SECONDS, open_socket
 from ._start import Target
 
 # From how many calls under way on those of one turn of the loop are written together.
 _MANY = 8
-
-# How often a place in the backlog of a daemon that is stopped, or starved, is asked for.
-_KNOCK_SECONDS = 0.02
 
 
 class LoopLink(Link):
@@ -41,6 +38,7 @@ class LoopLink(Link):
         super().__init__(sock)
         self.loop = asyncio.get_running_loop()
         self._owner = weakref.ref(owner)
+        self.ended = Never()
         self._writing = False
         self._flush_is_due = False
         self.loop.add_reader(self.sock, self.receive)
@@ -59,7 +57,7 @@ class LoopLink(Link):
     def flush(self) -> None:
         self._flush_is_due = False
         super().flush()
-        writing = bool(self.outbox.data) and self.lost is None
+        writing = bool(self.outbox.data) and self.lost is None and not self.hung_up
         if writing and not self._writing:
             self.loop.add_writer(self.sock, self.flush)
         elif self._writing and not writing and self.lost is None:
@@ -78,6 +76,11 @@ class LoopLink(Link):
             return False
         return target.ready()
 
+    async def wait_lost(self, deadline: float | None) -> bool:
+        """Returns whether the connection has ended by then."""
+        await self.wait_until(self.ended, deadline)
+        return self.lost is not None
+
     def is_behind(self) -> bool:
         return self._flush_is_due or bool(self.outbox.data)
 
@@ -93,6 +96,7 @@ class LoopLink(Link):
     def lose(self, error: BaskdError) -> None:
         first = self.lost is None
         super().lose(error)
+        self.ended.wake()
         owner = self._owner()
         if first and owner is not None:
             owner.keep()
@@ -119,17 +123,26 @@ class LoopConnection:
         if ready is not None:
             return ready
         for _ in range(TRIES):
-            try:
-                link = await self._connect(deadline)
-            except NotRunning:
-                starting = self.target.start() if start else None
-                if starting is None:
-                    raise
-                await self._started(starting, deadline)
-                link = await self._connect(deadline)
+            link = await self._reach(deadline, start)
             if link.proven or await self._prove(link, deadline):
                 break
         return link
+
+    async def _reach(self, deadline: float | None, start: bool) -> LoopLink:
+        """A connection. After one to a daemon that stops, the next one is waited for where it is not started here."""
+        while True:
+            last = self.link
+            try:
+                return await self._connect(deadline)
+            except NotRunning:
+                starting = self.target.start() if start else None
+                if starting is not None:
+                    await self._started(starting, deadline)
+                    return await self._connect(deadline)
+                if last is None or not last.may_be_followed():
+                    raise
+            seconds = left(deadline)
+            await asyncio.sleep(KNOCK_SECONDS if seconds is None else min(seconds, KNOCK_SECONDS))
 
     async def send(self, request: Request) -> tuple[LoopLink, Pending]:
         """Writes a request: to the connection there is, and if nothing of it has left when that turns out to be lost,
@@ -170,6 +183,12 @@ class LoopConnection:
             link.cancel(pending)
             raise
 
+    async def await_next(self, link: LoopLink, request: Request) -> None:
+        """Returns when a request that was refused, by a daemon that stops, can be made again."""
+        if not await link.wait_lost(request.deadline):
+            raise too_late()
+        request.refusals += 1
+
     # --- connecting -------------------------------------------------------------------------------------------
 
     def _ready(self) -> LoopLink | None:
@@ -199,7 +218,7 @@ class LoopConnection:
                         f"Can't connect to the daemon at {self.target.path}: {error.strerror}."
                     ) from error
             seconds = left(deadline)
-            await asyncio.sleep(_KNOCK_SECONDS if seconds is None else min(seconds, _KNOCK_SECONDS))
+            await asyncio.sleep(KNOCK_SECONDS if seconds is None else min(seconds, KNOCK_SECONDS))
 
     def connect_now(self) -> LoopLink:
         """Raises BlockingIOError where that would take time: on a Unix socket mostly it takes none."""

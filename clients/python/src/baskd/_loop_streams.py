@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Callable
 from types import TracebackType
 from typing import Any, Generic, TypeVar, cast
 
+from ._errors import BaskdError, TimedOut
 from ._loop import LoopConnection, LoopLink, woken
 from ._messages import log_gap
 from ._options import Request
@@ -91,11 +92,19 @@ class AsyncStream:
     """
 
     def __init__(
-        self, connection: LoopConnection, method: str, params: Any, timeout: float | None, window: int
+        self,
+        connection: LoopConnection,
+        method: str,
+        params: Any,
+        timeout: float | None,
+        window: int,
+        traceparent: str | None = None,
+        tracestate: str | None = None,
     ) -> None:
         self._connection = connection
-        self._asked = (method, params, timeout, window)
+        self._asked = (method, params, timeout, window, traceparent, tracestate)
         Request(*self._asked)  # a mistake is told here
+        self._request: Request | None = None  # once it was made, until it has begun
         self._link: LoopLink | None = None
         self._sink = StreamSink(window)
         self._closed = False
@@ -107,26 +116,49 @@ class AsyncStream:
         if self._closed:
             raise StopAsyncIteration
         try:
-            link = self._link or await self._start()
-            await link.wait(self._sink)
+            while True:
+                link = self._link or await self._start()
+                await link.wait(self._sink)
+                if self._sink.items or not self._is_refused():
+                    break
+                await self._make_again(link)
         except BaseException:
             await self.aclose()
             raise
         sink = self._sink
         if not sink.items:
             raise sink.error or StopAsyncIteration
+        self._request = None
         item = sink.items.popleft()
         if more := sink.grant():
             link.notify("stream.more", [sink.subscription, more])
         return item
 
     async def _start(self) -> LoopLink:
-        request = Request(*self._asked)
+        request = self._request = self._request or Request(*self._asked)
         link, pending = await self._connection.send(request)
         self._link, self._sink = link, cast(StreamSink, pending.sink)
         await self._connection.answer(link, pending, request)
-        pending.outcome()
+        if not self._is_refused():
+            pending.outcome()
         return link
+
+    def _is_refused(self) -> bool:
+        """Whether it has ended so that it is to be asked of the next daemon."""
+        request = self._request
+        return request is not None and not self._connection.closed and request.is_refused(self._sink.error)
+
+    async def _make_again(self, link: LoopLink) -> None:
+        assert self._request is not None
+        refusal = cast(BaskdError, self._sink.error)
+        await self._connection.await_next(link, self._request)
+        self._link = None
+        try:
+            await self._connection.live(self._request.deadline)
+        except TimedOut:
+            raise
+        except BaskdError as error:
+            raise refusal from error
 
     @property
     def result(self) -> Any:

@@ -6,7 +6,8 @@ import math
 import time
 from typing import Any
 
-from ._errors import TimedOut, UsageError
+from ._errors import BaskdError, TimedOut, UsageError
+from ._retry import REFUSALS, never_began
 from ._wire import Params
 
 # The daemon answers a call that is late. Only if it does not, so much later, is it given up here.
@@ -17,26 +18,45 @@ class Request:
     """One call, as the caller asks for it. The line for it is made when it is written, which may be a second time, and
     after a part of its time has passed."""
 
-    __slots__ = ("deadline", "method", "params", "timeout", "window")
+    __slots__ = ("deadline", "method", "params", "refusals", "timeout", "traceparent", "tracestate", "window")
 
-    def __init__(self, method: str, params: Params, timeout: float | None, window: int | None = None) -> None:
+    def __init__(
+        self,
+        method: str,
+        params: Params,
+        timeout: float | None,
+        window: int | None = None,
+        traceparent: str | None = None,
+        tracestate: str | None = None,
+    ) -> None:
         if timeout is not None and not 0 <= timeout < math.inf:
             raise UsageError(f"A timeout is a number of seconds, not {timeout}.")
         self.method = method
         self.params = params
         self.timeout = timeout
         self.window = window
+        self.refusals = 0  # by daemons that stop
+        self.traceparent = traceparent
+        self.tracestate = tracestate
         self.deadline = None if timeout is None else time.monotonic() + timeout
 
+    def is_refused(self, error: BaskdError | None) -> bool:
+        """Whether it is to be made again, of the next daemon: one that stops has not begun it."""
+        return never_began(error) and self.refusals < REFUSALS
+
     def for_the_wire(self) -> tuple[str, Params]:
-        """The method and the params to write; a call with a timeout goes by `rpc.call`."""
-        if self.deadline is None and self.window is None:
+        """The method and the params to write; a call with a timeout, or of a trace, goes by `rpc.call`."""
+        if self.deadline is None and self.window is None and self.traceparent is None:
             return self.method, self.params
         options: dict[str, Any] = {"method": self.method}
         if self.params is not None:
             options["params"] = self.params
         if self.deadline is not None:
             options["timeout_ms"] = max(1, math.ceil((self.deadline - time.monotonic()) * 1000))
+        if self.traceparent is not None:
+            options["traceparent"] = self.traceparent
+            if self.tracestate is not None:
+                options["tracestate"] = self.tracestate
         if self.window is None:
             return "rpc.call", options
         return "stream.call", {**options, "window": self.window}

@@ -1,8 +1,11 @@
 """When to try again: pure rules, which the sync and the async client share.
 
-A request of which nothing had left is sent again, and nobody need know. One that had left may have run: it is sent
-again only if it is idempotent, once. That is what the caller says; if he says nothing it is what the controller says,
-which is asked on the new connection, for what the old daemon knew may not be so any more.
+A request of which nothing had left is sent again, and nobody need know; nor of one that a daemon has not begun, since
+it stops: the next daemon is asked, when this one's connection has ended, a few times at most.
+
+One that had left may have run: it is sent again only if it is idempotent, once. That is what the caller says; if he
+says nothing it is what the controller says, which is asked on the new connection, for what the old daemon knew may not
+be so any more.
 """
 
 from __future__ import annotations
@@ -11,11 +14,20 @@ import random
 import time
 from typing import Any
 
-from ._errors import CLOSED, BaskdError, Disconnected, TimedOut
+from ._errors import CLOSED, BaskdError, CallCancelled, Disconnected, TimedOut
 from ._sinks import Pending
 
 # How often a request is written of which nothing leaves: a daemon that hangs up on each connection is not running.
 TRIES = 3
+
+# How often a call is made again that daemons have not begun, since they stop: somebody has one after another end.
+REFUSALS = 3
+
+# How long somebody who is refused by a daemon that stops waits for the next one, where that is not to be started here.
+NEXT_SECONDS = 2.0
+
+# How often he looks for it.
+KNOCK_SECONDS = 0.02
 
 # How long a caller whose call was under way waits to be told whether it is idempotent; a daemon that was just started
 # may still be starting its Python.
@@ -64,6 +76,10 @@ def never_left(pending: Pending) -> bool:
 def lost_under_way(pending: Pending) -> bool:
     error = pending.error
     return isinstance(error, Disconnected) and error.message != CLOSED
+
+
+def never_began(error: BaskdError | None) -> bool:
+    return isinstance(error, CallCancelled) and error.never_began
 
 
 def says_idempotent(document: Any, method: str) -> bool:

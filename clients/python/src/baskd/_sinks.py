@@ -43,6 +43,13 @@ class Waitable:
             waker()
 
 
+class Never(Waitable):
+    """What is never ready: who waits for it waits for the end of a connection."""
+
+    def ready(self) -> bool:
+        return False
+
+
 class Pending(Waitable):
     """A request that awaits its answer."""
 

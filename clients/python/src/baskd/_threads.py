@@ -28,7 +28,7 @@ from functools import partial
 
 from ._errors import CLOSED, BaskdError, Disconnected
 from ._link import Link, Sent
-from ._sinks import Pending, Sink, Waitable
+from ._sinks import Never, Pending, Sink, Waitable
 from ._wire import Params
 
 # A signal that comes just before its thread goes to sleep does not wake it, and where threads take turns it does come
@@ -126,13 +126,20 @@ class ThreadLink(Link):
         finally:
             self._hand_over()
 
+    def wait_lost(self, deadline: float | None = None) -> bool:
+        """Returns whether the connection has ended by then."""
+        self.wait(Never(), deadline)
+        return self.lost is not None
+
     def _take_lead(self, target: Waitable) -> bool:
         with self._lock:
             # Ready by now, it may be by the very last bytes to come: who leads nevertheless polls for ever.
             if self._leader is not None or self.lost is not None or target.ready():
                 return False
             self._leader = threading.get_ident()
-            self._poll.modify(self.sock, select.POLLIN | (select.POLLOUT if self.outbox.data else 0))
+            self._poll.modify(
+                self.sock, select.POLLIN | (select.POLLOUT if self.outbox.data and not self.hung_up else 0)
+            )
             return True
 
     def _lead(self, left: float | None) -> None:

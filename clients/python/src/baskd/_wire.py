@@ -12,6 +12,7 @@ import re
 from typing import Any
 
 from ._errors import BaskdError, Disconnected, from_wire, to_one_caller
+from ._retry import never_began
 from ._sinks import Pending, Sink, StreamSink
 
 Params = Any  # dict, list, tuple or None
@@ -30,6 +31,7 @@ class Session:
         self._pending: dict[Any, Pending] = {}
         self._sinks: dict[Any, Sink] = {}
         self._chunks: list[bytes] = []  # of a line whose end has not come yet
+        self.stops = False  # the daemon has not begun something, since it stops
         self.outgoing: list[bytes] = []  # what the bytes that were fed call for, to be written by whoever fed them
 
     def request(self, method: str, params: Params = None, sink: Sink | None = None) -> tuple[Pending, bytes]:
@@ -126,6 +128,7 @@ class Session:
 
     def _answer(self, message: dict[str, Any]) -> None:
         error = from_wire(message["error"]) if "error" in message else None
+        self.stops |= never_began(error)
         if error is not None and message.get("id") is None:
             # Nobody can be told whose it was: a refusal of this connection, or of a request beyond reading.
             raise error
@@ -157,6 +160,7 @@ class Session:
         sink.push(params["result"])
         if isinstance(sink, StreamSink):
             if sink.over:
+                self.stops |= never_began(sink.error)
                 del self._sinks[params["subscription"]]
         elif sink.over:
             self.outgoing.append(self.unsubscription(sink) or b"")

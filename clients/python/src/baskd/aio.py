@@ -9,11 +9,11 @@ from collections.abc import Callable, Generator
 from types import TracebackType
 from typing import Any
 
-from ._errors import BaskdError
+from ._errors import BaskdError, TimedOut
 from ._loop import LoopConnection
 from ._loop_streams import AsyncFeed, AsyncListener, AsyncStream, listen
 from ._options import Request, arguments
-from ._retry import ASK_SECONDS, because, lost_under_way, says_idempotent, sooner
+from ._retry import ASK_SECONDS, because, lost_under_way, never_began, says_idempotent, sooner
 from ._sinks import Message, Pending, log_feed, message_feed
 from ._start import Target
 from ._wire import Params
@@ -58,7 +58,14 @@ class AsyncClient:
     # --- calls ------------------------------------------------------------------------------------------------
 
     async def call(
-        self, method: str, params: Params = None, *, timeout: float | None = None, idempotent: bool | None = None
+        self,
+        method: str,
+        params: Params = None,
+        *,
+        timeout: float | None = None,
+        idempotent: bool | None = None,
+        traceparent: str | None = None,
+        tracestate: str | None = None,
     ) -> Any:
         """Calls a method and returns its result. `params` is a dict (by name) or a list (by position).
 
@@ -67,19 +74,35 @@ class AsyncClient:
 
         A call that is under way when the connection is lost raises Disconnected: it may have run. One that is
         `idempotent` is sent again, once. If you don't say whether it is, the controller does, by `@idempotent`;
-        it is asked when that matters, at most for 2 s.
+        it is asked when that matters, at most for 2 s. One that a daemon has not begun, since it stops, is sent to the
+        next one.
+
+        `traceparent` and `tracestate` are the W3C trace context that the call belongs to: the controller reads them by
+        `baskd.traceparent()`. One that is malformed raises InvalidParams.
         """
-        request = Request(method, params, timeout)
+        request = Request(method, params, timeout, None, traceparent, tracestate)
         link, pending = await self._connection.send(request)
         await self._connection.answer(link, pending, request)
-        if lost_under_way(pending) and await self._may_be_sent_again(request, pending, idempotent):
-            lost = pending
+        lost: Pending | None = None
+        while True:
+            again = lost is None and lost_under_way(pending)
+            if again and await self._may_be_sent_again(request, pending, idempotent):
+                before = lost = pending
+            elif request.is_refused(pending.error) and not self._connection.closed:
+                before = pending
+                await self._connection.await_next(link, request)
+            else:
+                break
             try:
                 link, pending = await self._connection.send(request)
             except BaskdError as error:
-                because(lost.error, error)
-                return lost.outcome()
+                if isinstance(error, TimedOut) and before is not lost:
+                    raise
+                because(before.error, error)
+                break
             await self._connection.answer(link, pending, request)
+        if lost is not None and never_began(pending.error):
+            return lost.outcome()  # what a daemon that stops says is about the second time
         return pending.outcome()
 
     async def _may_be_sent_again(self, request: Request, lost: Pending, idempotent: bool | None) -> bool:
@@ -99,14 +122,21 @@ class AsyncClient:
             return False
 
     def stream(
-        self, method: str, params: Params = None, *, window: int = 256, timeout: float | None = None
+        self,
+        method: str,
+        params: Params = None,
+        *,
+        window: int = 256,
+        timeout: float | None = None,
+        traceparent: str | None = None,
+        tracestate: str | None = None,
     ) -> AsyncStream:
         """An asynchronous iterator over what the method sends or yields. The call starts with the first step.
 
         At most `window` items are under way or waiting here: a generator pauses until they are taken. If the connection
         is lost it ends with Disconnected, after the items that came.
         """
-        return AsyncStream(self._connection, method, params, timeout, window)
+        return AsyncStream(self._connection, method, params, timeout, window, traceparent, tracestate)
 
     def __getattr__(self, name: str) -> AsyncRemoteMethod:
         if name.startswith("_"):

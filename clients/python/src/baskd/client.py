@@ -8,15 +8,14 @@ import weakref
 from collections.abc import Callable
 from importlib import import_module
 from types import TracebackType
-from typing import Any, cast
+from typing import Any
 
 from ._calls import Call, CallHandle, Stream
 from ._connection import Connection
 from ._errors import all_errors
-from ._link import Sent
 from ._messages import Feed, Listener
 from ._options import Request, arguments
-from ._sinks import FeedSink, Message, StreamSink, log_feed, message_feed
+from ._sinks import FeedSink, Message, log_feed, message_feed
 from ._start import Target
 from ._wire import Params
 
@@ -87,7 +86,14 @@ class Client:
     # --- calls ------------------------------------------------------------------------------------------------
 
     def call(
-        self, method: str, params: Params = None, *, timeout: float | None = None, idempotent: bool | None = None
+        self,
+        method: str,
+        params: Params = None,
+        *,
+        timeout: float | None = None,
+        idempotent: bool | None = None,
+        traceparent: str | None = None,
+        tracestate: str | None = None,
     ) -> Any:
         """Calls a method and returns its result. `params` is a dict (by name) or a list (by position).
 
@@ -96,9 +102,13 @@ class Client:
 
         A call that is under way when the connection is lost raises Disconnected: it may have run. One that is
         `idempotent` is sent again, once. If you don't say whether it is, the controller does, by `@idempotent`;
-        it is asked when that matters, at most for 2 s.
+        it is asked when that matters, at most for 2 s. One that a daemon has not begun, since it stops, is sent to the
+        next one.
+
+        `traceparent` and `tracestate` are the W3C trace context that the call belongs to: the controller reads them by
+        `baskd.traceparent()`. One that is malformed raises InvalidParams.
         """
-        request = Request(method, params, timeout)
+        request = Request(method, params, timeout, None, traceparent, tracestate)
         call = Call(self._connection, request, idempotent)
         try:
             call.send()
@@ -113,11 +123,18 @@ class Client:
         return call.outcome()
 
     def submit(
-        self, method: str, params: Params = None, *, timeout: float | None = None, idempotent: bool | None = None
+        self,
+        method: str,
+        params: Params = None,
+        *,
+        timeout: float | None = None,
+        idempotent: bool | None = None,
+        traceparent: str | None = None,
+        tracestate: str | None = None,
     ) -> CallHandle:
         """Sends a call and returns at once, with a handle to wait for its result or to cancel it. Whether it is to be
         sent again, where it is lost, is decided when its result is waited for."""
-        call = Call(self._connection, Request(method, params, timeout), idempotent)
+        call = Call(self._connection, Request(method, params, timeout, None, traceparent, tracestate), idempotent)
         try:
             call.send()
         except BaseException:
@@ -125,24 +142,22 @@ class Client:
             raise
         return CallHandle(self, call)
 
-    def stream(self, method: str, params: Params = None, *, window: int = 256, timeout: float | None = None) -> Stream:
+    def stream(
+        self,
+        method: str,
+        params: Params = None,
+        *,
+        window: int = 256,
+        timeout: float | None = None,
+        traceparent: str | None = None,
+        tracestate: str | None = None,
+    ) -> Stream:
         """Calls a method and returns an iterator over what it sends or yields.
 
         At most `window` items are under way or waiting here: a generator pauses until they are taken, and
         others are served meanwhile. If the connection is lost it ends with Disconnected, after the items that came.
         """
-        request = Request(method, params, timeout, window)
-        sent: list[Sent] = []
-        try:
-            link, pending = self._connection.send(request, sent)
-            if not link.wait(pending, request.given_up()):
-                raise request.unanswered()
-        except BaseException:
-            for where, asked in sent:
-                where.cancel(asked)
-            raise
-        pending.outcome()
-        return Stream(link, cast(StreamSink, pending.sink))
+        return Stream(self._connection, Request(method, params, timeout, window, traceparent, tracestate))
 
     def __getattr__(self, name: str) -> RemoteMethod:
         if name.startswith("_"):  # what copy, pickle, inspect and notebooks look for is no remote method

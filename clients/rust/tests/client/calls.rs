@@ -77,7 +77,7 @@ async fn a_timeout_goes_with_the_call() {
     let (client, mut peer) = Fake::new().client().await;
     let options = CallOptions {
         timeout: Some(Duration::from_secs(60)),
-        idempotent: None,
+        ..CallOptions::default()
     };
     let (result, ()) = join!(client.call_with::<u32>("slow", json!([1]), options), async {
         let request = peer.expect("rpc.call").await;

@@ -1,5 +1,6 @@
 //! A daemon that says what a test tells it to.
 
+use std::os::fd::AsFd;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -96,6 +97,13 @@ impl Peer {
             read: BufReader::new(read),
             write,
         }
+    }
+
+    /// As a daemon that stops: the client's next write fails.
+    pub(crate) fn take_no_more(&self) {
+        let socket: &UnixStream = self.write.as_ref();
+        let socket = std::os::unix::net::UnixStream::from(socket.as_fd().try_clone_to_owned().unwrap());
+        socket.shutdown(std::net::Shutdown::Read).unwrap();
     }
 
     /// The next message, which must come.

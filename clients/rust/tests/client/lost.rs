@@ -8,10 +8,14 @@ use tokio::join;
 const IDEMPOTENT: CallOptions = CallOptions {
     timeout: None,
     idempotent: Some(true),
+    traceparent: None,
+    tracestate: None,
 };
 const NOT_IDEMPOTENT: CallOptions = CallOptions {
     timeout: None,
     idempotent: Some(false),
+    traceparent: None,
+    tracestate: None,
 };
 
 /// Lets a call of `f` be under way, and its daemon be gone.

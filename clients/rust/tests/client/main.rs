@@ -4,4 +4,5 @@ mod calls;
 mod fake;
 mod lost;
 mod start;
+mod stopping;
 mod streams;

@@ -8,7 +8,7 @@ use tokio::join;
 async fn stream(client: &Client, peer: &mut Peer, window: u32) -> Stream {
     let options = StreamOptions {
         window: Some(window),
-        timeout: None,
+        ..StreamOptions::default()
     };
     let (stream, ()) = join!(client.stream("count", json!({ "to": 9 }), options), async {
         let request = peer.expect("stream.call").await;

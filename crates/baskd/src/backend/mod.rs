@@ -43,6 +43,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use baskd_protocol::error::{CancelledBy, Error};
+use baskd_protocol::trace::Trace;
 use serde_json::Value;
 use tokio::sync::Notify;
 
@@ -78,6 +79,8 @@ pub struct NewCall<'a> {
     pub params: Option<&'a str>,
     /// How many items may be under way before the client allows more; None: as many as its connection takes.
     pub window: Option<u64>,
+    /// The trace that it belongs to, for the controller to continue.
+    pub trace: Option<Rc<Trace>>,
     pub sink: Box<dyn Sink>,
 }
 

@@ -5,6 +5,7 @@
 //! may be as broken as it likes.
 
 use baskd_protocol::reply::push_number;
+use baskd_protocol::trace::Trace;
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -172,25 +173,45 @@ fn number(bytes: &[u8]) -> Option<(u64, &[u8])> {
     Some((number, &bytes[digits..]))
 }
 
-/// `method` is one of the controller's own names, which are Python identifiers: they need no escapes.
-pub(crate) fn push_call(out: &mut Vec<u8>, id: u64, method: &str, params: Option<&str>, window: Option<(u64, u64)>) {
+/// What a call's line says beside its id.
+pub(crate) struct CallLine<'a> {
+    /// One of the controller's own names, which are Python identifiers: they need no escapes.
+    pub(crate) method: &'a str,
+    pub(crate) params: Option<&'a str>,
+    pub(crate) window: Option<(u64, u64)>,
+    pub(crate) trace: Option<&'a Trace>,
+}
+
+pub(crate) fn push_call(out: &mut Vec<u8>, id: u64, call: &CallLine<'_>) {
     out.extend_from_slice(b"{\"id\":");
     push_number(out, id);
     out.extend_from_slice(b",\"method\":\"");
-    out.extend_from_slice(method.as_bytes());
+    out.extend_from_slice(call.method.as_bytes());
     out.push(b'"');
-    if let Some(params) = params {
+    if let Some(params) = call.params {
         out.extend_from_slice(b",\"params\":");
         push_on_one_line(out, params.as_bytes());
     }
-    if let Some((items, bytes)) = window {
+    if let Some((items, bytes)) = call.window {
         out.extend_from_slice(b",\"window\":[");
         push_number(out, items);
         out.push(b',');
         push_number(out, bytes);
         out.push(b']');
     }
+    if let Some(trace) = call.trace {
+        push_trace(out, trace);
+    }
     out.extend_from_slice(b"}\n");
+}
+
+fn push_trace(out: &mut Vec<u8>, trace: &Trace) {
+    let texts: Vec<_> = std::iter::once(trace.parent()).chain(trace.state()).collect();
+    // Texts always can be written.
+    if let Ok(json) = serde_json::to_vec(&texts) {
+        out.extend_from_slice(b",\"trace\":");
+        out.extend_from_slice(&json);
+    }
 }
 
 /// Copies JSON, a pretty-printed one's newlines as spaces: outside of strings they mean nothing, and inside there are
@@ -295,10 +316,41 @@ mod tests {
     }
 
     #[test]
+    fn a_call_has_its_trace() {
+        let parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+        let line = |state| {
+            let trace = Trace::new(parent, state).unwrap();
+            let mut out = Vec::new();
+            let (method, params, window) = ("f", Some("[1]"), None);
+            push_call(
+                &mut out,
+                9,
+                &CallLine {
+                    method,
+                    params,
+                    window,
+                    trace: Some(&trace),
+                },
+            );
+            String::from_utf8(out).unwrap()
+        };
+        let start = format!("{{\"id\":9,\"method\":\"f\",\"params\":[1],\"trace\":[\"{parent}\"");
+        assert_eq!(line(None), format!("{start}]}}\n"));
+        assert_eq!(line(Some(r#"a="\"#)), format!("{start},\"a=\\\"\\\\\"]}}\n"));
+    }
+
+    #[test]
     fn a_call_is_one_line_however_its_params_were_printed() {
         let mut out = Vec::new();
-        push_call(&mut out, 9, "f", Some("{\n  \"a\": \"x\\ny\"\r\n}"), Some((5, 100)));
-        push_call(&mut out, 10, "g", None, None);
+        let mut line = CallLine {
+            method: "f",
+            params: Some("{\n  \"a\": \"x\\ny\"\r\n}"),
+            window: Some((5, 100)),
+            trace: None,
+        };
+        push_call(&mut out, 9, &line);
+        (line.method, line.params, line.window) = ("g", None, None);
+        push_call(&mut out, 10, &line);
         push_cancel(&mut out, 9);
         push_more(&mut out, 9, 0, 512);
         assert_eq!(

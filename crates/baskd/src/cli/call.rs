@@ -1,9 +1,11 @@
 //! `call`: one call, or with `--stream` its partial results too.
 
+use std::env;
 use std::io::{self, IsTerminal, Write};
 use std::time::Duration;
 
 use baskd_client::{CallOptions, Client, Event, Stream, StreamOptions};
+use baskd_protocol::trace;
 use clap::Args;
 use futures_util::FutureExt;
 use serde_json::value::RawValue;
@@ -47,9 +49,54 @@ pub(crate) struct Call {
     #[arg(long, value_name = "DURATION", value_parser = parse_some)]
     timeout: Option<Duration>,
     #[command(flatten)]
+    trace: Trace,
+    #[command(flatten)]
     pub(crate) may_start: MayStart,
     #[command(flatten)]
     pub(crate) target: Target,
+}
+
+/// Which trace the call belongs to.
+#[derive(Debug, Clone, Args)]
+struct Trace {
+    /// The W3C trace context that the call continues, for the controller [default: $TRACEPARENT, where that is one]
+    #[arg(long, value_name = "CONTEXT", value_parser = parent)]
+    traceparent: Option<String>,
+    /// What goes with it [default: $TRACESTATE, if $TRACEPARENT is taken]
+    #[arg(long, value_name = "LIST", value_parser = state)]
+    tracestate: Option<String>,
+}
+
+fn parent(text: &str) -> Result<String, String> {
+    let wanted = || format!("it must be {}", trace::WANTED_PARENT);
+    trace::is_parent(text).then(|| text.to_owned()).ok_or_else(wanted)
+}
+
+fn state(text: &str) -> Result<String, String> {
+    let wanted = || format!("it must be {}", trace::WANTED_STATE);
+    trace::is_state(text).then(|| text.to_owned()).ok_or_else(wanted)
+}
+
+impl Trace {
+    /// The `traceparent` and `tracestate` to send. What the environment has is this process's, and no business of this
+    /// call's user: if it is malformed it is left out.
+    fn context(&self, environment: impl Fn(&str) -> Option<String>) -> Result<[Option<String>; 2], Failure> {
+        if self.traceparent.is_some() {
+            return Ok([self.traceparent.clone(), self.tracestate.clone()]);
+        }
+        let inherited = environment("TRACEPARENT").filter(|parent| trace::is_parent(parent));
+        match (&inherited, &self.tracestate) {
+            (None, None) => Ok([None, None]),
+            (None, Some(_)) => Err(Failure::Usage(
+                "--tracestate says nothing without --traceparent: give both".to_owned(),
+            )),
+            (Some(_), Some(state)) => Ok([inherited, Some(state.clone())]),
+            (Some(_), None) => {
+                let state = environment("TRACESTATE").filter(|state| trace::is_state(state));
+                Ok([inherited, state])
+            }
+        }
+    }
 }
 
 impl Call {
@@ -58,10 +105,13 @@ impl Call {
     }
 
     pub(crate) async fn run(&self, client: &Client, params: Option<Box<RawValue>>) -> Result<(), Failure> {
+        let [traceparent, tracestate] = self.trace.context(|name| env::var(name).ok())?;
         if self.stream {
             let options = StreamOptions {
                 timeout: self.timeout,
                 window: None,
+                traceparent,
+                tracestate,
             };
             let stream = client.stream(&self.method, params, options).await?;
             return Printer::new().print(stream).await;
@@ -69,6 +119,8 @@ impl Call {
         let options = CallOptions {
             timeout: self.timeout,
             idempotent: None,
+            traceparent,
+            tracestate,
         };
         let result: Box<RawValue> = client.call_with(&self.method, params, options).await?;
         output::line(result.get()).await
@@ -154,5 +206,34 @@ impl Printer {
         };
         self.lines.clear();
         written.map_err(output::failure)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    const OTHER: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00";
+
+    #[test]
+    fn a_flag_beats_the_environment_whose_slips_are_nobodys() {
+        let context = |parent: Option<&str>, state: Option<&str>, inherited: [&str; 2]| {
+            let trace = Trace {
+                traceparent: parent.map(ToOwned::to_owned),
+                tracestate: state.map(ToOwned::to_owned),
+            };
+            let found = trace.context(|name| Some(inherited[usize::from(name == "TRACESTATE")].to_owned()));
+            found.ok().map(|found| found.map(Option::unwrap_or_default))
+        };
+        let told = |parent: &str, state: &str| Some([parent.to_owned(), state.to_owned()]);
+        assert_eq!(context(None, None, [PARENT, "a=1"]), told(PARENT, "a=1"));
+        assert_eq!(context(None, None, [PARENT, "é"]), told(PARENT, ""));
+        assert_eq!(context(None, None, ["00-0", "a=1"]), told("", ""));
+        assert_eq!(context(None, Some("b=2"), [PARENT, "a=1"]), told(PARENT, "b=2"));
+        // What the environment has is of another trace.
+        assert_eq!(context(Some(OTHER), None, [PARENT, "a=1"]), told(OTHER, ""));
+        assert_eq!(context(Some(OTHER), Some("b=2"), [PARENT, "a=1"]), told(OTHER, "b=2"));
+        assert_eq!(context(None, Some("b=2"), ["", ""]), None);
     }
 }

@@ -181,7 +181,9 @@ impl Connection {
                 hangup = Some(Box::pin(Hangup::of(&*self.stream)?.wait()));
             }
             let woken = poll_fn(|cx| {
-                if self.reading && !self.is_stalled() && self.stream.poll_readable(cx)?.is_ready() {
+                // What is left at the end is no more than a socket holds. It is read also if it can't be handled yet: a peer that
+                // waits for room to write would not learn that there will be none.
+                if self.reading && (is_asked || !self.is_stalled()) && self.stream.poll_readable(cx)?.is_ready() {
                     return Poll::Ready(Ok(Woken::Readable));
                 }
                 let has_room = unwritten && self.stream.poll_writable(cx)?.is_ready();
@@ -228,6 +230,9 @@ impl Connection {
         match self.stream.try_read_buf(buf) {
             Ok(0) => {
                 self.reading = false;
+                if self.framing.has_more() {
+                    return Ok(0);
+                }
                 // What a stopping daemon has not let its peer finish is nobody's mistake.
                 let told = Some(&*self.peer).filter(|_| !self.closing.is_cancelled());
                 self.framing.end(told);

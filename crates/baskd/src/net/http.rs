@@ -13,6 +13,7 @@ use std::task::{Context, Poll, ready};
 
 use baskd_protocol::error::Error;
 use baskd_protocol::reply;
+use baskd_protocol::trace::Trace;
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Body, Bytes, Incoming};
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
@@ -112,7 +113,8 @@ impl Site {
         let is_upgrade = request.method() == Method::GET && !has_body && asks_for_websocket(request.headers());
         let is_post = request.method() == Method::POST;
         if is_post && self.refusal.is_none() && is_of_one_origin(request.headers()) {
-            return self.post(request.into_body()).await;
+            let trace = trace_of(request.headers());
+            return self.post(request.into_body(), trace).await;
         }
         let mut answer = if is_post || is_upgrade {
             match &self.refusal {
@@ -137,13 +139,15 @@ impl Site {
         Ok(answer)
     }
 
-    async fn post(&self, body: Incoming) -> io::Result<Answer> {
+    async fn post(&self, body: Incoming, trace: Option<Trace>) -> io::Result<Answer> {
         let message = match self.receive(body).await? {
             Ok(message) => message,
             Err((status, error)) => return Ok(self.refuse(status, &error)),
         };
         clock::tick();
-        Messages::new(&self.peer, None).handle(&self.peer, &message);
+        self.peer.within(trace, || {
+            Messages::new(&self.peer, None).handle(&self.peer, &message);
+        });
         drop(message);
         self.answered().await?;
         let mut answer = Vec::new();
@@ -255,6 +259,19 @@ fn asks_for_websocket(headers: &HeaderMap) -> bool {
     })
 }
 
+/// The trace that a request's calls belong to. Headers that can't be read are as good as none, as W3C has it; several
+/// `tracestate`s are one list.
+fn trace_of(headers: &HeaderMap) -> Option<Trace> {
+    let mut parents = headers.get_all("traceparent").iter();
+    let (Some(parent), None) = (parents.next(), parents.next()) else {
+        return None;
+    };
+    let states = headers.get_all("tracestate").iter();
+    let states: Result<Vec<_>, _> = states.map(HeaderValue::to_str).collect();
+    let state = states.map(|states| states.join(",")).ok();
+    Trace::new(parent.to_str().ok()?, state.as_deref())
+}
+
 /// A browser says which page asks. It can't reach a Unix socket; but what forwards one to a TCP port opens it to every
 /// page that the user visits, unless only those are served that came from there.
 fn is_of_one_origin(headers: &HeaderMap) -> bool {
@@ -354,6 +371,27 @@ impl AsyncWrite for Io {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_posts_trace_is_that_of_its_headers() {
+        let parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+        let read = |given: &[(&'static str, &'static str)]| {
+            let mut headers = HeaderMap::new();
+            for (name, value) in given {
+                headers.append(*name, HeaderValue::from_static(value));
+            }
+            let trace = trace_of(&headers)?;
+            assert_eq!(trace.parent(), parent);
+            Some(trace.state().unwrap_or_default().to_owned())
+        };
+        assert_eq!(read(&[]), None);
+        assert_eq!(read(&[("traceparent", parent)]).as_deref(), Some(""));
+        let states = [("tracestate", "a=1"), ("traceparent", parent), ("tracestate", "b=2")];
+        assert_eq!(read(&states).as_deref(), Some("a=1,b=2"));
+        assert_eq!(read(&[("traceparent", parent), ("traceparent", parent)]), None);
+        assert_eq!(read(&[("traceparent", "00-0"), ("tracestate", "a=1")]), None);
+        assert_eq!(read(&[("tracestate", "a=1")]), None);
+    }
 
     #[test]
     fn a_page_may_call_only_where_it_came_from() {

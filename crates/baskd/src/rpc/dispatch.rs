@@ -8,6 +8,7 @@ use baskd_protocol::error::Error;
 use baskd_protocol::reply;
 use baskd_protocol::request::{Invalid, Request};
 use baskd_protocol::scan::{Members, Scan, Scanner, Span};
+use baskd_protocol::trace::Trace;
 
 use super::answer::{Answer, Batch};
 use super::builtin;
@@ -89,7 +90,7 @@ pub fn refuse_as(peer: &Peer, id: &str, error: &Error) {
 fn dispatch(peer: &Rc<Peer>, request: &Request<'_>, answer: Answer) {
     // No Python identifier holds one of these, so most calls are told by one look.
     if !request.method.contains(['.', '/']) {
-        return call(peer, &request.method, request.params, None, answer);
+        return call(peer, &request.method, request.params, Wishes::default(), answer);
     }
     let params = request.params;
     match request.method.as_ref() {
@@ -99,11 +100,18 @@ fn dispatch(peer: &Rc<Peer>, request: &Request<'_>, answer: Answer) {
     }
 }
 
-fn call(peer: &Peer, method: &str, params: Option<&str>, timeout: Option<Duration>, answer: Answer) {
+/// What a client may say of a call beside its params.
+#[derive(Default)]
+struct Wishes {
+    timeout: Option<Duration>,
+    trace: Option<Rc<Trace>>,
+}
+
+fn call(peer: &Peer, method: &str, params: Option<&str>, wishes: Wishes, answer: Answer) {
     if let Err(error) = peer.may_call() {
         return answer.error(&error);
     }
-    let timeout = timeout.or_else(|| peer.service.timeout_of(method));
+    let timeout = wishes.timeout.or_else(|| peer.service.timeout_of(method));
     let sink = Box::new(PlainCall::new(answer));
     peer.service.backend.call(
         NewCall {
@@ -111,58 +119,62 @@ fn call(peer: &Peer, method: &str, params: Option<&str>, timeout: Option<Duratio
             method,
             params,
             window: None,
+            trace: wishes.trace.or_else(|| peer.trace()),
             sink,
         },
         timeout,
     );
 }
 
-/// `rpc.call {method, params?, timeout_ms?}`
+/// `rpc.call {method, params?, timeout_ms?, traceparent?, tracestate?}`
 fn rpc_call(peer: &Peer, params: Option<&str>, answer: Answer) {
     let read = || {
-        let params = Params::read(params, &["method", "params", "timeout_ms"])?;
+        let params = Params::read(params, &["method", "params", "timeout_ms", "traceparent", "tracestate"])?;
         let method = params.required(0, params.string(0)?, "a string")?;
-        Ok((method, params.structured(1)?, params.number(2)?))
+        let wishes = Wishes {
+            timeout: params.number(2)?.map(Duration::from_millis),
+            trace: params.trace(3)?,
+        };
+        Ok((method, params.structured(1)?, wishes))
     };
     match read() {
-        Ok((method, params, timeout)) => call(peer, &method, params, timeout.map(Duration::from_millis), answer),
+        Ok((method, params, wishes)) => call(peer, &method, params, wishes, answer),
         Err(error) => answer.error(&error),
     }
 }
 
-/// `stream.call {method, params?, timeout_ms?, window?}`
+/// `stream.call {method, params?, timeout_ms?, window?, traceparent?, tracestate?}`
 fn stream_call(peer: &Rc<Peer>, params: Option<&str>, answer: Answer) {
     if let Err(error) = builtin::can_subscribe(&answer, "stream.call") {
         return answer.error(&error);
     }
     let read = || {
-        let params = Params::read(params, &["method", "params", "timeout_ms", "window"])?;
+        const NAMES: &[&str] = &["method", "params", "timeout_ms", "window", "traceparent", "tracestate"];
+        let params = Params::read(params, NAMES)?;
         let method = params.required(0, params.string(0)?, "a string")?;
         let window = params.number(3)?;
         if window == Some(0) {
             return Err(params.wrong(3, "1 or more"));
         }
+        let wishes = Wishes {
+            timeout: params.number(2)?.map(Duration::from_millis),
+            trace: params.trace(4)?,
+        };
         peer.may_call()?;
-        Ok((
-            method,
-            params.structured(1)?,
-            params.number(2)?,
-            window,
-            peer.subscribe()?,
-        ))
+        Ok((method, params.structured(1)?, wishes, window, peer.subscribe()?))
     };
-    let (method, params, timeout, window, subscription) = match read() {
+    let (method, params, wishes, window, subscription) = match read() {
         Ok(read) => read,
         Err(error) => return answer.error(&error),
     };
-    let timeout = timeout.map(Duration::from_millis);
-    let timeout = timeout.or_else(|| peer.service.timeout_of(&method));
+    let timeout = wishes.timeout.or_else(|| peer.service.timeout_of(&method));
     let sink = Box::new(StreamCall::new(subscription, window.is_some(), answer));
     let new = NewCall {
         owner: peer.id,
         method: &method,
         params,
         window,
+        trace: wishes.trace,
         sink,
     };
     let call = peer.service.backend.call(new, timeout);

@@ -3,9 +3,11 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::rc::Rc;
 
 use baskd_protocol::error::Error;
 use baskd_protocol::request::unquote;
+use baskd_protocol::trace::{self, Trace};
 use serde::de::{self, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
 use serde_json::value::RawValue;
@@ -71,6 +73,18 @@ impl<'a> Params<'a> {
             Some(text) if !text.starts_with(['{', '[']) => Err(self.wrong(at, "an object or an array")),
             text => Ok(text),
         }
+    }
+
+    /// The trace that a call belongs to: a `traceparent`, and after it a `tracestate`, which says nothing without it.
+    pub(crate) fn trace(&self, at: usize) -> Result<Option<Rc<Trace>>, Error> {
+        let (parent, state) = (self.string(at)?, self.string(at + 1)?);
+        if state.as_deref().is_some_and(|state| !trace::is_state(state)) {
+            return Err(self.wrong(at + 1, trace::WANTED_STATE));
+        }
+        let Some(parent) = parent else { return Ok(None) };
+        let trace = Trace::new(&parent, state.as_deref());
+        self.required(at, trace, trace::WANTED_PARENT)
+            .map(|trace| Some(Rc::new(trace)))
     }
 
     pub(crate) fn required<T>(&self, at: usize, value: Option<T>, wanted: &str) -> Result<T, Error> {
@@ -168,6 +182,33 @@ mod tests {
         assert!(read("[1,5.5]").is_err() && read("[1,1e300]").is_err());
         assert_eq!(read(r#"{"\u0069d":null}"#), Ok((None, None)));
         assert!(Params::read(None, NAMES).unwrap().raw(0).is_none());
+    }
+
+    #[test]
+    fn a_trace_is_a_good_one_or_an_error() {
+        let read = |text: &str| {
+            let params = Params::read(Some(text), &["traceparent", "tracestate"]).map_err(|error| error.message)?;
+            let trace = params.trace(0).map_err(|error| error.message)?;
+            Ok::<_, String>(trace.map(|trace| (trace.parent().to_owned(), trace.state().map(str::to_owned))))
+        };
+        let parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+        let with = |state: &str| read(&format!(r#"{{"traceparent":"{parent}","tracestate":{state}}}"#));
+        assert_eq!(with("\"a=b\""), Ok(Some((parent.to_owned(), Some("a=b".to_owned())))));
+        assert_eq!(with("null"), Ok(Some((parent.to_owned(), None))));
+        assert_eq!(read(r#"{"tracestate":"a=b"}"#), Ok(None));
+        assert_eq!(read("{}"), Ok(None));
+        assert!(
+            read(r#"{"traceparent":"00-0"}"#)
+                .unwrap_err()
+                .contains("`traceparent` must be a W3C traceparent")
+        );
+        assert!(read(r#"{"traceparent":5}"#).is_err());
+        assert!(
+            with(r#""a=\u00e9""#)
+                .unwrap_err()
+                .contains("`tracestate` must be a W3C tracestate")
+        );
+        assert!(with(&format!("\"{}\"", "a".repeat(513))).is_err());
     }
 
     #[test]

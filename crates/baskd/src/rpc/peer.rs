@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::rc::Rc;
 
 use baskd_protocol::error::Error;
+use baskd_protocol::trace::Trace;
 
 use super::Service;
 use super::hub::Lossy;
@@ -26,6 +27,8 @@ pub struct Peer {
     counts: usize,
     /// Whether it can be told what is no answer. Not by a POST.
     pub(crate) takes_events: Cell<bool>,
+    /// The trace of the calls that are read now and name none: that of a POST's headers.
+    trace: RefCell<Option<Rc<Trace>>>,
     pub outbox: Outbox,
     /// Requests and streams that have not had their last line.
     owed: Cell<usize>,
@@ -64,6 +67,7 @@ impl Peer {
             id: service.next_id(),
             counts,
             takes_events: Cell::new(true),
+            trace: RefCell::default(),
             outbox: Outbox::new(service.unread.clone()),
             owed: Cell::new(0),
             calls: Cell::new(0),
@@ -73,6 +77,17 @@ impl Peer {
             unread: RefCell::default(),
             paused: Cell::new(false),
         })
+    }
+
+    /// Does `work`, in which calls that name no trace belong to this one.
+    pub(crate) fn within(&self, trace: Option<Trace>, work: impl FnOnce()) {
+        self.trace.replace(trace.map(Rc::new));
+        work();
+        self.trace.take();
+    }
+
+    pub(crate) fn trace(&self) -> Option<Rc<Trace>> {
+        self.trace.borrow().clone()
     }
 
     pub(crate) fn owe(&self) {

@@ -35,6 +35,7 @@ pub(crate) async fn check(service: &Rc<Service>) -> Result<(), String> {
         method: METHOD,
         params: Some(PARAMS),
         window: None,
+        trace: None,
         sink,
     };
     service.backend.call(new, None);

@@ -49,6 +49,7 @@ impl Calls {
         let id = self.insert(new.owner, method, new.params.map(Into::into), sink, now);
         if let Some(call) = self.get(id) {
             call.window = new.window;
+            call.trace = new.trace;
             call.accepted = accepted;
             call.property = property;
         }
@@ -89,6 +90,7 @@ impl Calls {
             method,
             params,
             window: None,
+            trace: None,
             sink: Some(sink),
             on: 0,
             accepted: true,

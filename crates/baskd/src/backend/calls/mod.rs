@@ -28,6 +28,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use baskd_protocol::error::Error;
+use baskd_protocol::trace::Trace;
 
 use super::methods::{Known, Methods};
 use super::page::{CLIENTS_SLOTS, SLOT_BITS, slot_of};
@@ -120,6 +121,8 @@ struct Call {
     method: Rc<Known>,
     params: Option<Box<str>>,
     window: Option<u64>,
+    /// The trace that its client continues by it.
+    trace: Option<Rc<Trace>>,
     /// None once the call is answered.
     sink: Option<Box<dyn Sink>>,
     /// The seats of the processes that have it.

@@ -188,7 +188,13 @@ impl Calls {
         };
         let place = &mut self.seats[seat];
         let window = call.window.map(|items| (items, WINDOW_BYTES));
-        wire::push_call(&mut place.out, id, &call.method.name, call.params.as_deref(), window);
+        let line = wire::CallLine {
+            method: &call.method.name,
+            params: call.params.as_deref(),
+            window,
+            trace: call.trace.as_deref(),
+        };
+        wire::push_call(&mut place.out, id, &line);
         place.take(call, expected);
         self.wakes |= bit(seat);
     }

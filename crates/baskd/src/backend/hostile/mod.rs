@@ -185,6 +185,7 @@ impl Daemon {
             method,
             params: params.as_deref(),
             window: (how & 0x40 != 0).then_some(u64::from(how & 7)),
+            trace: None,
             sink: Box::new(client),
         };
         if let Some(id) = self.calls.submit(new, property) {

@@ -141,6 +141,7 @@ impl Table {
                 method,
                 params,
                 window: None,
+                trace: None,
                 sink,
             },
             property,
@@ -633,6 +634,7 @@ fn what_a_client_allows_before_its_call_begins_is_not_lost_with_the_process() {
         method: "g",
         params: None,
         window: Some(2),
+        trace: None,
         sink,
     };
     let id = table.calls.submit(new, Ok(None)).unwrap();

@@ -27,6 +27,7 @@ fn notify(table: &mut Table, owner: u64) {
         method: "f",
         params: None,
         window: None,
+        trace: None,
         sink: Box::new(Note),
     };
     table.calls.submit(new, Ok(None)).unwrap();

@@ -31,7 +31,7 @@ class Instance:
         service: Optional[str] = None,
         drop_ins: Optional[dict[str, str]] = None,
     ) -> None:
-        """`config`: what the config says besides; `service`: what a drop-in says in [Service]; `drop_ins`: whole ones."""
+        """`config`: what its config says besides; `service`: a drop-in's [Service]; `drop_ins`: whole ones."""
         self.machine = machine
         self.name = name
         self.service = f"baskd@{name}.service"

@@ -1,5 +1,6 @@
-"""Clients of an instance, as a user's programs are: run inside a machine until a file is there, then says what became of
-each call, as JSON.
+"""Clients of an instance, as a user's programs are.
+
+It is run inside a machine, until a file is there; then it says what became of each call, as JSON.
 
     load.py NAME SOCKET MARKS ENOUGH
 """
@@ -82,8 +83,8 @@ def answer_of(connection: socket.socket, request: dict[str, Any]) -> dict[str, A
         return {"error": "Disconnected", "data": None, "message": "no answer"}
     answer = json.loads(line)
     if "error" in answer:
-        error = answer["error"]
-        return {"error": error["code"], "data": error.get("data"), "message": error["message"]}
+        told = answer["error"]
+        return {"error": told["code"], "data": told.get("data"), "message": told["message"]}
     return {"result": answer["result"]}
 
 

@@ -49,16 +49,17 @@ class Machine:
     def __init__(self) -> None:
         self.uid = unused_uid()
         self.cgroup = fresh_cgroup()
-        self.log = tempfile.TemporaryFile()
+        self.log = tempfile.TemporaryFile()  # noqa: SIM115 (it lasts as long as the machine)
         ours, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._control = ours
         self._asking = threading.Lock()
         with its:
             # The cgroup that it is in before unshare is the machine's root.
+            joined = ["sh", "-c", 'echo $$ > "$1" && shift && exec "$@"', "sh", str(self.cgroup / "cgroup.procs")]
+            unshared = ["unshare", "--pid", "--fork", "--kill-child", "--mount", "--mount-proc", "--cgroup", "--ipc"]
+            init = [sys.executable, str(INIT), str(its.fileno()), str(self.uid), str(HOME), "info"]
             self._process = subprocess.Popen(
-                ["sh", "-c", 'echo $$ > "$1" && shift && exec "$@"', "sh", str(self.cgroup / "cgroup.procs")]
-                + ["unshare", "--pid", "--fork", "--kill-child", "--mount", "--mount-proc", "--cgroup", "--ipc"]
-                + [sys.executable, str(INIT), str(its.fileno()), str(self.uid), str(HOME), "info"],
+                [*joined, *unshared, *init],
                 stdin=subprocess.DEVNULL,
                 stdout=self.log,
                 stderr=self.log,

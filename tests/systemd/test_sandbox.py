@@ -121,7 +121,7 @@ class Sandbox(SystemdTest):
             self.assertEqual(roots.read()["error"]["code"], -32027)
 
     def test_file_system_lines_alone_do_nothing(self) -> None:
-        """Why strict.conf has PrivateUsers. Newer systemds imply it: then these say more."""
+        # Which is why strict.conf has PrivateUsers; newer systemds imply it.
         probe = self.probe(service="ProtectSystem=strict\nPrivateTmp=yes")
         if probe["uid_map"] == ["0", "0", "4294967295"]:
             self.assertEqual(set(probe["write"].values()), {"ok"})

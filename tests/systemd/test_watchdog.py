@@ -57,6 +57,7 @@ class Watchdog(SystemdTest):
     def test_a_python_that_is_stopped_is_not_a_dead_daemon(self) -> None:
         instance = self.start(service=QUICK)
         with instance.connect() as connection:
+            connection.call("add", [1, 2])
             python = connection.call("daemon.status")["workers"][0]["pid"]
             self.machine.run("kill", "-STOP", str(python))
             id = connection.request("add", [1, 2])

@@ -74,7 +74,8 @@ class Load:
         test.assertEqual(set(self.marks) - set(texts), set(), "these have run, and nobody was told of them")
 
     def slowest(self) -> float:
-        return max(call["seconds"] for call in self.calls)
+        """How long the call took that took longest, be it to wait for a daemon."""
+        return max(float(call["seconds"]) for call in self.calls)
 
     def count(self, *errors: object) -> int:
         return sum(call.get("error") in errors for call in self.calls)

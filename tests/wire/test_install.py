@@ -389,7 +389,7 @@ class Uninstall(Installing):
         self.assertRegex(said, rf"(?m)^kept +its state, in {properties.parent}: --purge removes it$")
         self.assertTrue(properties.is_file())
         self.uninstall("--purge")
-        self.assertFalse(properties.parent.exists())
+        self.assertFalse(properties.parent.parent.exists())
 
     def test_a_config_of_ones_own_is_not_touched_where_nothing_was_installed(self) -> None:
         self.toml.parent.mkdir()
@@ -454,3 +454,7 @@ class Remedies(Installing):
                 done = asked.result()
                 self.assertEqual((done.returncode, done.stdout), (3, ""), command)
                 self.assertIn("its unit has failed: `systemctl --user status baskd@chat.service", done.stderr)
+            self.toml.write_text("workers = many\n")
+            listener.close()
+            done = self.run_in(self.app, "status", "--name", "chat")
+            self.assertIn(f"its unit has failed: {self.toml}, line 1: ", done.stderr)

@@ -9,6 +9,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
+use baskd::config::{self, Settings};
 use baskd_client::socket::valid_name;
 use directories::BaseDirs;
 
@@ -305,9 +306,16 @@ pub(crate) fn failure(socket: &Path) -> Option<String> {
 
 fn failed(name: &str) -> String {
     let (unit, service) = (socket_unit(name), service_unit(name));
-    format!(
-        "its unit has failed: `systemctl --user status {service} {unit}` tells why; mended, `systemctl --user start {unit}` has it listen again"
-    )
+    // What most often keeps one from starting can be told here.
+    let slip = config::file_of(name).and_then(|path| {
+        let text = fs::read_to_string(&path).ok()?;
+        Settings::of_text(&path, &text).err()
+    });
+    let why = match slip {
+        Some(slip) => slip.to_string(),
+        None => format!("`systemctl --user status {service} {unit}` tells why"),
+    };
+    format!("its unit has failed: {why}; mended, `systemctl --user start {unit}` has it listen again")
 }
 
 /// The instance that is installed with this very socket.

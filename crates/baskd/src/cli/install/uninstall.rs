@@ -163,6 +163,7 @@ impl There {
         }
         if let (Some(state), true) = (&self.state, purge) {
             steps.push(Step::RemoveTree { path: state.clone() });
+            steps.extend(state.parent().map(folder));
         }
         steps
     }
@@ -294,6 +295,7 @@ mod tests {
                 "ran daemon-reload",
                 "ran reset-failed baskd@chat.socket baskd@chat.service",
                 "removed /s/baskd/chat",
+                "removed /s/baskd",
             ]
         );
         assert!(!told(&there(), false).contains(&"removed /s/baskd/chat".to_owned()));
@@ -332,6 +334,6 @@ mod tests {
         there.config = Some(("/c/baskd/chat.toml".into(), Author::Other));
         assert!(!there.is_installed());
         assert!(told(&there, false).is_empty());
-        assert_eq!(told(&there, true), ["removed /s/baskd/chat"]);
+        assert_eq!(told(&there, true), ["removed /s/baskd/chat", "removed /s/baskd"]);
     }
 }

@@ -1,6 +1,6 @@
-//! Sockets: [`listen`] makes the path safely, or serves the socket that was [`given`]; [`held`] tells whether somebody does; [`accept`] is the door; [`connection`] moves bytes, a [`framing`] finds the messages in them:
-//! [`json_values`], [`content_length`], [`websocket`]; [`http`] and its [`pages`] have hyper's loop. Knows nothing of
-//! Python.
+//! Sockets: [`listen`] makes the path safely, or serves the socket that was [`given`]; [`held`] tells whether somebody
+//! does; [`accept`] is the door; [`connection`] moves bytes, a [`framing`] finds the messages in them: [`json_values`],
+//! [`content_length`], [`websocket`]; [`http`] and its [`pages`] have hyper's loop. Knows nothing of Python.
 
 pub(crate) mod accept;
 #[cfg(any(test, fuzzing))]

@@ -131,7 +131,7 @@ class SystemdTest(unittest.TestCase):
         return instance
 
     def _close(self, instance: Instance) -> None:
-        if any(error for _, error in getattr(getattr(self, "_outcome", None), "errors", []) or []):
+        if not getattr(getattr(self, "_outcome", None), "success", True):
             print(f"the log of {instance.service}:\n{instance.log()}")
         instance.close()
 

@@ -33,7 +33,7 @@ UNITS = REPOSITORY / "systemd"
 HOME = Path("/home") / USER
 PROGRAM = HOME / ".local" / "bin" / "baskd"
 #: How long systemd may take to start; it takes about a second.
-START_SECONDS = 60.0
+START_SECONDS = 30.0
 CGROUP_PREFIX = "baskd-test-"
 
 #: What all services of the machine have: a log, since there is no journal.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 import shutil
 from pathlib import Path
 
@@ -148,6 +150,16 @@ def chaos(shell: Shell) -> None:
     shell.note("scenarios: " + output.strip().splitlines()[-1])
 
 
+def systemd(shell: Shell) -> None:
+    tools.binary(shell)
+    if os.geteuid() == 0:
+        tools.program(shell, "systemctl", "systemd")
+    python = tools.python(shell).path
+    output = shell.run(python, "-m", "unittest", "discover", "-s", "systemd", "-t", ".", "-v", cwd=TESTS)
+    for reason in sorted(set(re.findall(r"skipped ['\"](.*)['\"]$", output, re.M))):
+        shell.note(f"skipped: {reason}")
+
+
 def interop(shell: Shell) -> None:
     tools.binary(shell)
     tools.node_modules(shell, TESTS / "interop")
@@ -204,6 +216,9 @@ SUITES = (
         "interop",
         "jayson, viem, ethers, web3, ws, vscode-jsonrpc, jsonrpcclient and Prometheus' parser, unmodified",
         interop,
+    ),
+    Suite(
+        "systemd", "the units on a real `systemd --user`, in namespaces: takes root, and is skipped without", systemd
     ),
     Suite("crash", "100 kills of Python under the load of four clients", crash),
     Suite("restarts", "daemons are stopped and started under the load of every client, and no call is lost", restarts),

@@ -27,15 +27,17 @@ class RpcError(Exception):
 class Connection:
     """One connection. Every read is bounded by `seconds`, so that an answer that never comes is a failure."""
 
-    def __init__(self, path: Union[str, Path], seconds: float = 30.0) -> None:
+    def __init__(self, to: Union[str, Path, socket.socket], seconds: float = 30.0) -> None:
+        """`to`: a socket's path, or one that somebody has connected."""
         self.seconds = seconds
-        self.socket = socket.socket(socket.AF_UNIX)
+        self.socket = to if isinstance(to, socket.socket) else socket.socket(socket.AF_UNIX)
         self.socket.settimeout(seconds)
-        try:
-            connect_to(self.socket, str(path))
-        except OSError:
-            self.socket.close()
-            raise
+        if not isinstance(to, socket.socket):
+            try:
+                connect_to(self.socket, str(to))
+            except OSError:
+                self.socket.close()
+                raise
         self._received = bytearray()
         self._searched = 0
         self._next_id = 1

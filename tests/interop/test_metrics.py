@@ -119,8 +119,8 @@ class Page(DaemonTest):
 
     def page(self, daemon: Daemon) -> str:
         connection = HttpConnection(daemon.path)
-        self.addCleanup(connection.close)
         status, body = connection.ask("GET", "/metrics")
+        connection.close()
         self.assertEqual(status, 200)
         return body.decode()
 

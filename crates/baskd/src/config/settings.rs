@@ -108,6 +108,9 @@ pub(crate) const SETTINGS: &[Setting] = &[
     row("log", Log, text(LOG, "", |s| Some(s.log.clone()), set_log),
         "What is logged.")
         .example(r#""info,python=warn""#),
+    row("slow_call", Log, time(Duration::ZERO, |s| &mut s.limits.slow_call),
+        "A call that took longer is a line of the log, of level `warn`: how long it waited and ran, and how it ended; 0: never.")
+        .example("\"1s\""),
 
     row("max_request", Limits, size(1 << 10, 1 << 30, |s| &mut s.limits.max_request),
         "How large a request or a batch may be: a larger one is answered -32007, and the rest of it skipped."),

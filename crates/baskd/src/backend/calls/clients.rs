@@ -4,7 +4,7 @@ use std::rc::Rc;
 use std::sync::atomic::{Ordering, fence};
 use std::time::Instant;
 
-use baskd_protocol::error::{CancelledBy, Error, Where};
+use baskd_protocol::error::{CancelledBy, Error};
 use baskd_protocol::request::same_id;
 use rustix::thread::{MembarrierCommand, membarrier};
 
@@ -38,7 +38,8 @@ impl Calls {
         let known = known.and_then(Result::ok);
         let accepted = known.is_some();
         if let Some(known) = &known {
-            sink.accepted(&known.metrics);
+            known.count_in(&mut self.counted);
+            sink.accepted(known);
         }
         let property = property.ok().flatten();
         if let Some(property) = &property {
@@ -100,7 +101,9 @@ impl Calls {
             flow: Flow::default(),
             property: None,
             parts: None,
+            came: since,
             since,
+            began: None,
         });
         id
     }
@@ -153,22 +156,23 @@ impl Calls {
     pub(crate) fn expire(&mut self, id: CallId) -> bool {
         self.end_so(id, |calls, on| {
             let has_begun = bits(on).any(|seat| calls.seats[seat].has_begun(id));
-            let place = match on {
-                0 if calls.is_starting() => Where::Starting,
-                _ if has_begun => Where::Running,
-                _ => Where::Queued,
-            };
-            let error = Error::timed_out(place);
+            let error = Error::timed_out(calls.place_of(on, has_begun));
             let has_run = calls.peek(id).is_some_and(|call| call.has_run);
             if has_run { error.after_it_ran() } else { error }.to_json()
         })
     }
 
     /// Whether calls wait for a first process to be ready.
-    fn is_starting(&self) -> bool {
+    pub(super) fn is_starting(&self) -> bool {
         let mut gates = self.places.iter().map(|place| &place.gate);
         !gates.clone().any(|gate| matches!(gate, Gate::Open))
             && gates.any(|gate| matches!(gate, Gate::Hold { starting: true }))
+    }
+
+    /// The call of a client's that has this number.
+    pub(crate) fn numbered(&self, number: u64) -> Option<CallId> {
+        let is_it = |call: &&Call| call.id >> SLOT_BITS == number && !call.is_own();
+        self.slots.iter().flatten().find(is_it).map(|call| call.id)
     }
 
     /// Cancels what an owner that is gone has asked for, but for its notifications, which nobody waits for anyway.
@@ -226,9 +230,13 @@ impl Calls {
     /// Answers a call that Python does not begin any more.
     fn end_kept(&mut self, id: CallId, error: &[u8]) {
         let Some(call) = self.get(id) else { return };
-        let Some(sink) = call.sink.take() else { return };
-        if call.is_sent() {
-            call.since = Instant::now();
+        let Some(mut sink) = call.sink.take() else { return };
+        let is_sent = call.is_sent();
+        self.tell_ran(id, &mut *sink);
+        if is_sent {
+            if let Some(call) = self.get(id) {
+                call.since = Instant::now();
+            }
             self.abandoned += 1;
         } else {
             // Its place in the queue is skipped when it is met: the id is nobody's any more.

@@ -15,12 +15,13 @@
 //! wait in the [`Queue`], where owners take turns and where a cancelled call costs nothing.
 //!
 //! [`clients`] is what clients ask of the table, [`life`] what happens when processes come and go, [`traffic`] what the
-//! workers move. The table does no I/O. It writes what Python is to be told into buffers, which the workers take.
+//! workers move, [`told`] what is told of calls under way. The table does no I/O. It writes what Python is to be told into buffers, which the workers take.
 
 mod clients;
 mod life;
 mod property;
 mod seat;
+mod told;
 mod traffic;
 
 use std::collections::HashMap;
@@ -31,11 +32,13 @@ use baskd_protocol::error::Error;
 use baskd_protocol::trace::Trace;
 
 use super::methods::{Known, Methods};
-use super::page::{CLIENTS_SLOTS, SLOT_BITS, slot_of};
+use super::metrics::{Buckets, Counted};
+use super::page::{CLIENTS_SLOTS, slot_of};
 use super::queue::Queue;
 use super::{Affinity, CallId, Outcome, Sink};
 pub(crate) use property::{Held, Property};
 use seat::Seat;
+pub(crate) use told::UnderWay;
 pub(crate) use traffic::Reply;
 
 /// How many workers there can be.
@@ -84,6 +87,12 @@ pub(crate) struct Calls {
     held: Vec<Held>,
     /// Some call may have used up its window.
     some_full: bool,
+    /// By method.
+    pub(crate) counted: Counted,
+    /// How long calls have waited in the daemon before they were sent.
+    pub(crate) waited: Buckets,
+    /// Whether sinks are told how their calls ran.
+    pub(crate) tells_ran: bool,
 }
 
 /// Calls that wait for a worker.
@@ -136,8 +145,11 @@ struct Call {
     property: Option<Property>,
     /// What came of it at some of the workers that it was sent to.
     parts: Option<Box<Parts>>,
-    /// When it was sent, and when it was abandoned.
+    came: Instant,
+    /// When it was sent, or abandoned: whichever was last.
     since: Instant,
+    /// When it began, as far as that is known, in the process that is done with it.
+    began: Option<Instant>,
 }
 
 /// What came of a call that every worker was sent: one result, and the first error.
@@ -163,13 +175,6 @@ pub(crate) struct Death<'a> {
     pub(crate) stderr: &'a [String],
     /// How old the state is that the next process gets, if there is any.
     pub(crate) snapshot_age: Option<Duration>,
-}
-
-/// A call that Python is running now.
-pub(crate) struct Running {
-    pub(crate) number: u64,
-    pub(crate) method: Rc<Known>,
-    pub(crate) age: Duration,
 }
 
 impl Calls {
@@ -200,6 +205,9 @@ impl Calls {
             methods: None,
             held: Vec::new(),
             some_full: false,
+            counted: Counted::default(),
+            waited: Buckets::default(),
+            tells_ran: false,
         }
     }
 
@@ -301,26 +309,6 @@ impl Calls {
     /// How many calls of clients there were in all.
     pub(crate) fn total(&self) -> u64 {
         self.next_number - 1 - self.own
-    }
-
-    /// What this process is running.
-    pub(crate) fn running(&self, seat: usize) -> Vec<Running> {
-        let now = Instant::now();
-        let place = &self.seats[seat];
-        let begun = self
-            .slots
-            .iter()
-            .flatten()
-            .filter(|call| call.is_on(seat) && place.has_begun(call.id));
-        let mut running: Vec<_> = begun
-            .map(|call| Running {
-                number: call.id >> SLOT_BITS,
-                method: call.method.clone(),
-                age: now - call.since,
-            })
-            .collect();
-        running.sort_unstable_by_key(|call| call.number);
-        running
     }
 
     /// The seats that have something to write, asked once.

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use super::super::CallId;
 use super::super::page::Page;
 use super::Call;
+use crate::clock;
 
 /// How many calls may be with a worker without having begun. Enough that Python never waits for the daemon, few enough
 /// that a flood of one client is not before another's first call.
@@ -122,6 +123,17 @@ impl Seat {
             self.main_sent -= 1;
             self.pace.answered(call.since);
         }
+    }
+
+    /// When it began this call, which it has begun: it was sent by then, and if it needed the main thread, that was free.
+    /// Answers that come in one chunk were given within moments, since the router lets none wait behind a call that is slow.
+    pub(super) fn began_at(&self, call: &Call) -> Instant {
+        let free = match self.pace.answers {
+            _ if !call.method.has_main_thread() => None,
+            0 => self.pace.last,
+            _ => Some(clock::now()),
+        };
+        free.map_or(call.since, |free| free.max(call.since))
     }
 
     /// All that came in one chunk was handled.

@@ -180,7 +180,7 @@ impl Boot {
                                 _ => format!("it {how} {when}"),
                             }
                         });
-                        self.shared.note_exit(&exit, &reason);
+                        self.shared.note_exit(self.worker.seat(), &exit, &reason);
                         self.shared.bury(self.worker.seat(), &exit);
                         return Err(Failure {
                             reason,

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import io
 import sys
-import threading
+from threading import get_ident
 from typing import TYPE_CHECKING, Any, Optional
 
 from .calls import CURRENT
@@ -30,24 +30,48 @@ class Printed(io.BufferedWriter):
 
     #: That of the process, once it serves.
     router: Optional[Router] = None
-    #: Whether nothing is to be kept back.
-    is_unbuffered = False
+    #: The last tag, and whose it is: one tuple, for another thread may change it at any time.
+    last: tuple[int, bytes] = (0, b"")
 
     def write(self, data: Any) -> int:
         """As a BufferedWriter: all is taken."""
-        tag = _tag(self.router) if len(data) else b""  # There is nothing where print() has an `end` that is empty.
-        if tag:
+        # The call that this thread, or this task, works for.
+        call: Any = CURRENT.get()
+        if call is None:
+            router = self.router
+            # Another thread of the controller's own may work for anybody.
+            if router is None or get_ident() != router.main_thread or (call := router.current) is None:
+                return _write(self, data)
+        ident = call["id"] if type(call) is dict else call.ident
+        last = self.last
+        tag = last[1] if last[0] == ident else self.tag(ident, call)
+        if type(data) is not bytes:
             data = bytes(data)
-            taken = len(data)
-            inner = data.count(b"\n", 0, -1)
-            if inner:
-                data = data.replace(b"\n", b"\n" + tag, inner)
-            super().write(tag + data)
-        else:
-            taken = super().write(data)
-        if self.is_unbuffered:
-            self.flush()
+        if data.find(b"\n", 0, -1) >= 0:
+            _write(self, tag + data.replace(b"\n", b"\n" + tag, data.count(b"\n", 0, -1)))
+        elif data:  # There is nothing where a print() has an `end` that is empty.
+            _write(self, tag + data)
+        return len(data)
+
+    def tag(self, ident: int, call: Any) -> bytes:
+        """That of a call; none if its method's name is too long for it."""
+        name = (call["method"] if type(call) is dict else call.method.name).encode(errors="replace")
+        tag = b"\x1b_baskd;%d;%b\x1b\\" % (ident, name) if len(name) <= _LONGEST_NAME else b""
+        self.last = ident, tag
+        return tag
+
+
+class Unbuffered(Printed):
+    """The same, where nothing is kept back, as by `python -u`."""
+
+    def write(self, data: Any) -> int:
+        """Writes at once."""
+        taken = super().write(data)
+        self.flush()
         return taken
+
+
+_write = io.BufferedWriter.write
 
 
 def install() -> None:
@@ -63,8 +87,8 @@ def _over(stream: Any) -> Any:
     stream.flush()
     raw = io.FileIO(stream.fileno(), "wb", closefd=False)
     raw.name = stream.name
-    printed = Printed(raw)
-    printed.is_unbuffered = not isinstance(stream.buffer, io.BufferedWriter)  # By `python -u`.
+    is_buffered = isinstance(stream.buffer, io.BufferedWriter)
+    printed = Printed(raw) if is_buffered else Unbuffered(raw)
     made: Any = io.TextIOWrapper(
         printed,
         encoding=stream.encoding,
@@ -72,29 +96,11 @@ def _over(stream: Any) -> Any:
         newline="\n",
         line_buffering=stream.line_buffering,
         # Otherwise a print() is one write(), so that another thread's can't come between.
-        write_through=printed.is_unbuffered,
+        write_through=not is_buffered,
     )
     made.mode = "w"
     return made
 
 
-def _tag(router: Optional[Router]) -> bytes:
-    """That of the call which this thread, or this task, works for; none where there is no such call."""
-    call: Any = CURRENT.get()
-    if call is None:
-        # Another thread of the controller's own may work for anybody.
-        if router is None or threading.get_ident() != router.main_thread:
-            return b""
-        call = router.current
-        if call is None:
-            return b""
-    if type(call) is dict:
-        ident, method = call["id"], call["method"]
-    else:
-        ident, method = call.ident, call.method.name
-    name = method.encode(errors="replace")
-    return b"\x1b_baskd;%d;%b\x1b\\" % (ident, name) if len(name) <= _LONGEST_NAME else b""
-
-
 #: What runs within a print(), for those who look at frames.
-CODES = (Printed.write.__code__, _tag.__code__)
+CODES = (Printed.write.__code__, Printed.tag.__code__, Unbuffered.write.__code__)

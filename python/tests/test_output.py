@@ -261,8 +261,9 @@ class TestOthers(OutputTest):
         router.answer(ident)
         texts = self.texts(self.printed(router, f"line {count - 1}\n"), ident)
         self.assertEqual([text for text in texts if text != "collected"], [f"line {number}" for number in range(count)])
-        self.assertGreater(texts.count("collected"), count // 2)
-        self.assertNotIn("reentrant", router.complained.text)
+        if sys.version_info >= (3, 12):  # Before that, Python collects even while the buffer is locked.
+            self.assertGreater(texts.count("collected"), count // 2)
+            self.assertNotIn("reentrant", router.complained.text)
 
     def test_one_that_prints_all_the_time_is_cancelled(self) -> None:
         router = self.router()

@@ -111,7 +111,9 @@ impl Logs {
     /// The line of that number; or if it is not kept any more, the number of the first one that is.
     pub(crate) fn kept(&self, number: u64) -> Result<Rc<LogLine>, u64> {
         let kept = self.kept.borrow();
-        let place = number.checked_sub(kept.first).and_then(|place| usize::try_from(place).ok());
+        let place = number
+            .checked_sub(kept.first)
+            .and_then(|place| usize::try_from(place).ok());
         let next = kept.first + kept.lines.len() as u64;
         match place.and_then(|place| kept.lines.get(place)) {
             Some(line) => Ok(line.clone()),
@@ -196,7 +198,11 @@ mod tests {
             logs.python("stdout", None, &line);
         }
         let kept = logs.kept.borrow();
-        assert!(kept.bytes <= KEPT_BYTES && kept.lines.len() > 100, "{}", kept.lines.len());
+        assert!(
+            kept.bytes <= KEPT_BYTES && kept.lines.len() > 100,
+            "{}",
+            kept.lines.len()
+        );
         assert_eq!(kept.first + kept.lines.len() as u64, 1000);
     }
 

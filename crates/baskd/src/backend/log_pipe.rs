@@ -160,7 +160,10 @@ mod tests {
     }
 
     fn run(test: impl Future<Output = ()>) {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
         tokio::task::LocalSet::new().block_on(&runtime, test);
     }
 
@@ -169,7 +172,16 @@ mod tests {
     #[test]
     fn lines_in_any_split() {
         run(async {
-            let said = [b"before\n".as_slice(), TAG, b"of it\r\n", TAG, b"more", TAG, b" of it\nafter"].concat();
+            let said = [
+                b"before\n".as_slice(),
+                TAG,
+                b"of it\r\n",
+                TAG,
+                b"more",
+                TAG,
+                b" of it\nafter",
+            ]
+            .concat();
             let wanted = [
                 (None, "before".to_owned()),
                 (Some(7), "of it".to_owned()),
@@ -190,8 +202,15 @@ mod tests {
             let long = [TAG, &b"x".repeat(3 * MAX_LINE), b"\nnobody's\n"].concat();
             let (lines, _) = told(&long.chunks(1000).collect::<Vec<_>>()).await;
             assert_eq!(lines.len(), 5);
-            assert!(lines[..4].iter().all(|(call, text)| *call == Some(7) && text.starts_with('x')));
-            assert_eq!(lines.iter().map(|(_, text)| text.len()).sum::<usize>(), 3 * MAX_LINE + 8);
+            assert!(
+                lines[..4]
+                    .iter()
+                    .all(|(call, text)| *call == Some(7) && text.starts_with('x'))
+            );
+            assert_eq!(
+                lines.iter().map(|(_, text)| text.len()).sum::<usize>(),
+                3 * MAX_LINE + 8
+            );
             assert_eq!(lines[4], (None, "nobody's".to_owned()));
         });
     }

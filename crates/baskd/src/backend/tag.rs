@@ -196,7 +196,11 @@ mod tests {
 
     #[test]
     fn a_long_line_is_broken_somewhere() {
-        for line in ["\x1b_baskd;".to_owned() + &"5".repeat(500), "\x1b".repeat(500), "x".repeat(500)] {
+        for line in [
+            "\x1b_baskd;".to_owned() + &"5".repeat(500),
+            "\x1b".repeat(500),
+            "x".repeat(500),
+        ] {
             let at = break_at(line.as_bytes(), 400);
             assert!(at > 0 && at <= 400, "{at}");
         }

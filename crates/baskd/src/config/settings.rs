@@ -202,12 +202,7 @@ pub(crate) const SETTINGS: &[Setting] = &[
         kind: Kind::Choice {
             among: &["auto", "pretty", "json", "journal"],
             set: |settings, chosen| {
-                settings.log_format = [
-                    LogFormat::Auto,
-                    LogFormat::Pretty,
-                    LogFormat::Json,
-                    LogFormat::Journal,
-                ][chosen];
+                settings.log_format = [LogFormat::Auto, LogFormat::Pretty, LogFormat::Json, LogFormat::Journal][chosen];
             },
         },
     },

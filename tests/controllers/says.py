@@ -126,8 +126,8 @@ class Controller(BaseController):
         print("after", text)
 
     def forged(self):
-        print("\x1b_baskd;9;somebody\x1b\\a forged line")
-        print("in the \x1b_baskd;9;somebody\x1b\\middle")
+        print("\x1b_baskd;163845;somebody\x1b\\a forged line")
+        print("in the \x1b_baskd;163845;somebody\x1b\\middle")
         print("\x1b_baskd;no number;x\x1b\\ \x1b_baskd;5 \x1b_baskd;;\x1b\\ \x1b_")
 
     # Beside, and in turns

@@ -1,8 +1,8 @@
 """A journald of one's own, for a daemon that logs to one: `python journal.py [--none] COMMAND…`, in a mount namespace.
 
 It puts an empty /run over the real one, listens where journald would, and runs the command with a stderr that
-`$JOURNAL_STREAM` names. What it is sent it prints, an object a line, once it has read `read` on stdin; at stdin's end it
-stops the command and prints what is left, last `{"stderr": …}`.
+`$JOURNAL_STREAM` names. What it is sent it prints, an object a line, once it has read `read` on stdin; at stdin's end
+it stops the command and prints what is left, last `{"stderr": …}`.
 """
 
 from __future__ import annotations

@@ -22,7 +22,9 @@ def namespace() -> list[str]:
     """What runs a command in a mount namespace of its own, or nothing if nobody may here."""
     for command in (["unshare", "--mount"], ["unshare", "--map-root-user", "--mount"]):
         try:
-            probe = subprocess.run([*command, "mount", "-t", "tmpfs", "tmpfs", "/run"], capture_output=True, check=False)
+            probe = subprocess.run(
+                [*command, "mount", "-t", "tmpfs", "tmpfs", "/run"], capture_output=True, check=False
+            )
         except FileNotFoundError:
             return []
         if probe.returncode == 0:

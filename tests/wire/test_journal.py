@@ -59,7 +59,9 @@ class Journald:
         if self.process.poll() is not None:
             raise AssertionError(f"the helper has ended: {self.entries}")
         try:
-            self.connect().close()
+            with self.connect() as connection:
+                # Before it answers, it may not know yet how to stop.
+                connection.call("daemon.status")
         except OSError:
             return False
         return True

@@ -317,6 +317,29 @@ async fn log_lines_go_on_after_a_word() {
 }
 
 #[tokio::test]
+async fn what_was_kept_comes_before_what_is_new() {
+    let fake = Fake::new();
+    let (client, mut peer) = fake.client().await;
+    let asked = async {
+        let request = peer.expect("logs.subscribe").await;
+        assert_eq!(request["params"], json!({ "lines": 5 }));
+        peer.answer(&request, json!(7)).await;
+    };
+    let (logs, ()) = join!(client.logs_from(5), asked);
+    let mut logs = logs.unwrap();
+    let line = json!({
+        "time": "2026-01-01T00:00:00Z", "level": "info", "stream": "stdout", "call": 18, "method": "search", "line": "a",
+    });
+    peer.event("logs.item", 7, line).await;
+    peer.event("logs.item", 7, json!({ "live": true })).await;
+    let first = soon(logs.next()).await;
+    assert!(
+        matches!(&first, Some(Ok(Log::Line(line))) if line.call == Some(18) && line.method.as_deref() == Some("search"))
+    );
+    assert!(matches!(soon(logs.next()).await, Some(Ok(Log::Live))));
+}
+
+#[tokio::test]
 async fn nothing_connects_once_all_is_dropped() {
     let fake = Fake::new();
     let (client, mut peer) = fake.client().await;

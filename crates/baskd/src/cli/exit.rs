@@ -43,6 +43,8 @@ pub(crate) enum Failure {
     },
     /// There is none, and one that was started did not come up: why.
     NotStarted(String),
+    /// There is none, and nothing is left of one either, as a sentence.
+    NoLog(String),
     /// What was typed can't be meant.
     Usage(String),
     /// What is set can't be meant.
@@ -73,7 +75,7 @@ impl Failure {
     pub(crate) fn exit(&self) -> Exit {
         match self {
             Failure::Client(error) => of(error),
-            Failure::NoDaemon { .. } | Failure::NotStarted(_) => Exit::NoDaemon,
+            Failure::NoDaemon { .. } | Failure::NotStarted(_) | Failure::NoLog(_) => Exit::NoDaemon,
             Failure::Usage(_) | Failure::Config(_) => Exit::Usage,
             Failure::Failed(_) | Failure::Interrupted | Failure::Told => Exit::Failed,
             Failure::ReaderGone => Exit::Done,
@@ -105,7 +107,7 @@ impl Failure {
     fn object(&self) -> Option<Value> {
         let name = match self {
             Failure::Client(Error::Rpc(error)) => return serde_json::to_value(error).ok(),
-            Failure::NoDaemon { .. } | Failure::Client(Error::NoDaemon { .. }) => "NoDaemon",
+            Failure::NoDaemon { .. } | Failure::NoLog(_) | Failure::Client(Error::NoDaemon { .. }) => "NoDaemon",
             Failure::NotStarted(_) => "StartFailed",
             Failure::Client(Error::Disconnected { .. }) => "Disconnected",
             Failure::Interrupted => "Cancelled",
@@ -127,7 +129,9 @@ impl Failure {
                 let remedy = systemd::remedy(path).unwrap_or_else(|| format!("start one with `baskd serve{flags}`"));
                 Some(format!("no daemon answers at {}: {remedy}", path.display()))
             }
-            Failure::NotStarted(text) | Failure::Usage(text) | Failure::Failed(text) => Some(text.clone()),
+            Failure::NotStarted(text) | Failure::NoLog(text) | Failure::Usage(text) | Failure::Failed(text) => {
+                Some(text.clone())
+            }
             Failure::Config(error) => Some(error.to_string()),
             Failure::Interrupted => Some("interrupted, so the call was cancelled".to_owned()),
             Failure::ReaderGone | Failure::Told => None,

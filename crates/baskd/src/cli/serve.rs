@@ -1,7 +1,6 @@
 //! `serve`: the daemon, in the foreground.
 
 use std::env;
-use std::io::{self, IsTerminal};
 use std::path::PathBuf;
 
 use baskd::config::{Loaded, Settings};
@@ -9,12 +8,10 @@ use baskd::net::given::{Given, given};
 use baskd::serve::{self, ControllerSpec, Options};
 use baskd_client::socket;
 use clap::{Args, ValueHint};
-use tracing_subscriber::EnvFilter;
 
 use super::Instance;
 use super::exit::Failure;
-use super::log::{Flush, Log};
-use super::log_file::ShortFile;
+use super::log_format;
 
 /// Run the daemon in the foreground, until Ctrl-C, a TERM, `baskd stop`, or nobody has needed it for `--idle-exit`
 #[derive(Debug, Args)]
@@ -60,6 +57,9 @@ pub(crate) struct Serve {
     /// What to log: error, warn, info, debug, trace, or a filter such as info,python=warn [default: info]
     #[arg(long, value_name = "LEVEL", conflicts_with = "verbose")]
     log: Option<String>,
+    /// How to write the log: pretty, json, journal, or auto, as suits what stderr is [default: auto]
+    #[arg(long, value_name = "FORMAT")]
+    log_format: Option<String>,
     /// stderr is a log file of its own, as `baskd start` makes it
     #[arg(long, hide = true)]
     pub(crate) background: bool,
@@ -74,7 +74,7 @@ impl Serve {
         let name = socket::instance_name(instance.name.as_deref(), instance.socket.as_deref())
             .map_err(baskd_client::Error::from)?;
         let (settings, notes) = self.settings(&name)?;
-        let log = start_log(&settings.log, self.background)?;
+        let log = log_format::start(&settings.log, settings.log_format, self.background, &name)?;
         for note in notes {
             tracing::warn!(target: "baskd", "{note}");
         }
@@ -131,6 +131,7 @@ impl Serve {
             ("--grace", self.grace.as_deref()),
             ("--idle-exit", self.idle_exit.as_deref()),
             ("--log", log),
+            ("--log-format", self.log_format.as_deref()),
         ];
         for (flag, text) in flags {
             if let Some(text) = text {
@@ -139,26 +140,4 @@ impl Serve {
         }
         Ok((settings, notes))
     }
-}
-
-/// Starts logging to stderr.
-fn start_log(level: &str, is_file: bool) -> Result<Flush, Failure> {
-    let filter = EnvFilter::builder()
-        .parse(level)
-        .map_err(|error| Failure::Usage(format!("`{level}` is no log level: {error}")))?;
-    let (stderr, flush) = match is_file {
-        true => Log::to(ShortFile::stderr()),
-        false => Log::to(io::stderr()),
-    };
-    let subscriber = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(stderr)
-        .with_ansi(io::stderr().is_terminal());
-    // The journal has the time of each line already.
-    if env::var_os("JOURNAL_STREAM").is_some() {
-        subscriber.without_time().init();
-    } else {
-        subscriber.init();
-    }
-    Ok(flush)
 }

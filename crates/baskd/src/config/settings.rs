@@ -14,6 +14,7 @@ use super::kind::{
     ANY, Kind, MOMENT, Time, YEAR, choice, count, located, size, switch, text, time, time_within, words,
 };
 use crate::backend::{Affinity, ReloadMode};
+use crate::logs::LogFormat;
 use crate::rpc::OnDisconnect;
 use crate::serve::ControllerSpec;
 
@@ -108,6 +109,11 @@ pub(crate) const SETTINGS: &[Setting] = &[
     row("log", Log, text(LOG, "", |s| Some(s.log.clone()), set_log),
         "What is logged.")
         .example(r#""info,python=warn""#),
+    row("log_format", Log, choice(&["auto", "pretty", "json", "journal"], |s| s.log_format as usize,
+        |s, n| s.log_format = [LogFormat::Auto, LogFormat::Pretty, LogFormat::Json, LogFormat::Journal][n]),
+        "How the log is written to stderr: `\"pretty\"`, for people; `\"json\"`, one object a line; `\"journal\"`, to journald, in fields. `\"auto\"` is `\"journal\"` where stderr is the journal's, else `\"pretty\"`."),
+    row("log_lines", Log, count(0, 1 << 20, |s| &mut s.log_lines),
+        "How many of the last lines are kept, in memory, for those who ask later (`baskd logs`); 1 MiB of them at most; 0: none."),
     row("slow_call", Log, time(Duration::ZERO, |s| &mut s.limits.slow_call),
         "A call that took longer is a line of the log, of level `warn`: how long it waited and ran, and how it ended; 0: never.")
         .example("\"1s\""),

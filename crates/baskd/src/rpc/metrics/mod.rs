@@ -17,6 +17,7 @@ use super::Service;
 use crate::backend::metrics::Ended;
 use crate::backend::{Known, Outcome, Ran, shortened};
 use crate::clock;
+use crate::logs::Caller;
 pub(crate) use families::render;
 use last_error::LastError;
 use rates::Rates;
@@ -152,7 +153,12 @@ impl Timing {
         }
         let limit = service.limits.slow_call;
         if let Some(told) = self.ran.as_deref().filter(|_| took >= limit) {
-            service.logs.warn(&self.slow(told, outcome, now));
+            let (method, ran) = told;
+            let caller = Caller {
+                call: ran.number,
+                method: shortened(&method.name).to_string(),
+            };
+            service.logs.warn_about(Some(caller), &self.slow(told, outcome, now));
         }
     }
 

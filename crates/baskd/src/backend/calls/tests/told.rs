@@ -103,6 +103,7 @@ fn how_a_call_ran_is_told_once_before_its_end() {
     let told = Rc::<RefCell<Vec<_>>>::default();
     let submit = |table: &mut Table, method: &str| {
         let new = NewCall {
+            trace: None,
             owner: 1,
             method,
             params: None,

@@ -31,6 +31,8 @@ pub struct LogLine {
     pub stream: String,
     /// The daemon's number of the call that printed it, where that is known.
     pub call: Option<u64>,
+    /// That call's method.
+    pub method: Option<String>,
     pub line: String,
 }
 

@@ -21,6 +21,7 @@ mod property;
 mod serve;
 mod start;
 mod status;
+mod top;
 
 use std::io::ErrorKind::WouldBlock;
 use std::path::PathBuf;
@@ -67,6 +68,7 @@ enum Command {
     Set(property::Set),
     Methods(methods::Methods),
     Status(status::Status),
+    Top(top::Top),
     Socket(control::Socket),
     Reload(control::Reload),
     Restart(control::Restart),
@@ -152,6 +154,14 @@ impl Command {
                 methods.run(client).await
             }),
             Command::Status(status) => with_client(&status.target, async |client| status.run(client).await),
+            Command::Top(top) => {
+                top.check()?;
+                let (runtime, client) = connect(&top.instance, false)?;
+                let outcome = runtime.block_on(top.run(client));
+                // A thread may be stuck in a write to a terminal that takes nothing.
+                runtime.shutdown_background();
+                outcome
+            }
             Command::Reload(reload) => with_client(&reload.target, async |client| reload.run(client).await),
             Command::Restart(restart) => with_client(&restart.target, async |client| restart.run(client).await),
             Command::Stop(stop) => with_client(&stop.target, async |client| stop.run(client).await),
@@ -161,7 +171,7 @@ impl Command {
     /// None for what needs no daemon.
     fn target(&self) -> Option<&Target> {
         match self {
-            Command::Demo(_) | Command::Serve(_) | Command::Start(_) | Command::Socket(_) => None,
+            Command::Demo(_) | Command::Serve(_) | Command::Start(_) | Command::Socket(_) | Command::Top(_) => None,
             Command::Call(call) => Some(&call.target),
             Command::Get(get) => Some(&get.target),
             Command::Set(set) => Some(&set.target),
@@ -193,20 +203,7 @@ fn run_with_client(
     may_start: bool,
     work: impl AsyncFnOnce(&Client) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
-    let socket = target.instance.socket()?;
-    let runtime = runtime()?;
-    let connect = || Client::builder().start(false).connect(&socket);
-    let mut connected = runtime.block_on(connect());
-    if may_start && connected.as_ref().is_err_and(is_nobody) && start::start_configured(&target.instance, &socket)? {
-        connected = runtime.block_on(connect());
-    }
-    let client = connected.map_err(|error| match error {
-        baskd_client::Error::NoDaemon { path, source } if source.kind() != WouldBlock => Failure::NoDaemon {
-            path,
-            flags: target.instance.flags(),
-        },
-        error => error.into(),
-    })?;
+    let (runtime, client) = connect(&target.instance, may_start)?;
     let outcome = runtime.block_on(async {
         let mut interrupts = Interrupts::new()?;
         let outcome = tokio::select! {
@@ -221,6 +218,25 @@ fn run_with_client(
     // A thread may be stuck in a write that nobody reads; it must not keep the process.
     runtime.shutdown_background();
     outcome
+}
+
+/// A client of the instance, and the runtime that it lives on.
+fn connect(instance: &Instance, may_start: bool) -> Result<(Runtime, Client), Failure> {
+    let socket = instance.socket()?;
+    let runtime = runtime()?;
+    let connect = || Client::builder().start(false).connect(&socket);
+    let mut connected = runtime.block_on(connect());
+    if may_start && connected.as_ref().is_err_and(is_nobody) && start::start_configured(instance, &socket)? {
+        connected = runtime.block_on(connect());
+    }
+    let client = connected.map_err(|error| match error {
+        baskd_client::Error::NoDaemon { path, source } if source.kind() != WouldBlock => Failure::NoDaemon {
+            path,
+            flags: instance.flags(),
+        },
+        error => error.into(),
+    })?;
+    Ok((runtime, client))
 }
 
 /// Whether a daemon could be started there: one that takes no connections is one.

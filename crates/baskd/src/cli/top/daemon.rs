@@ -1,0 +1,103 @@
+//! The daemon's part: tasks that look at it, listen to its log, and have it do what was asked. Each tells what comes of it
+//! as events, and ends when nobody takes them.
+
+use std::time::Duration;
+
+use baskd_client::{Client, Error};
+use serde_json::json;
+use tokio::sync::Notify;
+use tokio::sync::mpsc::Sender;
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
+
+use super::model::{Deed, Event};
+use super::reading::Reading;
+
+/// A daemon that answers does so in a millisecond.
+const SILENCE: Duration = Duration::from_secs(2);
+/// How often a daemon that is gone is looked for, at least; and how long it is before the log is asked for again.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
+/// Looks at the daemon once in `every`, and at once when it is told to.
+pub(crate) async fn look(client: Client, every: Duration, now: &Notify, events: Sender<Event>) {
+    let mut ticks = interval(every);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut is_up = true;
+    loop {
+        tokio::select! {
+            // A connection that is lost is known at once, whatever the interval.
+            () = client.closed(), if is_up => {}
+            () = now.notified() => {}
+            _ = ticks.tick() => {}
+        }
+        let event = ask(&client, &events).await;
+        is_up = matches!(event, Event::Reading(_));
+        if !is_up && every > LOOK_AGAIN {
+            ticks.reset_at(Instant::now() + LOOK_AGAIN);
+        }
+        if events.send(event).await.is_err() {
+            return;
+        }
+    }
+}
+
+async fn ask(client: &Client, events: &Sender<Event>) -> Event {
+    let asked = client.call::<Reading>("daemon.status", ());
+    tokio::pin!(asked);
+    let answer = match timeout(SILENCE, &mut asked).await {
+        Ok(answer) => answer,
+        Err(_) => {
+            let _ = events.send(Event::Silent).await;
+            asked.await
+        }
+    };
+    match answer {
+        Ok(reading) => Event::Reading(Box::new(reading)),
+        Err(Error::NoDaemon { path, .. }) => Event::Lost(format!("no daemon answers at {}", path.display())),
+        Err(Error::Disconnected { .. }) => Event::Lost("it closed the connection".to_owned()),
+        Err(error) => Event::Lost(error.to_string()),
+    }
+}
+
+/// Listens to the log, from one connection to the next.
+pub(crate) async fn listen(client: Client, events: Sender<Event>) {
+    loop {
+        let error = match client.logs().await {
+            Ok(mut logs) => loop {
+                match logs.next().await {
+                    Some(Ok(log)) => {
+                        if events.send(Event::Log(log)).await.is_err() {
+                            return;
+                        }
+                    }
+                    Some(Err(error)) => break Some(error),
+                    None => break None,
+                }
+            },
+            // That there is no daemon is told by who looks at it.
+            Err(Error::NoDaemon { .. } | Error::Disconnected { .. }) => None,
+            Err(error) => Some(error),
+        };
+        if let Some(error) = error
+            && events
+                .send(Event::NoLog(format!("the log is lost here: {error}")))
+                .await
+                .is_err()
+        {
+            return;
+        }
+        sleep(LOOK_AGAIN).await;
+    }
+}
+
+pub(crate) async fn act(client: Client, deed: Deed, events: Sender<Event>) {
+    let outcome = match &deed {
+        Deed::Cancel { call, .. } => client.call::<bool>("daemon.cancel", json!({ "call": call })).await,
+        Deed::Reload => client.reload().await.map(|()| true),
+        Deed::Restart => client.restart().await.map(|()| true),
+    };
+    let outcome = outcome.map_err(|error| match error {
+        Error::Rpc(error) => error.message,
+        error => error.to_string(),
+    });
+    let _ = events.send(Event::Done(deed, outcome)).await;
+}

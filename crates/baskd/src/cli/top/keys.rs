@@ -3,6 +3,7 @@
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 
 use super::model::{Deed, Link, Mode, Model, Order};
+use super::text::clean;
 
 /// How many lines of the log a page key turns.
 const PAGE: usize = 10;
@@ -184,11 +185,8 @@ impl Model {
 
     pub(crate) fn paste(&mut self, text: &str) {
         if let Mode::Filter { .. } = self.mode {
-            text.lines()
-                .next()
-                .unwrap_or_default()
-                .chars()
-                .for_each(|character| self.type_in(character));
+            let text = clean(text.lines().next().unwrap_or_default());
+            text.chars().for_each(|character| self.type_in(character));
         }
     }
 

@@ -174,6 +174,19 @@ pub(crate) fn latency(ms: f64) -> String {
     }
 }
 
+/// How long something lasts, in a column: `12 ms`, `1.2 s`, `1m 21s`, `2h 01m`, `12d 3h`.
+pub(crate) fn age(ms: u64) -> String {
+    let seconds = ms / 1000;
+    match seconds {
+        0 => format!("{ms} ms"),
+        1..10 => format!("{seconds}.{} s", ms % 1000 / 100),
+        10..60 => format!("{seconds} s"),
+        60..3600 => format!("{}m {:02}s", seconds / 60, seconds % 60),
+        3600..86400 => format!("{}h {:02}m", seconds / 3600, seconds % 3600 / 60),
+        _ => format!("{}d {}h", seconds / 86400, seconds % 86400 / 3600),
+    }
+}
+
 fn short(number: f64) -> String {
     let text = format!("{number:.1}");
     text.strip_suffix(".0").map_or(text.clone(), ToOwned::to_owned)
@@ -226,6 +239,14 @@ mod tests {
         assert_eq!(fit_end("/home/me/controller.py", 14), "…controller.py");
         assert_eq!(left("ab", 4) + &right("ab", 4), "ab    ab");
         assert_eq!(width(&left("日本語", 4)), 4);
+    }
+
+    #[test]
+    fn ages_are_short() {
+        assert_eq!(
+            [12, 1234, 59_900, 61_000, 7_260_000, 90_000_000, 86_400_000 * 365].map(age),
+            ["12 ms", "1.2 s", "59 s", "1m 01s", "2h 01m", "1d 1h", "365d 0h"]
+        );
     }
 
     #[test]

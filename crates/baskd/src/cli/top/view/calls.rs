@@ -7,10 +7,9 @@ use ratatui::text::{Line, Span};
 use super::put;
 use super::section::{first_row, heading, nothing};
 use super::theme::Theme;
-use crate::cli::duration::spoken;
 use crate::cli::top::model::Model;
 use crate::cli::top::reading::Call;
-use crate::cli::top::text::{clean, fit, grouped, left, right, width};
+use crate::cli::top::text::{age, clean, fit, grouped, left, right, width};
 
 pub(crate) fn draw(model: &Model, theme: Theme, area: Rect, buffer: &mut Buffer) {
     let calls = model.calls();
@@ -27,7 +26,7 @@ pub(crate) fn draw(model: &Model, theme: Theme, area: Rect, buffer: &mut Buffer)
     let titles = format!(
         "{} {}  {} {}  {}",
         right("CALL", 9),
-        right("AGE", 12),
+        right("AGE", 8),
         left("WHERE", 9),
         right("WORKER", 6),
         "METHOD"
@@ -53,7 +52,7 @@ fn line(call: &Call, is_selected: bool, theme: Theme, columns: usize) -> Line<'s
     let number = format!(
         "{mark}{} {}  ",
         right(&call.call.to_string(), 9),
-        right(&spoken(call.age_ms), 12)
+        right(&age(call.age_ms), 8)
     );
     let worker = call.worker.map_or_else(|| "–".to_owned(), |worker| worker.to_string());
     let worker = format!(" {}  ", right(&worker, 6));

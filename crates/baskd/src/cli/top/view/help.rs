@@ -9,11 +9,12 @@ use super::section::heading;
 use super::theme::Theme;
 use crate::cli::top::keys::ROWS;
 
-const NOTES: [&str; 4] = [
-    "RATES     a column for each look at the daemon, the newest at the right",
-    "LATENCY   a bar for each range: the calls that ended in the last 10 s, in the queue and in Python",
-    "WHERE     running: Python has begun it; queued: it waits; starting: Python does",
-    "LOG       # is the number of the call that printed the line, where that is known",
+const NOTES: [&str; 5] = [
+    "RATES    a column for each look at the daemon, the newest at the right",
+    "LATENCY  from a call's request to its answer, its wait among it; a bar for",
+    "         each range, of the calls that ended in the last 10 s",
+    "WHERE    running: Python has begun it; queued: it waits; starting: Python does",
+    "LOG      #18 is the number of the call that printed the line, where it is known",
 ];
 
 pub(crate) fn draw(theme: Theme, area: Rect, buffer: &mut Buffer) {

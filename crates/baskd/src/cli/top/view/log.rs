@@ -9,7 +9,7 @@ use super::section::{heading, nothing};
 use super::theme::Theme;
 use crate::cli::top::model::{Mode, Model};
 use crate::cli::top::tail::{self, Entry};
-use crate::cli::top::text::{count, fit, left, right};
+use crate::cli::top::text::{count, fit, left};
 
 pub(crate) fn draw(model: &Model, theme: Theme, area: Rect, buffer: &mut Buffer) {
     let rows = usize::from(area.height).saturating_sub(1);
@@ -26,13 +26,12 @@ pub(crate) fn draw(model: &Model, theme: Theme, area: Rect, buffer: &mut Buffer)
     let sum = filter.into_iter().chain([place]).collect::<Vec<_>>().join(", ");
     // The call's number is as wide as a number gets before it takes room from the text.
     let titles = format!(
-        "{} {} {}  {}",
+        "{} {} {} TEXT",
         left("LOG", 8),
         left("FROM", 6),
-        right("CALL", 7),
-        left("METHOD", method_width(area))
+        left("CALL", call_width(area))
     );
-    let area = heading(titles.trim_end(), &sum, theme, area, buffer);
+    let area = heading(&titles, &sum, theme, area, buffer);
     if entries.is_empty() {
         let text = match (&model.mode, model.look.filter.is_empty()) {
             (Mode::Filter { .. }, _) | (_, false) => "no line has that",
@@ -43,8 +42,9 @@ pub(crate) fn draw(model: &Model, theme: Theme, area: Rect, buffer: &mut Buffer)
     put(entries.into_iter().map(|entry| line(entry, theme, area)), area, buffer);
 }
 
-fn method_width(area: Rect) -> usize {
-    (usize::from(area.width) / 6).clamp(12, 24)
+/// Of a call's number and its method.
+fn call_width(area: Rect) -> usize {
+    (usize::from(area.width) / 5).clamp(16, 30)
 }
 
 fn line(entry: &Entry, theme: Theme, area: Rect) -> Line<'static> {
@@ -57,16 +57,17 @@ fn line(entry: &Entry, theme: Theme, area: Rect) -> Line<'static> {
         Entry::Line(line) => line,
     };
     let style = style_of(line, theme);
-    let call = line.call.map_or_else(String::new, |call| format!("#{call}"));
-    let method = left(line.method.as_deref().unwrap_or_default(), method_width(area));
-    let used = 1 + 8 + 1 + 6 + 1 + 7 + 2 + method_width(area) + 1;
+    let number = line.call.map(|call| format!("#{call}"));
+    let call = [number.as_deref(), line.method.as_deref()];
+    let call = call.into_iter().flatten().collect::<Vec<_>>().join(" ");
+    let used = 1 + 8 + 1 + 6 + 1 + call_width(area) + 1;
     Line::from(vec![
         Span::styled(format!(" {} ", left(&line.time, 8)), theme.dim()),
         Span::styled(
             left(&line.stream, 6),
             if line.stream == "daemon" { style } else { theme.dim() },
         ),
-        Span::styled(format!(" {}  {method} ", right(&call, 7)), theme.dim()),
+        Span::styled(format!(" {} ", left(&call, call_width(area))), theme.dim()),
         Span::styled(fit(&line.text, columns.saturating_sub(used)), style),
     ])
 }

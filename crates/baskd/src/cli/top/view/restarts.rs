@@ -7,13 +7,12 @@ use ratatui::text::{Line, Span};
 use super::put;
 use super::section::{heading, nothing};
 use super::theme::Theme;
-use crate::cli::duration::spoken;
 use crate::cli::top::model::Model;
 use crate::cli::top::reading::{Exit, LastError, Reading};
-use crate::cli::top::text::{clean, count, fit, grouped, right, width};
+use crate::cli::top::text::{age, clean, count, fit, grouped, right, width};
 
-/// `12 min 30 s ago`.
-const WHEN: usize = 15;
+/// `12m 30s ago`.
+const WHEN: usize = 11;
 
 pub(crate) fn draw(model: &Model, theme: Theme, area: Rect, buffer: &mut Buffer) {
     let Some(reading) = &model.shown().reading else {
@@ -64,7 +63,7 @@ fn of_error(reading: &Reading, error: &LastError, theme: Theme, columns: usize) 
 
 fn of_exit(reading: &Reading, exit: &Exit, theme: Theme, columns: usize) -> Line<'static> {
     let worker = exit.worker.map(|worker| format!(" of worker {worker}"));
-    let ran = exit.ran_ms.map(|ms| format!(" after {}", spoken(ms)));
+    let ran = exit.ran_ms.map(|ms| format!(" after {}", age(ms)));
     let what = format!("Python{}{}", worker.unwrap_or_default(), ran.unwrap_or_default());
     let reason = exit.reason.as_deref().map_or_else(|| "ended".to_owned(), clean);
     line(reading, exit.at_ms, &what, &reason, theme, columns)
@@ -73,7 +72,7 @@ fn of_exit(reading: &Reading, exit: &Exit, theme: Theme, columns: usize) -> Line
 fn line(reading: &Reading, at_ms: Option<u64>, what: &str, why: &str, theme: Theme, columns: usize) -> Line<'static> {
     let when = reading
         .age_of(at_ms)
-        .map(|ms| format!("{} ago", spoken(ms)))
+        .map(|ms| format!("{} ago", age(ms)))
         .unwrap_or_default();
     let what = format!(" {what}: ");
     let room = columns.saturating_sub(1 + WHEN + width(&what));

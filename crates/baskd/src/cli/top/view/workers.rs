@@ -7,11 +7,10 @@ use ratatui::text::{Line, Span};
 use super::put;
 use super::section::{heading, nothing};
 use super::theme::Theme;
-use crate::cli::duration::spoken;
 use crate::cli::status::size;
 use crate::cli::top::model::Model;
 use crate::cli::top::reading::Worker;
-use crate::cli::top::text::{clean, count, fit, grouped, left, right};
+use crate::cli::top::text::{age, clean, fit, grouped, left, right};
 
 /// How many rows they would take.
 pub(crate) fn wanted(model: &Model) -> u16 {
@@ -31,19 +30,15 @@ pub(crate) fn draw(model: &Model, theme: Theme, area: Rect, buffer: &mut Buffer)
     let sum = match all.len() {
         0 => String::new(),
         many if many > rows => format!("{rows} of {many}, {}", size(bytes)),
-        many => format!(
-            "{}, {}",
-            count(many as u64, "process").replace("processs", "processes"),
-            size(bytes)
-        ),
+        _ => size(bytes),
     };
     let titles = format!(
         "WORKER {} {} {} {} {}  {}",
         right("PID", 8),
         left("STATE", 11),
-        right("UP", 12),
+        right("UP", 8),
         right("MEMORY", 8),
-        right("CALLS", 10),
+        right("CALLS", 9),
         "RUNS NOW"
     );
     let area = heading(&titles, &sum, theme, area, buffer);
@@ -69,9 +64,9 @@ fn line(worker: &Worker, theme: Theme, columns: usize) -> Line<'static> {
         Span::styled(left(&state, 11), theme.state(&state)),
         Span::raw(format!(
             " {} {} {}  ",
-            right(&spoken(worker.uptime_ms), 12),
+            right(&age(worker.uptime_ms), 8),
             right(&worker.rss_bytes.map_or_else(|| "–".to_owned(), size), 8),
-            right(&grouped(worker.calls), 10)
+            right(&grouped(worker.calls), 9)
         )),
     ];
     let used: usize = before.iter().map(Span::width).sum();
@@ -93,5 +88,5 @@ fn runs(worker: &Worker) -> String {
         0 => String::new(),
         others => format!(", and {others} more"),
     };
-    format!("{}, {}{others}", clean(&first.method), spoken(first.age_ms))
+    format!("{}, {}{others}", clean(&first.method), age(first.age_ms))
 }

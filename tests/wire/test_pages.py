@@ -128,7 +128,7 @@ class Metrics(Pages):
             'connections_total{framing="json"}': 1,
             'connections_total{framing="http"}': 1,
             "connections_open": 2,
-            "restarts_total": 1,
+            'restarts_total{reason="crash"}': 1,
             "calls_in_flight": 0,
             "calls_queued": 0,
         }.items():

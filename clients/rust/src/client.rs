@@ -207,6 +207,16 @@ impl Client {
         self.call::<Value>("daemon.restart", ()).await.map(drop)
     }
 
+    /// Cancels the call that the daemon has given this number ([`Status::under_way`]), whoever's it is: whoever waits for
+    /// it is told that it was cancelled. False if there is no such call under way.
+    ///
+    /// # Errors
+    /// As [`call`](Client::call).
+    pub async fn cancel_call(&self, number: u64) -> Result<bool, Error> {
+        // Not again if the connection is lost: another daemon's call would have that number.
+        self.call("daemon.cancel", (number,)).await
+    }
+
     /// Asks the daemon to stop, and returns when it has begun to. The next call would start another, where the client may.
     ///
     /// # Errors

@@ -56,5 +56,8 @@ pub use client::{CallOptions, Client};
 pub use error::Error;
 pub use logs::{Log, LogLine, Logs};
 pub use messages::{Message, Messages, Scope};
-pub use status::{Controller, Exit, LastExit, Python, Running, Snapshot, Status, Worker};
+pub use status::{
+    Bucket, Controller, Exit, LastError, LastExit, Latency, Method, Python, Rate, Rates, RestartsBy, Running, Snapshot,
+    Status, UnderWay, Worker,
+};
 pub use stream::{Event, Stream, StreamOptions};

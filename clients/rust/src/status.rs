@@ -13,6 +13,13 @@ pub struct Status {
     pub pid: u32,
     pub socket: String,
     pub uptime_ms: u64,
+    /// When the daemon was started, in Unix time. 0 of a daemon that does not tell it, as the other members that came
+    /// later then are 0 or empty.
+    #[serde(default)]
+    pub started_ms: u64,
+    /// Who listens on the socket: the daemon's `own` doing, or `systemd`.
+    #[serde(default)]
+    pub listening: Option<String>,
     pub controller: Controller,
     pub python: Python,
     /// `starting`, `ready`, `backing off`, `unavailable` or `stopping`.
@@ -26,7 +33,7 @@ pub struct Status {
     pub beside: Vec<Worker>,
     /// Calls that wait for their turn.
     pub queued: u64,
-    /// Calls that are not answered yet, those in the queue among them.
+    /// Calls that Python has, and has not answered.
     pub in_flight: u64,
     pub connections: u64,
     /// Calls since the daemon started.
@@ -39,8 +46,29 @@ pub struct Status {
     /// How often a Python was replaced because it had answered `max_calls` calls or reached `max_rss`.
     #[serde(default)]
     pub recycled: u64,
-    /// How the last Python that ended did.
+    /// How often another Python was started, by why.
+    #[serde(default)]
+    pub restarts_by: RestartsBy,
+    /// Ended calls a second.
+    #[serde(default)]
+    pub rates: Rates,
+    /// How long calls took, since the daemon started.
+    #[serde(default)]
+    pub latency: Latency,
+    /// The same by method, most called first.
+    #[serde(default)]
+    pub methods: Vec<Method>,
+    /// The oldest calls that somebody waits for, 200 at most.
+    #[serde(default)]
+    pub under_way: Vec<UnderWay>,
+    /// The last error that a client was answered with, but for calls that were taken back.
+    #[serde(default)]
+    pub last_error: Option<LastError>,
+    /// How the last Python that ended by itself did.
     pub last_exit: Option<LastExit>,
+    /// Likewise, of the last ten of them, newest first, without what they wrote.
+    #[serde(default)]
+    pub exits: Vec<LastExit>,
     /// The state that the next Python gets, if the controller has given one.
     pub snapshot: Option<Snapshot>,
     /// The names of the properties that were set.
@@ -100,16 +128,137 @@ pub struct Running {
     pub call: u64,
     pub method: String,
     pub age_ms: u64,
+    /// Whether it was cancelled, which is then how long ago `age_ms` tells, and nobody waits for it any more.
+    #[serde(default)]
+    pub cancelled: bool,
+}
+
+/// How often another Python was started in the place of one.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+#[non_exhaustive]
+pub struct RestartsBy {
+    /// Because that one died, or could not start.
+    pub crash: u64,
+    /// For another version.
+    pub reload: u64,
+    /// Because somebody asked for it.
+    pub restart: u64,
+    /// Because that one had answered `max_calls` calls or reached `max_rss`.
+    pub recycled: u64,
+}
+
+/// Over the last 10 s, minute and 5 minutes, or since the daemon started where that is shorter.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+#[non_exhaustive]
+pub struct Rates {
+    #[serde(rename = "10s")]
+    pub ten_seconds: Rate,
+    #[serde(rename = "1m")]
+    pub minute: Rate,
+    #[serde(rename = "5m")]
+    pub five_minutes: Rate,
+}
+
+/// Calls that ended, a second.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+#[non_exhaustive]
+pub struct Rate {
+    pub calls: f64,
+    /// Those of them that ended in an error, but for those that were cancelled.
+    pub errors: f64,
+}
+
+/// How long calls took, from their request to their answer or their stream's last event.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+#[non_exhaustive]
+pub struct Latency {
+    pub count: u64,
+    /// Half of them took so long at most. None where there was none.
+    pub p50_ms: Option<f64>,
+    pub p90_ms: Option<f64>,
+    pub p99_ms: Option<f64>,
+    /// The longest.
+    pub max_ms: Option<f64>,
+    /// Shortest first. Two readings can be subtracted.
+    pub buckets: Vec<Bucket>,
+}
+
+/// Calls that took longer than the bucket before has, and at most so long.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+#[non_exhaustive]
+pub struct Bucket {
+    /// None for the last one, which holds all that took longer.
+    pub le_ms: Option<f64>,
+    pub count: u64,
+}
+
+/// One method's calls since the daemon started.
+#[derive(Debug, Clone, Deserialize)]
+#[non_exhaustive]
+pub struct Method {
+    /// `other` for all that are not counted by themselves.
+    pub method: String,
+    pub calls: u64,
+    #[serde(default)]
+    pub errors: u64,
+    pub p50_ms: Option<f64>,
+    pub p90_ms: Option<f64>,
+    pub p99_ms: Option<f64>,
+    pub max_ms: Option<f64>,
+}
+
+/// A call that somebody waits for.
+#[derive(Debug, Clone, Deserialize)]
+#[non_exhaustive]
+pub struct UnderWay {
+    /// By this number it can be cancelled: [`Client::cancel_call`](crate::Client::cancel_call).
+    pub call: u64,
+    pub method: String,
+    /// Which has it; None while it waits in the daemon.
+    pub worker: Option<u64>,
+    /// Since its request.
+    pub age_ms: u64,
+    /// `starting` (no Python is ready), `queued` or `running`.
+    #[serde(rename = "where")]
+    pub place: String,
+}
+
+/// An error that a client was answered with.
+#[derive(Debug, Clone, Deserialize)]
+#[non_exhaustive]
+pub struct LastError {
+    pub code: i32,
+    /// None if the code is not the protocol's.
+    pub name: Option<String>,
+    /// Whose call it was, if it was one of the controller's.
+    pub method: Option<String>,
+    /// Its first 200 letters.
+    #[serde(default)]
+    pub message: String,
+    /// When, in Unix time.
+    #[serde(default)]
+    pub at_ms: u64,
 }
 
 /// How a Python ended.
 #[derive(Debug, Clone, Deserialize)]
 #[non_exhaustive]
 pub struct LastExit {
+    /// Which worker's it was, from 1.
+    #[serde(default)]
+    pub worker: u64,
     /// What became of it, in words: "was killed by SIGKILL".
     pub reason: Option<String>,
     pub exit: Exit,
     pub ran_ms: Option<u64>,
+    /// When it ended, in Unix time.
+    #[serde(default)]
+    pub at_ms: u64,
     /// Its last lines.
     #[serde(default)]
     pub stderr: Vec<String>,

@@ -52,6 +52,8 @@ pub struct Limits {
     pub kill_grace: Duration,
     /// How long the daemon polls for what it expects at once, before it sleeps: see `busy_poll.rs`.
     pub busy_poll: Duration,
+    /// A call that took longer is said in the log; 0: none is.
+    pub slow_call: Duration,
     /// How long a call of a method may take, where its client does not say; without an entry, as long as it likes.
     pub timeouts: HashMap<String, Duration>,
 }
@@ -94,6 +96,7 @@ impl Default for Limits {
             stall_timeout: Duration::from_secs(10),
             kill_grace: Duration::from_secs(30),
             busy_poll: Duration::from_micros(50),
+            slow_call: Duration::ZERO,
             timeouts: HashMap::new(),
         }
     }

@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use baskd_protocol::error::Error;
 
-use super::metrics::MethodMetrics;
+use super::metrics::{Counted, MethodMetrics};
 use super::wire::{Method, Ready};
 
 pub struct Methods {
@@ -17,41 +17,29 @@ pub struct Methods {
 }
 
 /// What a call has to know of its method.
-pub(crate) struct Known {
+pub struct Known {
     pub(crate) name: String,
     is_plain: bool,
     pub(crate) is_concurrent: bool,
     /// Whether it may be run again after a crash.
     pub(crate) is_idempotent: bool,
     result_bytes: Cell<usize>,
-    pub(crate) metrics: Rc<MethodMetrics>,
+    /// Where its calls are counted, once one was taken in.
+    metrics: OnceCell<Rc<MethodMetrics>>,
 }
 
 impl Methods {
-    /// `before`: those of the process before this one, whose methods are counted on.
-    pub(crate) fn new(ready: Ready, before: Option<&Methods>) -> Methods {
-        let counted = |name: &str| before?.index.get(name).map(|known| known.metrics.clone());
-        let known = |method: &Method| Known::new(method, counted(&method.name).unwrap_or_default());
+    pub(crate) fn new(ready: Ready) -> Methods {
         let index = ready
             .methods
             .iter()
-            .map(|method| (method.name.clone(), Rc::new(known(method))))
+            .map(|method| (method.name.clone(), Rc::new(Known::new(method))))
             .collect();
         Methods {
             ready,
             index,
             document: OnceCell::new(),
         }
-    }
-
-    /// What is counted of each method, in the order in which the controller has them.
-    pub(crate) fn metrics(&self) -> impl Iterator<Item = (&str, &MethodMetrics)> {
-        let known = self
-            .ready
-            .methods
-            .iter()
-            .filter_map(|method| self.index.get(&method.name));
-        known.map(|known| (known.name.as_str(), &*known.metrics))
     }
 
     pub(crate) fn find(&self, name: &str) -> Result<Rc<Known>, Error> {
@@ -96,14 +84,14 @@ impl Methods {
 }
 
 impl Known {
-    fn new(method: &Method, metrics: Rc<MethodMetrics>) -> Known {
+    fn new(method: &Method) -> Known {
         Known {
             name: method.name.clone(),
             is_plain: method.kind == "plain",
             is_concurrent: method.concurrent,
             is_idempotent: method.idempotent,
             result_bytes: Cell::new(FIRST_RESULT),
-            metrics,
+            metrics: OnceCell::new(),
         }
     }
 
@@ -115,8 +103,18 @@ impl Known {
             is_concurrent: false,
             is_idempotent: false,
             result_bytes: Cell::new(FIRST_RESULT),
-            metrics: Rc::default(),
+            metrics: OnceCell::new(),
         }
+    }
+
+    /// A call of it is taken in, and will be counted.
+    pub(crate) fn count_in(&self, counted: &mut Counted) {
+        self.metrics.get_or_init(|| counted.of(&self.name));
+    }
+
+    /// Where its calls are counted, if any was taken in.
+    pub(crate) fn metrics(&self) -> Option<&MethodMetrics> {
+        self.metrics.get().map(|metrics| &**metrics)
     }
 
     /// Whether it has the main thread from its begin to its end.

@@ -33,11 +33,12 @@ mod spawn;
 mod standby;
 mod status;
 mod supervisor;
+mod told;
 mod watch;
 pub(crate) mod wire;
 mod worker;
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, Ref, RefCell};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -53,18 +54,20 @@ use crate::limits::Limits;
 use crate::logs::Logs;
 use calls::{Calls, seats_for};
 use methods::Methods;
+use metrics::Counted;
 use shared::{Post, Shared};
 
 pub use calls::MAX_WORKERS;
 pub(crate) use calls::WINDOW_ITEMS;
 pub use journal::Journal;
-pub use methods::nearest;
-pub use metrics::MethodMetrics;
+pub use methods::{Known, nearest};
+pub(crate) use metrics::Buckets;
 pub use orders::{Asker, NotReady};
 pub use snapshot::Snapshots;
 pub use spawn::allow_many_descriptors;
 pub use status::State;
-pub(crate) use status::resident_bytes;
+pub(crate) use status::{resident_bytes, shortened};
+pub(crate) use told::{Again, Kind, Told};
 
 /// A call's id on the router's wire: its number, then its slot.
 pub type CallId = u64;
@@ -85,11 +88,14 @@ pub struct NewCall<'a> {
 /// buffer of its own, and asks nothing of the backend.
 pub trait Sink {
     /// The method exists, and the call waits its turn. Comes before everything else; not at all for a call that is
-    /// refused. `metrics`: where its end is to be counted.
-    fn accepted(&mut self, _metrics: &Rc<MethodMetrics>) {}
+    /// refused. `method`: where its end is to be counted.
+    fn accepted(&mut self, _method: &Rc<Known>) {}
 
     /// A partial result.
     fn item(&mut self, item: Item<'_>) -> Taken;
+
+    /// How it ran, just before its end; told only where a setting wants calls that take long to be said in the log.
+    fn ran(&mut self, _method: &Rc<Known>, _ran: Ran) {}
 
     /// The one and last answer.
     fn end(self: Box<Self>, outcome: Outcome<'_>);
@@ -119,6 +125,15 @@ pub struct Item<'a> {
     pub data: &'a [u8],
     /// What it takes of the call's window; to be given back by [`Backend::credit`] if [`Taken::Later`].
     pub cost: u64,
+}
+
+/// What the table knows of a call at its end.
+#[derive(Debug, Clone, Copy)]
+pub struct Ran {
+    /// The daemon's own.
+    pub number: u64,
+    /// None if it has not begun.
+    pub began: Option<Instant>,
 }
 
 /// Whether an item has left the daemon.
@@ -202,7 +217,8 @@ impl Backend {
     pub fn start(options: Options, journal: Journal, snapshots: Snapshots, logs: Rc<Logs>) -> Backend {
         let workers = options.workers.clamp(1, MAX_WORKERS);
         let limits = &options.limits;
-        let calls = Calls::new(workers, options.affinity, limits.max_queue, limits.max_pending);
+        let mut calls = Calls::new(workers, options.affinity, limits.max_queue, limits.max_pending);
+        calls.tells_ran = !limits.slow_call.is_zero();
         let shared = Rc::new(Shared {
             busy_poll: BusyPoll::new(limits.busy_poll),
             calls: RefCell::new(calls),
@@ -224,7 +240,7 @@ impl Backend {
             restarts: Cell::new(0),
             reloads_done: Cell::new(0),
             recycled: Cell::new(0),
-            last_exit: RefCell::default(),
+            told: told::Told::default(),
             kills: oom::Kills::told_by(Path::new("/proc/self")),
         });
         for post in 0..workers {
@@ -277,6 +293,12 @@ impl Backend {
         found.is_some_and(|id| self.cancel(id, CancelledBy::Client))
     }
 
+    /// Cancels the call that the daemon has given this number, whoever's it is. False if there is none.
+    pub fn cancel_numbered(&self, number: u64) -> bool {
+        let found = self.shared.calls.borrow().numbered(number);
+        found.is_some_and(|id| self.cancel(id, CancelledBy::Client))
+    }
+
     /// Cancels what an owner that is gone has asked for.
     pub fn owner_gone(&self, owner: u64) {
         self.shared.change(|calls| calls.owner_gone(owner));
@@ -306,6 +328,23 @@ impl Backend {
         if self.shared.calls.borrow().is_idle() {
             self.shared.busy_poll.wait_for(For::Request, Instant::now());
         }
+    }
+
+    /// What is counted of each method.
+    pub(crate) fn counted(&self) -> Ref<'_, Counted> {
+        Ref::map(self.shared.calls.borrow(), |calls| &calls.counted)
+    }
+
+    /// How long calls have waited before they were sent to Python; and the one that has waited longest does now.
+    pub(crate) fn waited(&self) -> (Ref<'_, Buckets>, Duration) {
+        let calls = self.shared.calls.borrow();
+        let longest = calls.longest_wait();
+        (Ref::map(calls, |calls| &calls.waited), longest)
+    }
+
+    /// How often Python was started again, and how it has ended.
+    pub(crate) fn told(&self) -> &Told {
+        &self.shared.told
     }
 
     /// The live controller's methods, once there was one.

@@ -6,7 +6,6 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use baskd_protocol::error::Error;
-use serde_json::Value;
 use tokio::sync::Notify;
 
 use super::Options;
@@ -21,6 +20,7 @@ use super::snapshot::{Snapshot, Snapshots};
 use super::standby::Standby;
 use super::status::{ProcessStatus, Status, describe, exit_json};
 use super::supervisor::ON_RESTORE;
+use super::told::Told;
 use super::worker::Exit;
 use crate::bell::Bell;
 use crate::busy_poll::BusyPoll;
@@ -54,7 +54,7 @@ pub(super) struct Shared {
     pub(super) restarts: Cell<u64>,
     pub(super) reloads_done: Cell<u64>,
     pub(super) recycled: Cell<u64>,
-    pub(super) last_exit: RefCell<Option<Value>>,
+    pub(super) told: Told,
     pub(super) kills: Kills,
 }
 

@@ -1,14 +1,21 @@
 //! What `daemon.status` tells of the backend.
 
+use std::borrow::Cow;
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
+use super::calls::UnderWay;
 use super::worker::Exit;
 use super::{Controller, Shared};
+
+/// So many of the calls under way are told one by one.
+const MOST_UNDER_WAY: usize = 200;
+/// Before Python has told its methods, a call's may be any text of a client's.
+const LONGEST_NAME: usize = 200;
 
 /// What the supervisor is at.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -109,7 +116,7 @@ impl Shared {
         let running: Vec<_> = calls
             .running(seat)
             .iter()
-            .map(|call| json!({ "call": call.number, "method": call.method.name, "age_ms": call.age.as_millis() as u64 }))
+            .map(|call| json!({ "call": call.number, "method": call.method.name, "age_ms": call.age.as_millis() as u64, "cancelled": call.is_cancelled }))
             .collect();
         Some(json!({
             "worker": process.worker + 1,
@@ -130,14 +137,25 @@ impl Shared {
         }
     }
 
-    pub(crate) fn note_exit(&self, exit: &Exit, reason: &str) {
-        *self.last_exit.borrow_mut() = Some(json!({
-            "reason": reason,
-            "exit": exit_json(exit.status, exit.oom),
-            "ran_ms": exit.ran.as_millis() as u64,
-            "at_ms": SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |at| at.as_millis() as u64),
-            "stderr": exit.stderr,
-        }));
+    /// The process that has this seat has ended without being asked to.
+    pub(crate) fn note_exit(&self, seat: usize, exit: &Exit, reason: &str) {
+        let worker = self.processes.borrow().get(&seat).map(|process| process.worker);
+        self.told.exit(worker.unwrap_or_default(), exit, reason);
+    }
+
+    /// As `under_way` of `daemon.status`.
+    fn under_way(&self) -> Vec<Value> {
+        let calls = self.calls.borrow().under_way(MOST_UNDER_WAY);
+        let told = |call: UnderWay| {
+            json!({
+                "call": call.number,
+                "method": shortened(&call.method.name),
+                "worker": call.worker.map(|worker| worker + 1),
+                "age_ms": call.age.as_millis() as u64,
+                "where": call.place.text(),
+            })
+        };
+        calls.into_iter().map(told).collect()
     }
 
     pub(crate) fn describe(&self) -> serde_json::Map<String, Value> {
@@ -194,8 +212,11 @@ impl Shared {
             "restarts": self.restarts.get(),
             "reloads": self.reloads_done.get(),
             "recycled": self.recycled.get(),
+            "restarts_by": self.told.again(),
             "snapshot": snapshot,
-            "last_exit": *self.last_exit.borrow(),
+            "under_way": self.under_way(),
+            "last_exit": self.told.last_exit(),
+            "exits": self.told.exits(),
             "properties": self.journal.names(),
         });
         match described {
@@ -209,6 +230,14 @@ pub(crate) fn resident_bytes(pid: i32) -> Option<u64> {
     let statm = std::fs::read_to_string(format!("/proc/{pid}/statm")).ok()?;
     let pages: u64 = statm.split(' ').nth(1)?.parse().ok()?;
     Some(pages * rustix::param::page_size() as u64)
+}
+
+/// A name that a client may have made up, and cut where nobody reads on.
+pub(crate) fn shortened(name: &str) -> Cow<'_, str> {
+    match name.char_indices().nth(LONGEST_NAME) {
+        Some((end, _)) => format!("{}…", &name[..end]).into(),
+        None => name.into(),
+    }
 }
 
 /// As in "Python was killed by SIGKILL". `oom`: by the kernel, for want of memory.

@@ -208,6 +208,7 @@ pub(crate) const SETTINGS: &[Setting] = &[
     }),
     time("stall_timeout", MOMENT, |settings| &mut settings.limits.stall_timeout),
     time("kill_grace", Duration::ZERO, |settings| &mut settings.limits.kill_grace),
+    time("slow_call", Duration::ZERO, |settings| &mut settings.limits.slow_call),
     Setting {
         name: "busy_poll",
         kind: Kind::Time {

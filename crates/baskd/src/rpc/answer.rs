@@ -69,7 +69,7 @@ impl Batch {
             service.keep(std::mem::take(&mut parts.bytes), 0);
             if parts.too_large {
                 let error = Error::batch_response_too_large(limit).to_json();
-                service.metrics.error(&error);
+                service.metrics.refused(&error);
                 peer.outbox.push(|out| {
                     reply::error(out, "null", &error);
                     out.push(b'\n');
@@ -131,10 +131,14 @@ impl Answer {
     }
 
     pub(crate) fn error(self, error: &Error) {
-        self.error_json(&error.to_json());
+        let error = error.to_json();
+        if self.id.is_some() {
+            self.peer.service.metrics.refused(&error);
+        }
+        self.send(&error, reply::error);
     }
 
-    /// `error` is a whole error object.
+    /// `error` is a whole error object, of a call that tells of its end itself.
     pub(crate) fn error_json(self, error: &[u8]) {
         if self.id.is_some() {
             self.peer.service.metrics.error(error);

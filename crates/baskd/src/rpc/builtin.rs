@@ -28,6 +28,7 @@ const NAMES: &[&str] = &[
     "daemon.status",
     "daemon.reload",
     "daemon.restart",
+    "daemon.cancel",
     "daemon.shutdown",
 ];
 
@@ -43,6 +44,7 @@ pub(crate) fn run(peer: &Rc<Peer>, method: &str, params: Option<&str>, answer: A
         "daemon.status" => no_params(params).map(|()| peer.service.status().to_string()),
         "daemon.reload" => return daemon_renew(peer, params, answer, Backend::reload),
         "daemon.restart" => return daemon_renew(peer, params, answer, Backend::restart),
+        "daemon.cancel" => daemon_cancel(peer, params),
         "daemon.shutdown" => no_params(params).map(|()| {
             peer.service.logs.info("stopping: a client asked for it");
             peer.service.stop.cancel();
@@ -141,6 +143,8 @@ fn messages_subscribe(peer: &Rc<Peer>, params: Option<&str>) -> Result<String, E
             }
             let id = peer.subscribe()?;
             peer.own.borrow_mut().push(Own { id, method });
+            let open = &peer.service.metrics.own;
+            open.set(open.get() + 1);
             Ok(id.to_string())
         }
         Some("all") => {
@@ -164,7 +168,10 @@ fn unsubscribe(peer: &Peer, params: Option<&str>) -> Result<String, Error> {
     let mut own = peer.own.borrow_mut();
     let mut lossy = peer.lossy.borrow_mut();
     let before = own.len() + lossy.len();
+    let own_before = own.len();
     own.retain(|own| own.id != id);
+    let open = &peer.service.metrics.own;
+    open.set(open.get() - (own_before - own.len()));
     lossy.retain(|lossy| {
         if lossy.id == id {
             lossy.end();
@@ -172,6 +179,13 @@ fn unsubscribe(peer: &Peer, params: Option<&str>) -> Result<String, Error> {
         lossy.id != id
     });
     Ok((own.len() + lossy.len() < before).to_string())
+}
+
+/// Anybody's call: whoever connects has the user's authority.
+fn daemon_cancel(peer: &Peer, params: Option<&str>) -> Result<String, Error> {
+    let params = Params::read(params, &["call"])?;
+    let number = params.required(0, params.number(0)?, "the number of a call")?;
+    Ok(peer.service.backend.cancel_numbered(number).to_string())
 }
 
 /// Answers when a new Python serves, or why none does.

@@ -6,7 +6,7 @@ use super::OnDisconnect;
 use super::answer::Answer;
 use super::hub::push_message;
 use super::metrics::Timing;
-use crate::backend::{Item, MethodMetrics, Outcome, Sink, Taken};
+use crate::backend::{Item, Known, Outcome, Ran, Sink, Taken};
 
 pub(crate) struct PlainCall {
     answer: Answer,
@@ -24,8 +24,12 @@ impl PlainCall {
 }
 
 impl Sink for PlainCall {
-    fn accepted(&mut self, metrics: &Rc<MethodMetrics>) {
-        self.timing.accepted(metrics);
+    fn accepted(&mut self, method: &Rc<Known>) {
+        self.timing.accepted(method);
+    }
+
+    fn ran(&mut self, method: &Rc<Known>, ran: Ran) {
+        self.timing.ran(method, ran);
     }
 
     fn item(&mut self, item: Item<'_>) -> Taken {
@@ -54,7 +58,7 @@ impl Sink for PlainCall {
     }
 
     fn end(self: Box<Self>, outcome: Outcome<'_>) {
-        self.timing.ended(&outcome);
+        self.timing.ended(&self.answer.peer.service, &outcome);
         self.answer.peer.call_ends();
         match outcome {
             Outcome::Result(result) => self.answer.result(result),

@@ -79,7 +79,7 @@ pub fn refuse(peer: &Peer, error: &Error) {
 /// Answers a message of which no more than the id is known.
 pub fn refuse_as(peer: &Peer, id: &str, error: &Error) {
     let error = error.to_json();
-    peer.service.metrics.error(&error);
+    peer.service.metrics.refused(&error);
     peer.outbox.push(|out| {
         reply::error(out, id, &error);
         out.push(b'\n');

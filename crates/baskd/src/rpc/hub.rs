@@ -60,6 +60,12 @@ impl Hub {
         logs.push(Lossy::new(peer, id, "logs.item", None));
     }
 
+    /// How many subscribe to all messages, and to the log.
+    pub(crate) fn open(&self) -> (usize, usize) {
+        let open = |of: &RefCell<Vec<Rc<Lossy>>>| of.borrow().iter().filter(|lossy| !lossy.ended.get()).count();
+        (open(&self.messages), open(&self.logs))
+    }
+
     /// An item of any call.
     pub(crate) fn message(&self, item: &Item<'_>) {
         let mut messages = self.messages.borrow_mut();
@@ -144,6 +150,12 @@ impl Lossy {
             let Some(oldest) = kept.pop_front() else { break };
             self.kept_bytes.set(self.kept_bytes.get() - oldest.len());
             self.dropped.set(self.dropped.get() + 1);
+            let metrics = &peer.service.metrics;
+            let total = match self.notification {
+                "logs.item" => &metrics.dropped_logs,
+                _ => &metrics.dropped_messages,
+            };
+            total.set(total.get() + 1);
         }
     }
 

@@ -5,7 +5,7 @@
 //! - [`answer`] is the duty to answer one request, alone or within a batch.
 //! - [`call`] and [`stream`] are the two ways in which a call's results come back.
 //! - [`hub`] is where messages and log lines go to those who subscribed.
-//! - [`metrics`] is what is counted, [`ready`] whether Python answers.
+//! - [`metrics`] is what is counted, [`status`] what is told of that and of all else, [`ready`] whether Python answers.
 //! - [`builtin`] are the daemon's own methods, [`discover`] the OpenRPC document.
 //!
 //! This layer knows no sockets: a test drives a [`peer::Peer`] without any.
@@ -21,13 +21,13 @@ pub mod outbox;
 pub(crate) mod params;
 pub mod peer;
 pub(crate) mod ready;
+mod status;
 pub(crate) mod stream;
 
 use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
 
-use serde_json::{Map, Value};
 use tokio_util::sync::CancellationToken;
 
 use crate::backend::Backend;
@@ -88,7 +88,7 @@ impl Service {
             on_disconnect,
             logs,
             hub,
-            metrics: Metrics::default(),
+            metrics: Metrics::since(about.started),
             about,
             connections: Cell::new(0),
             pending: Cell::new(0),
@@ -118,20 +118,5 @@ impl Service {
             return None;
         }
         timeouts.get(method).copied()
-    }
-
-    pub(crate) fn status(&self) -> Value {
-        let mut status = Map::new();
-        status.insert("name".into(), self.about.name.clone().into());
-        status.insert("version".into(), env!("CARGO_PKG_VERSION").into());
-        status.insert("pid".into(), std::process::id().into());
-        status.insert("socket".into(), self.about.socket.clone().into());
-        status.insert(
-            "uptime_ms".into(),
-            (self.about.started.elapsed().as_millis() as u64).into(),
-        );
-        status.extend(self.backend.status());
-        status.insert("connections".into(), self.connections.get().into());
-        status.into()
     }
 }

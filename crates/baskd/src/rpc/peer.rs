@@ -205,7 +205,9 @@ impl Peer {
             return;
         }
         self.outbox.close();
-        self.own.borrow_mut().clear();
+        let own = self.own.take();
+        let open = &self.service.metrics.own;
+        open.set(open.get() - own.len());
         for lossy in self.lossy.take() {
             lossy.end();
         }

@@ -8,7 +8,7 @@ use super::OnDisconnect;
 use super::answer::Answer;
 use super::metrics::Timing;
 use super::peer::{Peer, Stream};
-use crate::backend::{Item, MethodMetrics, Outcome, Sink, Taken};
+use crate::backend::{Item, Known, Outcome, Ran, Sink, Taken};
 
 const NOTIFICATION: &str = "stream.item";
 
@@ -26,6 +26,8 @@ impl StreamCall {
     pub(crate) fn new(subscription: u64, windowed: bool, answer: Answer) -> StreamCall {
         let peer = answer.peer.clone();
         peer.call_begins();
+        let open = &peer.service.metrics.streams;
+        open.set(open.get() + 1);
         peer.streams
             .borrow_mut()
             .insert(subscription, Stream { call: None, windowed });
@@ -51,8 +53,12 @@ impl StreamCall {
 }
 
 impl Sink for StreamCall {
-    fn accepted(&mut self, metrics: &Rc<MethodMetrics>) {
-        self.timing.accepted(metrics);
+    fn ran(&mut self, method: &Rc<Known>, ran: Ran) {
+        self.timing.ran(method, ran);
+    }
+
+    fn accepted(&mut self, method: &Rc<Known>) {
+        self.timing.accepted(method);
         if let Some(answer) = self.answer.take() {
             // Its last event is owed from now on.
             self.peer.owe();
@@ -75,8 +81,10 @@ impl Sink for StreamCall {
 
     fn end(mut self: Box<Self>, outcome: Outcome<'_>) {
         self.peer.call_ends();
+        let open = &self.peer.service.metrics.streams;
+        open.set(open.get() - 1);
         self.peer.streams.borrow_mut().remove(&self.subscription);
-        self.timing.ended(&outcome);
+        self.timing.ended(&self.peer.service, &outcome);
         match (self.answer.take(), outcome) {
             // It was never taken: the request itself is answered.
             (Some(answer), Outcome::Error(error)) => return answer.error_json(error),

@@ -9,7 +9,7 @@ use baskd_protocol::request::same_id;
 
 use super::super::methods::Known;
 use super::super::page::{CLIENTS_SLOTS, SLOT_BITS};
-use super::super::{CallId, NewCall, Outcome, Sink, wire};
+use super::super::{CallId, NewCall, Outcome, Ran, Sink, wire};
 use super::{Call, Calls, Flow, Gate, Property, Seats, WINDOW_BYTES, bit, bits};
 
 /// So many more than there are calls may be in the queues, ended.
@@ -37,7 +37,8 @@ impl Calls {
         let known = known.and_then(Result::ok);
         let accepted = known.is_some();
         if let Some(known) = &known {
-            sink.accepted(&known.metrics);
+            known.count_in(&mut self.counted);
+            sink.accepted(known);
         }
         let property = property.ok().flatten();
         if let Some(property) = &property {
@@ -97,7 +98,9 @@ impl Calls {
             flow: Flow::default(),
             property: None,
             parts: None,
+            came: since,
             since,
+            began: None,
         });
         id
     }
@@ -123,15 +126,19 @@ impl Calls {
     pub(crate) fn expire(&mut self, id: CallId) -> bool {
         self.end_so(id, |calls, on| {
             let has_begun = bits(on).any(|seat| calls.seats[seat].has_begun(id));
-            let place = match on {
-                0 if calls.is_starting() => Where::Starting,
-                _ if has_begun => Where::Running,
-                _ => Where::Queued,
-            };
-            let error = Error::timed_out(place);
+            let error = Error::timed_out(calls.place_of(on, has_begun));
             let has_run = calls.peek(id).is_some_and(|call| call.has_run);
             if has_run { error.after_it_ran() } else { error }.to_json()
         })
+    }
+
+    /// Where a call is that these seats have.
+    pub(super) fn place_of(&self, on: Seats, has_begun: bool) -> Where {
+        match on {
+            0 if self.is_starting() => Where::Starting,
+            _ if has_begun => Where::Running,
+            _ => Where::Queued,
+        }
     }
 
     /// Whether calls wait for a first process to be ready.
@@ -139,6 +146,12 @@ impl Calls {
         let mut gates = self.places.iter().map(|place| &place.gate);
         !gates.clone().any(|gate| matches!(gate, Gate::Open))
             && gates.any(|gate| matches!(gate, Gate::Hold { starting: true }))
+    }
+
+    /// The call of a client's that has this number.
+    pub(crate) fn numbered(&self, number: u64) -> Option<CallId> {
+        let is_it = |call: &&Call| call.id >> SLOT_BITS == number && !call.is_own();
+        self.slots.iter().flatten().find(is_it).map(|call| call.id)
     }
 
     /// Cancels what an owner that is gone has asked for, but for its notifications, which nobody waits for anyway.
@@ -167,7 +180,7 @@ impl Calls {
     /// seats that have it.
     fn end_so(&mut self, id: CallId, why: impl FnOnce(&Calls, Seats) -> Vec<u8>) -> bool {
         let Some(call) = self.get(id) else { return false };
-        let Some(sink) = call.sink.take() else { return false };
+        let Some(mut sink) = call.sink.take() else { return false };
         let on = call.on;
         for seat in bits(on) {
             let place = &mut self.seats[seat];
@@ -181,6 +194,7 @@ impl Calls {
         // What has begun by now is told so.
         fence(Ordering::SeqCst);
         let error = why(self, on);
+        self.tell_ran(id, &mut *sink);
         if on != 0 {
             self.abandoned += 1;
             if let Some(call) = self.get(id) {
@@ -197,6 +211,23 @@ impl Calls {
         }
         sink.end(Outcome::Error(&error));
         true
+    }
+
+    /// Tells the sink of a call that is about to end how that ran, if anybody wants to know.
+    pub(super) fn tell_ran(&mut self, id: CallId, sink: &mut dyn Sink) {
+        if !self.tells_ran {
+            return;
+        }
+        let Some(call) = self.peek(id) else { return };
+        let seat = bits(call.on).find(|seat| self.seats[*seat].has_begun(id));
+        let began = seat.map(|seat| self.seats[seat].began_at(call)).or(call.began);
+        sink.ran(
+            &call.method,
+            Ran {
+                number: id >> SLOT_BITS,
+                began,
+            },
+        );
     }
 
     fn tidy_queues(&mut self) {

@@ -7,8 +7,8 @@ use std::time::Instant;
 use baskd_protocol::error::{CancelledBy, Error};
 
 use super::super::methods::{Known, Methods};
-use super::super::page::{Page, SLOTS};
-use super::super::{CallId, Item, Outcome, Sink, Taken};
+use super::super::page::{Page, SLOT_BITS, SLOTS};
+use super::super::{CallId, Item, Outcome, Ran, Sink, Taken};
 use super::seat::Seat;
 use super::{Call, Calls, Death, Flow, Gate, OWN, bit};
 
@@ -122,14 +122,17 @@ impl Calls {
                     if !std::mem::replace(&mut call.accepted, true)
                         && let Some(sink) = &mut call.sink
                     {
-                        sink.accepted(&call.method.metrics);
+                        call.method.count_in(&mut self.counted);
+                        sink.accepted(&call.method);
                     }
                 }
                 Err(error) => {
                     let id = call.id;
                     self.queued -= 1;
-                    if let Some(sink) = self.release(id) {
-                        sink.end(Outcome::Error(&error.to_json()));
+                    if let Some(mut call) = self.take(id)
+                        && let Some(sink) = call.sink.take()
+                    {
+                        self.end_unsent(&call, sink, &error);
                     }
                 }
             }
@@ -212,8 +215,11 @@ impl Calls {
     /// A call whose process is gone: another worker still has it, or it goes back to the queue, or it is answered.
     fn lose(&mut self, seat: usize, id: CallId, begun: bool, is_suspect: bool, death: &Death<'_>) {
         let worker = self.seats[seat].worker;
+        let call = self.peek(id).filter(|_| begun);
+        let began = call.map(|call| self.seats[seat].began_at(call));
         let Some(call) = self.get(id) else { return };
         call.on &= !bit(seat);
+        call.began = began;
         let crashed =
             || Error::backend_crashed(begun, death.how, death.exit.clone(), death.stderr, death.snapshot_age).to_json();
         if call.is_sent() || call.parts.is_some() {
@@ -279,15 +285,27 @@ impl Calls {
             .collect();
         for id in ids {
             self.queued -= 1;
-            let Some(call) = self.take(id) else { continue };
+            let Some(mut call) = self.take(id) else { continue };
             let error = if call.has_run {
                 error.clone().after_it_ran()
             } else {
                 error.clone()
             };
-            if let Some(sink) = call.sink {
-                sink.end(Outcome::Error(&error.to_json()));
+            if let Some(sink) = call.sink.take() {
+                self.end_unsent(&call, sink, &error);
             }
         }
+    }
+
+    /// Answers a call that has waited, and was just taken out of the table.
+    fn end_unsent(&self, call: &Call, mut sink: Box<dyn Sink>, error: &Error) {
+        if self.tells_ran {
+            let ran = Ran {
+                number: call.id >> SLOT_BITS,
+                began: None,
+            };
+            sink.ran(&call.method, ran);
+        }
+        sink.end(Outcome::Error(&error.to_json()));
     }
 }

@@ -27,9 +27,10 @@ use std::collections::HashMap;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use baskd_protocol::error::Error;
+use baskd_protocol::error::{Error, Where};
 
 use super::methods::{Known, Methods};
+use super::metrics::{Buckets, Counted};
 use super::page::{CLIENTS_SLOTS, SLOT_BITS, slot_of};
 use super::queue::Queue;
 use super::{Affinity, CallId, Outcome, Sink};
@@ -83,6 +84,12 @@ pub(crate) struct Calls {
     held: Vec<Held>,
     /// Some call may have used up its window.
     some_full: bool,
+    /// By method.
+    pub(crate) counted: Counted,
+    /// How long calls have waited in the daemon before they were sent.
+    pub(crate) waited: Buckets,
+    /// Whether sinks are told how their calls ran.
+    pub(crate) tells_ran: bool,
 }
 
 /// Calls that wait for a worker.
@@ -133,8 +140,11 @@ struct Call {
     property: Option<Property>,
     /// What came of it at some of the workers that it was sent to.
     parts: Option<Box<Parts>>,
-    /// When it was sent, and when it was abandoned.
+    came: Instant,
+    /// When it was sent, or abandoned: whichever was last.
     since: Instant,
+    /// When it began, as far as that is known, in the process that is done with it.
+    began: Option<Instant>,
 }
 
 /// What came of a call that every worker was sent: one result, and the first error.
@@ -166,7 +176,19 @@ pub(crate) struct Death<'a> {
 pub(crate) struct Running {
     pub(crate) number: u64,
     pub(crate) method: Rc<Known>,
+    /// Since it was sent, or, if it was cancelled, since then.
     pub(crate) age: Duration,
+    pub(crate) is_cancelled: bool,
+}
+
+/// A call that somebody waits for.
+pub(crate) struct UnderWay {
+    pub(crate) number: u64,
+    pub(crate) method: Rc<Known>,
+    /// The one that it was sent to.
+    pub(crate) worker: Option<usize>,
+    pub(crate) age: Duration,
+    pub(crate) place: Where,
 }
 
 impl Calls {
@@ -197,6 +219,9 @@ impl Calls {
             methods: None,
             held: Vec::new(),
             some_full: false,
+            counted: Counted::default(),
+            waited: Buckets::default(),
+            tells_ran: false,
         }
     }
 
@@ -314,10 +339,47 @@ impl Calls {
                 number: call.id >> SLOT_BITS,
                 method: call.method.clone(),
                 age: now - call.since,
+                is_cancelled: call.sink.is_none(),
             })
             .collect();
         running.sort_unstable_by_key(|call| call.number);
         running
+    }
+
+    /// The oldest calls of clients that somebody waits for, so many at most.
+    pub(crate) fn under_way(&self, most: usize) -> Vec<UnderWay> {
+        let now = Instant::now();
+        let calls = self.slots.iter().flatten();
+        let mut oldest: Vec<_> = calls
+            .filter(|call| call.sink.is_some() && !call.is_own())
+            .map(|call| call.id)
+            .collect();
+        // By number, which an id begins with. There may be many more than are told.
+        if oldest.len() > most {
+            oldest.select_nth_unstable(most);
+            oldest.truncate(most);
+        }
+        oldest.sort_unstable();
+        let told = |id: &CallId| {
+            let call = self.peek(*id)?;
+            let begun = bits(call.on).find(|seat| self.seats[*seat].has_begun(call.id));
+            let seat = begun.or_else(|| bits(call.on).next());
+            Some(UnderWay {
+                number: call.id >> SLOT_BITS,
+                method: call.method.clone(),
+                worker: seat.map(|seat| self.seats[seat].worker),
+                age: now.saturating_duration_since(call.came),
+                place: self.place_of(call.on, begun.is_some()),
+            })
+        };
+        oldest.iter().filter_map(told).collect()
+    }
+
+    /// For how long the call has waited that has waited longest to be sent.
+    pub(crate) fn longest_wait(&self) -> Duration {
+        let waiting = self.slots.iter().flatten().filter(|call| !call.is_sent());
+        let came = waiting.map(|call| call.came).min();
+        came.map_or(Duration::ZERO, |came| came.elapsed())
     }
 
     /// The seats that have something to write, asked once.

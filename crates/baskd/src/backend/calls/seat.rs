@@ -124,6 +124,12 @@ impl Seat {
         }
     }
 
+    /// When it began this call, which it has begun: it was sent by then, and if it needed the main thread, that was free.
+    pub(super) fn began_at(&self, call: &Call) -> Instant {
+        let free = self.pace.last.filter(|_| call.method.has_main_thread());
+        free.map_or(call.since, |free| free.max(call.since))
+    }
+
     /// All that came in one chunk was handled.
     pub(super) fn settle(&mut self, now: Instant) {
         self.pace.settle(now);

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use baskd_protocol::error::CancelledBy;
 
 use super::super::page::SLOT_BITS;
-use super::super::{CallId, Item, Outcome, Taken, wire};
+use super::super::{CallId, Item, Outcome, Ran, Taken, wire};
 use super::{Call, Calls, Held, Seats, WINDOW_BYTES, bit, bits, slot_of};
 
 /// Whose call a process has answered.
@@ -170,7 +170,15 @@ impl Calls {
 
     /// Sends a call that waits to these processes.
     pub(super) fn send(&mut self, id: CallId, on: Seats, expected: usize, now: Instant) {
-        let Some(call) = self.get(id) else { return };
+        // Not by `get`: the call and the histogram are borrowed at once.
+        let call = self.slots.get_mut(slot_of(id)).and_then(Option::as_mut);
+        let Some(call) = call.filter(|call| call.id == id) else {
+            return;
+        };
+        if call.since == call.came && !call.is_own() {
+            // For the first time.
+            self.waited.record(now.saturating_duration_since(call.came));
+        }
         call.on = on;
         call.since = now;
         self.queued -= 1;
@@ -228,6 +236,9 @@ impl Calls {
             return Reply::Senseless;
         };
         let whose = if call.is_own() { Reply::ToOwn } else { Reply::ToClient };
+        if self.tells_ran {
+            call.began = Some(self.seats[seat].began_at(call));
+        }
         self.seats[seat].answer(call);
         call.on &= !bit(seat);
         if call.on == 0 {
@@ -245,7 +256,14 @@ impl Calls {
         if let Outcome::Result(result) = outcome {
             call.method.gave(result.len());
         }
-        let sink = call.sink.take();
+        let mut sink = call.sink.take();
+        if let Some(sink) = sink.as_mut().filter(|_| self.tells_ran) {
+            let ran = Ran {
+                number: id >> SLOT_BITS,
+                began: call.began,
+            };
+            sink.ran(&call.method, ran);
+        }
         self.abandoned -= usize::from(sink.is_none());
         let parts = call.parts.take().map(|parts| *parts).unwrap_or_default();
         let was_set = parts.result.is_some() || matches!(outcome, Outcome::Result(_));

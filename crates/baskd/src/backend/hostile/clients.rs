@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use baskd_protocol::error::Error;
 
-use super::super::{CallId, Item, MethodMetrics, Outcome, Sink, Taken};
+use super::super::{CallId, Item, Known, Outcome, Sink, Taken};
 use super::MAX_RESPONSE;
 
 /// What became of all calls together.
@@ -30,7 +30,7 @@ pub(super) struct Client {
 }
 
 impl Sink for Client {
-    fn accepted(&mut self, _: &Rc<MethodMetrics>) {
+    fn accepted(&mut self, _: &Rc<Known>) {
         assert!(!self.is_accepted, "accepted twice");
         self.is_accepted = true;
     }

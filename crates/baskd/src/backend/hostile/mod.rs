@@ -277,7 +277,7 @@ impl Daemon {
             );
         }
         match said.news.take() {
-            Some(Event::Ready(ready)) if ready.protocol == 1 => self.ready(child, Methods::new(*ready, None)),
+            Some(Event::Ready(ready)) if ready.protocol == 1 => self.ready(child, Methods::new(*ready)),
             Some(_) => self.die(child),
             None => {}
         }

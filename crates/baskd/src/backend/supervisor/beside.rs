@@ -8,6 +8,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use baskd_protocol::error::CancelledBy;
 
+use super::super::Again;
 use super::super::calls::Gate;
 use super::super::orders::{NotReady, STOPPING};
 use super::super::reload::Round;
@@ -191,11 +192,12 @@ impl Supervisor {
                 let old = std::mem::replace(old, new);
                 // Only somebody who has asked for a reload can have meant that calls are cancelled for it.
                 retire(&self.shared, old, round.as_ref().map(|_| deadline));
-                let count = match round {
-                    Some(_) => &self.shared.reloads_done,
-                    None => &self.shared.recycled,
+                let (count, why) = match round {
+                    Some(_) => (&self.shared.reloads_done, Again::Reload),
+                    None => (&self.shared.recycled, Again::Recycled),
                 };
                 count.set(count.get() + 1);
+                self.shared.told.started_again(why);
                 if let Some(round) = round {
                     self.end_round(&round, Ok(()));
                 }
@@ -320,7 +322,7 @@ impl Supervisor {
             Err(NoAnswer::Died { exit, .. }) => {
                 let how = describe(exit.status, exit.oom);
                 let reason = format!("it {how} in on_restore");
-                shared.note_exit(&exit, &reason);
+                shared.note_exit(boot.worker.seat(), &exit, &reason);
                 shared.bury(boot.worker.seat(), &exit);
                 Err(NoSwitch::Stay(NotReady {
                     reason,

@@ -168,7 +168,7 @@ impl Boot {
                         let how = describe(exit.status, exit.oom);
                         let when = if self.ready.is_some() { "before it was needed" } else { "before it was ready" };
                         let reason = self.why_not.take().unwrap_or_else(|| format!("it {how} {when}"));
-                        self.shared.note_exit(&exit, &reason);
+                        self.shared.note_exit(self.worker.seat(), &exit, &reason);
                         self.shared.bury(self.worker.seat(), &exit);
                         return Err(Failure {
                             reason,

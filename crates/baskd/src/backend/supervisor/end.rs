@@ -74,6 +74,8 @@ pub(super) fn retire(shared: &Rc<Shared>, mut worker: Worker, deadline: Option<I
         let exit = match drain_left(&shared, &mut worker, deadline).await {
             Left::Died(exit) => {
                 let how = describe(exit.status, exit.oom);
+                let reason = format!("it {how} before it had ended its calls, when another had taken its place");
+                shared.note_exit(seat, &exit, &reason);
                 shared
                     .logs
                     .warn(&format!("the old Python {how} before it had ended its calls"));

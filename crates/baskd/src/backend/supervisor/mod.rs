@@ -34,7 +34,7 @@ use super::reload::Round;
 use super::restart::{Decision, History, Life, jitter};
 use super::status::{State, describe};
 use super::worker::{Event, Exit, Wear, Worker};
-use super::{Post, ReloadMode, Shared};
+use super::{Again, Post, ReloadMode, Shared};
 use beside::{Beside, News, Switched, Why, WornPause};
 pub(crate) use boot::Boot;
 use boot::Failure;
@@ -65,6 +65,7 @@ pub(crate) async fn run(shared: Rc<Shared>, post: usize) {
         restore_kills: 0,
         took: Duration::ZERO,
         round: None,
+        again: Again::Crash,
     };
     loop {
         let next = match supervisor.live().await {
@@ -75,8 +76,9 @@ pub(crate) async fn run(shared: Rc<Shared>, post: usize) {
         if matches!(next, Next::Stop) || supervisor.orders().stop_asked().is_some() {
             return supervisor.stopped().await;
         }
-        let restarts = &supervisor.shared.restarts;
-        restarts.set(restarts.get() + 1);
+        let shared = &supervisor.shared;
+        shared.restarts.set(shared.restarts.get() + 1);
+        shared.told.started_again(supervisor.again);
     }
 }
 
@@ -98,6 +100,8 @@ struct Supervisor {
     took: Duration,
     /// The reload that the next process to serve is for.
     round: Option<(Rc<Round>, Reported)>,
+    /// Why the next process is started.
+    again: Again,
 }
 
 /// Whether a reload was told that a process of it is ready.
@@ -122,7 +126,7 @@ enum Next {
 /// What ends the serving of a process.
 enum Turn {
     Died(Exit),
-    Restart,
+    Restart(Again),
     Stop(Duration),
 }
 
@@ -170,7 +174,11 @@ impl Supervisor {
                 _ if self.next.is_some() => Next::Start,
                 next => next,
             },
-            Turn::Restart => self.restart(&mut worker).await,
+            Turn::Restart(why) => {
+                let next = self.restart(&mut worker).await;
+                self.again = why;
+                next
+            }
             Turn::Stop(grace) => {
                 self.finish(&mut worker, grace).await;
                 Next::Stop
@@ -208,7 +216,7 @@ impl Supervisor {
                             if shared.options.reload_mode == ReloadMode::Replace {
                                 // Nobody has asked for it, so nobody's stream ends for it.
                                 if shared.calls.borrow().has_only_plain(worker.seat()) {
-                                    return Turn::Restart;
+                                    return Turn::Restart(Again::Recycled);
                                 }
                                 continue;
                             }
@@ -224,7 +232,7 @@ impl Supervisor {
                         self.start_beside(Why::Reload(round));
                         continue;
                     }
-                    Order::Restart => return Turn::Restart,
+                    Order::Restart => return Turn::Restart(Again::Restart),
                     Order::Stop(grace) => return Turn::Stop(grace),
                 },
                 news = Beside::next(&mut self.beside) => news,
@@ -267,7 +275,7 @@ impl Supervisor {
     /// Tells of a death, and what becomes of the calls there.
     fn note_death(&self, seat: usize, exit: &Exit) -> Failure {
         let how = describe(exit.status, exit.oom);
-        self.shared.note_exit(exit, &format!("it {how}"));
+        self.shared.note_exit(seat, exit, &format!("it {how}"));
         let state = match self.shared.state_after(seat) {
             Some(snapshot) => format!("; its state goes back to a snapshot that is {:.1?} old", snapshot.age()),
             None => String::new(),
@@ -283,6 +291,7 @@ impl Supervisor {
     }
 
     fn failed(&mut self, life: Life, failure: Failure) -> Next {
+        self.again = Again::Crash;
         if life == Life::NeverReady {
             self.shared
                 .logs
@@ -349,6 +358,7 @@ impl Supervisor {
                     let changed = self.shared.files.borrow_mut().changed();
                     if let Some(path) = changed {
                         self.shared.logs.info(&format!("{} has changed: Python is tried again", path.display()));
+                        self.again = Again::Reload;
                         return Next::Start;
                     }
                 },
@@ -360,8 +370,12 @@ impl Supervisor {
     /// What an order asks for while nothing serves. A reload is then a start, which is told of its end.
     fn after(&mut self, order: Order) -> Next {
         match order {
-            Order::Restart => Next::Start,
+            Order::Restart => {
+                self.again = Again::Restart;
+                Next::Start
+            }
             Order::Reload(round) => {
+                self.again = Again::Reload;
                 self.round = Some((round, Reported::NotYet));
                 Next::Start
             }

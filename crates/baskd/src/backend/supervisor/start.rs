@@ -7,6 +7,7 @@ use std::time::Duration;
 use rustix::process::Signal;
 use tokio::time::{sleep, sleep_until};
 
+use super::super::Again;
 use super::super::files::Files;
 use super::super::methods::Methods;
 use super::super::orders::{Order, Orders};
@@ -118,7 +119,7 @@ impl Supervisor {
             Err(NoAnswer::Died { exit, began }) => {
                 let how = describe(exit.status, exit.oom);
                 let reason = format!("it {how} in on_restore");
-                shared.note_exit(&exit, &reason);
+                shared.note_exit(boot.worker.seat(), &exit, &reason);
                 shared.bury(boot.worker.seat(), &exit);
                 let was_killed = exit.status.signal() == Some(Signal::KILL.as_raw());
                 if !began || (was_killed && self.restore_kills == 0) {
@@ -136,6 +137,7 @@ impl Supervisor {
             "on_restore failed with a snapshot that is {age:.1?} old; Python is started anew without it: {reason}"
         ));
         self.shared.snapshots.refuse();
+        self.again = Again::Crash;
         Err(Next::Start)
     }
 
@@ -158,7 +160,7 @@ impl Supervisor {
             let known = self.shared.calls.borrow().methods.clone();
             let same = known.clone().filter(|methods| methods.ready == *ready);
             let methods = same.unwrap_or_else(|| {
-                let methods = Rc::new(Methods::new(*ready, known.as_deref()));
+                let methods = Rc::new(Methods::new(*ready));
                 for warning in methods.unknown(self.shared.options.limits.timeouts.keys()) {
                     self.shared.logs.warn(&warning);
                 }

@@ -1,7 +1,7 @@
 mod workers;
 
 use super::super::page::Page;
-use super::super::{Item, MethodMetrics, NewCall, Outcome, Taken};
+use super::super::{Item, Known, NewCall, Outcome, Taken};
 use super::seat::AHEAD;
 use super::*;
 use baskd_protocol::error::CancelledBy;
@@ -17,7 +17,7 @@ struct Recorder {
 }
 
 impl Sink for Recorder {
-    fn accepted(&mut self, _: &Rc<MethodMetrics>) {
+    fn accepted(&mut self, _: &Rc<Known>) {
         self.seen.borrow_mut().push(format!("{} accepted", self.tag));
     }
 
@@ -109,7 +109,7 @@ impl Table {
         let ready = json!({
             "protocol": 1, "version": "0", "python": "3", "codec": "json", "controller": "C", "methods": methods,
         });
-        let methods = Rc::new(Methods::new(serde_json::from_value(ready).unwrap(), None));
+        let methods = Rc::new(Methods::new(serde_json::from_value(ready).unwrap()));
         let missed = missed.iter().map(|params| (*params).to_owned()).collect();
         self.calls.ready(seat, methods, missed);
     }

@@ -164,7 +164,7 @@ fn count(number: u64, what: &str) -> String {
     }
 }
 
-pub(super) fn size(bytes: u64) -> String {
+fn size(bytes: u64) -> String {
     const MIB: f64 = 1024.0 * 1024.0;
     match bytes as f64 / MIB {
         _ if bytes < 10_240 => format!("{bytes} bytes"),

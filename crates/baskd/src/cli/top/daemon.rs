@@ -3,14 +3,12 @@
 
 use std::time::Duration;
 
-use baskd_client::{Client, Error};
-use serde_json::json;
+use baskd_client::{Client, Error, Status};
 use tokio::sync::Notify;
 use tokio::sync::mpsc::Sender;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
 use super::model::{Deed, Event};
-use super::reading::Reading;
 
 /// A daemon that answers does so in a millisecond.
 const SILENCE: Duration = Duration::from_secs(2);
@@ -41,7 +39,7 @@ pub(crate) async fn look(client: Client, every: Duration, now: &Notify, events: 
 }
 
 async fn ask(client: &Client, events: &Sender<Event>) -> Event {
-    let asked = client.call::<Reading>("daemon.status", ());
+    let asked = client.call::<Status>("daemon.status", ());
     tokio::pin!(asked);
     let answer = match timeout(SILENCE, &mut asked).await {
         Ok(answer) => answer,
@@ -91,7 +89,7 @@ pub(crate) async fn listen(client: Client, events: Sender<Event>) {
 
 pub(crate) async fn act(client: Client, deed: Deed, events: Sender<Event>) {
     let outcome = match &deed {
-        Deed::Cancel { call, .. } => client.call::<bool>("daemon.cancel", json!({ "call": call })).await,
+        Deed::Cancel { call, .. } => client.cancel_call(*call).await,
         Deed::Reload => client.reload().await.map(|()| true),
         Deed::Restart => client.restart().await.map(|()| true),
     };

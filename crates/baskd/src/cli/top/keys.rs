@@ -25,42 +25,19 @@ pub(crate) struct Row {
 }
 
 /// Most important first: a narrow key line leaves out the last.
+#[rustfmt::skip]
 pub(crate) const ROWS: [Row; 11] = [
     row("q", "quit", "quit; so does Ctrl-C"),
     row("?", "help", "this page"),
-    row(
-        "↑↓",
-        "select",
-        "select a call under way; so do k and j; Esc selects none",
-    ),
-    row(
-        "c",
-        "cancel",
-        "cancel the selected call: whoever made it gets the error Cancelled",
-    ),
-    row(
-        "r",
-        "reload",
-        "load the controller anew, beside the old one (asks first)",
-    ),
+    row("↑↓", "call", "select a call under way; so do k and j; Esc selects none"),
+    row("c", "cancel", "cancel the selected call: its client gets the error Cancelled"),
+    row("r", "reload", "load the controller anew, beside the old one (asks first)"),
     row("R", "restart", "replace Python by a new one (asks first)"),
     row("space", "freeze", "let the picture stand still, and go on"),
-    row(
-        "/",
-        "filter",
-        "show only log lines with a text in them, or with a call's number: #18",
-    ),
+    row("/", "filter", "show only the log lines that have a text, or a call: #18"),
     row("f", "follow", "let the log stand still, and follow it again"),
-    row(
-        "PgUp PgDn",
-        "",
-        "older and newer lines of the log; Home and End for the ends",
-    ),
-    row(
-        "Ctrl-L",
-        "",
-        "draw everything anew; Ctrl-Z: to the shell, and back by fg",
-    ),
+    row("PgUp PgDn", "", "older and newer lines of the log; Home and End for the ends"),
+    row("Ctrl-L", "", "draw everything anew; Ctrl-Z: to the shell, and back by fg"),
 ];
 
 const fn row(keys: &'static str, word: &'static str, sentence: &'static str) -> Row {
@@ -202,21 +179,21 @@ impl Model {
             self.say("there is no call to select: none is under way");
             return;
         };
-        let at = calls.iter().position(|call| Some(call.call) == self.selected);
+        let at = calls.iter().position(|call| Some(call.number) == self.selected);
         let to = match (at, up) {
             (None, true) => last,
             (None, false) => 0,
             (Some(at), true) => at.saturating_sub(1),
             (Some(at), false) => (at + 1).min(last),
         };
-        self.selected = Some(calls[to].call);
+        self.selected = Some(calls[to].number);
     }
 
     /// Asks for nothing: whoever has selected a call, which is two keys, means that call, and the selection stays with
     /// it whatever comes and goes.
     fn cancel(&mut self) -> Option<Order> {
         let calls = self.calls();
-        let Some(call) = calls.iter().find(|call| Some(call.call) == self.selected) else {
+        let Some(call) = calls.iter().find(|call| Some(call.number) == self.selected) else {
             self.say("select a call first, with ↑ or ↓");
             return None;
         };
@@ -224,7 +201,7 @@ impl Model {
             return None;
         }
         self.begin(Deed::Cancel {
-            call: call.call,
+            call: call.number,
             method: call.method.clone(),
         })
     }

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use baskd_client::Log;
+use baskd_client::{Log, Status};
 
 use super::keys::Key;
 use super::pulse::Pulse;
-use super::reading::{Call, Reading};
+use super::reading::{Call, is_of_the_same, under_way};
 use super::tail::{Entry, Look, Tail};
 use super::text::{clean, count};
 
@@ -35,7 +35,7 @@ pub(crate) struct Model {
 /// What the daemon has told.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Data {
-    pub(crate) reading: Option<Reading>,
+    pub(crate) reading: Option<Status>,
     pub(crate) pulse: Pulse,
     pub(crate) tail: Tail,
 }
@@ -84,7 +84,7 @@ pub(crate) struct Message {
 
 #[derive(Debug)]
 pub(crate) enum Event {
-    Reading(Box<Reading>),
+    Reading(Box<Status>),
     /// It has been asked and does not answer.
     Silent,
     /// There is no daemon any more, or none yet: why.
@@ -193,7 +193,7 @@ impl Model {
     /// The calls that are shown, oldest first.
     pub(crate) fn calls(&self) -> Vec<Call> {
         let reading = self.shown().reading.as_ref();
-        reading.map(Reading::calls_under_way).unwrap_or_default()
+        reading.map(under_way).unwrap_or_default()
     }
 
     pub(crate) fn instance(&self) -> String {
@@ -201,12 +201,12 @@ impl Model {
         reading.map_or_else(|| "the daemon".to_owned(), |reading| clean(&reading.name))
     }
 
-    fn read(&mut self, reading: Reading) {
+    fn read(&mut self, reading: Status) {
         let is_next = self
             .live
             .reading
             .as_ref()
-            .is_some_and(|last| !reading.is_of_the_same(last));
+            .is_some_and(|last| !is_of_the_same(&reading, last));
         if is_next {
             self.live.pulse.begin_anew();
         }
@@ -223,7 +223,7 @@ impl Model {
             // A number is another call's there.
             self.selected = None;
         } else if !self.is_frozen() {
-            let is_there = |number| self.calls().iter().any(|call| call.call == number);
+            let is_there = |number| self.calls().iter().any(|call| call.number == number);
             self.selected = self.selected.filter(|number| is_there(*number));
         }
     }

@@ -3,7 +3,9 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use super::reading::{Bucket, Reading};
+use baskd_client::{Bucket, Status};
+
+use super::reading::errors;
 
 /// As many as the widest screen shows.
 const SAMPLES: usize = 512;
@@ -27,39 +29,41 @@ pub(crate) struct Sample {
     pub(crate) errors: f64,
 }
 
+/// Of the calls that ended in the window, those that took at most so long and longer than the ones before.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Ended {
+    /// None: longer than all bounds.
+    pub(crate) le_ms: Option<f64>,
+    pub(crate) count: u64,
+}
+
 #[derive(Debug, Clone, Copy)]
 struct Counted {
     uptime_ms: u64,
     calls: u64,
-    errors: Option<u64>,
+    errors: u64,
 }
 
 impl Pulse {
     /// Takes in a reading of the same daemon as the last.
-    pub(crate) fn take(&mut self, now: Duration, reading: &Reading) {
+    pub(crate) fn take(&mut self, now: Duration, reading: &Status) {
         let counted = Counted {
             uptime_ms: reading.uptime_ms,
             calls: reading.calls,
-            errors: reading.errors(),
+            errors: errors(reading),
         };
         if let Some(last) = self.last.replace(counted)
             && counted.uptime_ms > last.uptime_ms
         {
             let seconds = (counted.uptime_ms - last.uptime_ms) as f64 / 1000.0;
             let a_second = |now: u64, before: u64| now.saturating_sub(before) as f64 / seconds;
-            let told = reading.rates.as_ref().map_or(0.0, |rates| rates.of_10s.errors);
             self.samples.push_back(Sample {
                 calls: a_second(counted.calls, last.calls),
-                errors: match (counted.errors, last.errors) {
-                    (Some(now), Some(before)) => a_second(now, before),
-                    _ => told,
-                },
+                errors: a_second(counted.errors, last.errors),
             });
             self.samples.truncate_front_to(SAMPLES);
         }
-        if let Some(latency) = &reading.latency {
-            self.buckets.push_back((now, latency.buckets.clone()));
-        }
+        self.buckets.push_back((now, reading.latency.buckets.clone()));
         // One that is as old as the window stays: what has ended since is in the window.
         while self
             .buckets
@@ -86,12 +90,12 @@ impl Pulse {
     }
 
     /// The calls that ended in the window, by how long they took. None while there is nothing to compare.
-    pub(crate) fn recent(&self) -> Option<Vec<Bucket>> {
+    pub(crate) fn recent(&self) -> Option<Vec<Ended>> {
         let ((_, before), (_, now)) = (self.buckets.front()?, self.buckets.back()?);
         if self.buckets.len() < 2 || before.len() != now.len() {
             return None;
         }
-        let ended = now.iter().zip(before).map(|(now, before)| Bucket {
+        let ended = now.iter().zip(before).map(|(now, before)| Ended {
             le_ms: now.le_ms,
             count: now.count.saturating_sub(before.count),
         });
@@ -113,7 +117,7 @@ impl<T> TruncateFront for VecDeque<T> {
 
 /// The bound of the bucket in which the call is that is slower than such a share of all: it took at most so long. None
 /// if there are no calls; infinity if it is above all bounds.
-pub(crate) fn at_most_ms(buckets: &[Bucket], share: f64) -> Option<f64> {
+pub(crate) fn at_most_ms(buckets: &[Ended], share: f64) -> Option<f64> {
     let all: u64 = buckets.iter().map(|bucket| bucket.count).sum();
     let wanted = (all as f64 * share).ceil() as u64;
     let mut seen = 0;
@@ -126,20 +130,21 @@ pub(crate) fn at_most_ms(buckets: &[Bucket], share: f64) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::top::tests::stage::busy;
     use serde_json::{Value, json};
 
-    fn reading(uptime_ms: u64, calls: u64, errors: u64, buckets: &[u64]) -> Reading {
+    fn reading(uptime_ms: u64, calls: u64, errors: u64, buckets: &[u64]) -> Status {
         let bounds = [json!(1.0), json!(10.0), Value::Null];
-        let buckets: Vec<Value> = bounds
-            .iter()
-            .zip(buckets)
+        let buckets = bounds.iter().zip(buckets);
+        let buckets: Vec<Value> = buckets
             .map(|(le, count)| json!({ "le_ms": le, "count": count }))
             .collect();
-        serde_json::from_value(json!({
-            "uptime_ms": uptime_ms, "calls": calls, "latency": { "count": calls, "buckets": buckets },
-            "methods": [{ "method": "a", "calls": calls, "errors": errors }],
-        }))
-        .unwrap()
+        let mut status = busy(0);
+        status["uptime_ms"] = json!(uptime_ms);
+        status["calls"] = json!(calls);
+        status["latency"] = json!({ "count": calls, "buckets": buckets });
+        status["methods"] = json!([{ "method": "a", "calls": calls, "errors": errors }]);
+        serde_json::from_value(status).unwrap()
     }
 
     fn counts(pulse: &Pulse) -> Vec<u64> {
@@ -196,7 +201,13 @@ mod tests {
 
     #[test]
     fn a_percentile_is_told_by_its_buckets_bound() {
-        let buckets = |counts: &[u64]| reading(0, 0, 0, counts).latency.unwrap().buckets;
+        let buckets = |counts: &[u64]| {
+            let bounds = [Some(1.0), Some(10.0), None];
+            let ended = bounds.into_iter().zip(counts);
+            ended
+                .map(|(le_ms, count)| Ended { le_ms, count: *count })
+                .collect::<Vec<_>>()
+        };
         assert_eq!(at_most_ms(&buckets(&[0, 0, 0]), 0.5), None);
         assert_eq!(at_most_ms(&buckets(&[1, 1, 0]), 0.5), Some(1.0));
         assert_eq!(at_most_ms(&buckets(&[1, 1, 0]), 0.99), Some(10.0));

@@ -151,6 +151,17 @@ pub(crate) fn count(number: u64, what: &str) -> String {
     format!("{} {what}{plural}", grouped(number))
 }
 
+/// `212 MiB`.
+pub(crate) fn size(bytes: u64) -> String {
+    const MIB: f64 = 1024.0 * 1024.0;
+    match bytes as f64 / MIB {
+        tiny if tiny < 1.0 => format!("{:.0} KiB", tiny * 1024.0),
+        small if small < 10.0 => format!("{small:.1} MiB"),
+        medium if medium < 1024.0 => format!("{medium:.0} MiB"),
+        large => format!("{:.1} GiB", large / 1024.0),
+    }
+}
+
 /// A rate a second: three digits where that makes sense.
 pub(crate) fn rate(a_second: f64) -> String {
     match a_second {

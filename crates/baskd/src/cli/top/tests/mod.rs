@@ -4,4 +4,4 @@
 
 mod doing;
 mod pictures;
-mod stage;
+pub(super) mod stage;

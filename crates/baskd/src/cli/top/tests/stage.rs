@@ -96,8 +96,11 @@ impl Stage {
 }
 
 /// A daemon that has been up for a minute and `second`s, and is busy.
-pub(super) fn busy(second: u64) -> Value {
-    let calls = 1204 + second * 120 + second % 5 * 37;
+pub(in crate::cli::top) fn busy(second: u64) -> Value {
+    let calls = 1204
+        + (0..=second)
+            .map(|second| [80, 95, 120, 160, 210, 170, 130, 110, 90, 60][second as usize % 10])
+            .sum::<u64>();
     let counts = [0, 40, 210, 95, 30, 8, 5, 2, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0];
     let bounds = [
         0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 500.0, 1000.0, 2500.0, 10_000.0, 60_000.0,

@@ -35,7 +35,7 @@ pub(crate) fn draw(model: &Model, theme: Theme, area: Rect, buffer: &mut Buffer)
     if calls.is_empty() {
         return nothing("no call is under way", theme, area, buffer);
     }
-    let at = calls.iter().position(|call| Some(call.call) == model.selected);
+    let at = calls.iter().position(|call| Some(call.number) == model.selected);
     let first = first_row(calls.len(), usize::from(area.height), at);
     let columns = usize::from(area.width);
     let lines = calls.iter().enumerate().skip(first);
@@ -51,7 +51,7 @@ fn line(call: &Call, is_selected: bool, theme: Theme, columns: usize) -> Line<'s
     let mark = if is_selected { '▶' } else { ' ' };
     let number = format!(
         "{mark}{} {}  ",
-        right(&call.call.to_string(), 9),
+        right(&call.number.to_string(), 9),
         right(&age(call.age_ms), 8)
     );
     let worker = call.worker.map_or_else(|| "–".to_owned(), |worker| worker.to_string());

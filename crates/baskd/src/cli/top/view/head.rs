@@ -1,5 +1,6 @@
 //! The two lines at the top: which instance, and how it is; and below them what is wrong.
 
+use baskd_client::Status;
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use ratatui::text::{Line, Span};
@@ -8,7 +9,6 @@ use super::put;
 use super::theme::Theme;
 use crate::cli::duration::spoken;
 use crate::cli::top::model::{Link, Model};
-use crate::cli::top::reading::Reading;
 use crate::cli::top::text::{clean, count, fit, fit_end, width};
 
 /// No reason takes more of the screen than this.
@@ -26,7 +26,7 @@ pub(crate) fn draw(model: &Model, theme: Theme, area: Rect, buffer: &mut Buffer)
     );
 }
 
-fn first(model: &Model, reading: &Reading, theme: Theme, columns: usize) -> Line<'static> {
+fn first(model: &Model, reading: &Status, theme: Theme, columns: usize) -> Line<'static> {
     let state = match &model.link {
         Link::Up => clean(&reading.state),
         Link::Silent { .. } => "no answer".to_owned(),
@@ -40,7 +40,7 @@ fn first(model: &Model, reading: &Reading, theme: Theme, columns: usize) -> Line
     ];
     if model.is_frozen() {
         spans.push(Span::raw("  "));
-        spans.push(Span::styled(" frozen: space goes on ", theme.selected()));
+        spans.push(Span::styled(" frozen ", theme.selected()));
     }
     let about = format!(
         "baskd {}, process {}, up {} ",
@@ -51,7 +51,7 @@ fn first(model: &Model, reading: &Reading, theme: Theme, columns: usize) -> Line
     ends(spans, &about, theme, columns)
 }
 
-fn second(reading: &Reading, theme: Theme, columns: usize) -> Line<'static> {
+fn second(reading: &Status, theme: Theme, columns: usize) -> Line<'static> {
     let mut parts = vec![];
     let python = &reading.python;
     if let Some(version) = &python.version {

@@ -14,7 +14,7 @@ const NOTES: [&str; 5] = [
     "LATENCY  from a call's request to its answer, its wait among it; a bar for",
     "         each range, of the calls that ended in the last 10 s",
     "WHERE    running: Python has begun it; queued: it waits; starting: Python does",
-    "LOG      #18 is the number of the call that printed the line, where it is known",
+    "LOG      #18 is the call that printed the line, where that is known",
 ];
 
 pub(crate) fn draw(theme: Theme, area: Rect, buffer: &mut Buffer) {

@@ -1,5 +1,6 @@
 //! How long calls took: a bar for each range of the last seconds, and the percentiles since the start.
 
+use baskd_client::Latency;
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use ratatui::text::{Line, Span};
@@ -8,8 +9,8 @@ use super::put;
 use super::section::{heading, nothing};
 use super::theme::Theme;
 use crate::cli::top::model::Model;
-use crate::cli::top::pulse::{WINDOW, at_most_ms};
-use crate::cli::top::reading::{Bucket, Latency};
+use crate::cli::top::pulse::{Ended, WINDOW, at_most_ms};
+use crate::cli::top::reading::tells_all;
 use crate::cli::top::text::{grouped, latency, right};
 
 /// `≤ 2.5 ms`, and the number of calls.
@@ -21,13 +22,13 @@ pub(crate) fn draw(model: &Model, theme: Theme, area: Rect, buffer: &mut Buffer)
     let recent = data.pulse.recent().unwrap_or_default();
     let ended: u64 = recent.iter().map(|bucket| bucket.count).sum();
     let bound = |share| at_most_ms(&recent, share).map_or_else(|| "–".to_owned(), latency);
-    let name = format!("LATENCY of the last {} s", WINDOW.as_secs());
+    let name = format!("LATENCY, last {} s", WINDOW.as_secs());
     let sum = match ended {
         0 => String::new(),
         _ => format!("half ≤ {}", bound(0.5)),
     };
     let area = heading(&name, &sum, theme, area, buffer);
-    let Some(whole) = data.reading.as_ref().and_then(|reading| reading.latency.as_ref()) else {
+    let Some(reading) = data.reading.as_ref().filter(|reading| tells_all(reading)) else {
         return nothing("this daemon does not tell", theme, area, buffer);
     };
     let bars = Rect {
@@ -44,7 +45,7 @@ pub(crate) fn draw(model: &Model, theme: Theme, area: Rect, buffer: &mut Buffer)
         height: area.height.min(1),
         ..area
     };
-    put([since_the_start(whole, theme)], last, buffer);
+    put([since_the_start(&reading.latency, theme)], last, buffer);
 }
 
 fn since_the_start(whole: &Latency, theme: Theme) -> Line<'static> {
@@ -62,7 +63,7 @@ fn since_the_start(whole: &Latency, theme: Theme) -> Line<'static> {
     Line::from(spans)
 }
 
-fn lines(buckets: &[Bucket], ended: u64, theme: Theme, area: Rect) -> Vec<Line<'static>> {
+fn lines(buckets: &[Ended], ended: u64, theme: Theme, area: Rect) -> Vec<Line<'static>> {
     let rows = merged(buckets, usize::from(area.height));
     let most = rows.iter().map(|row| row.count).max().unwrap_or(0);
     let room = usize::from(area.width).saturating_sub(LABEL + NUMBER + 2);
@@ -95,30 +96,34 @@ struct Row {
     count: u64,
 }
 
-/// The buckets from the first to the last that have any calls; neighbours are taken together until there are no more of
-/// them than rows.
-fn merged(buckets: &[Bucket], rows: usize) -> Vec<Row> {
-    let has_any = |bucket: &Bucket| bucket.count > 0;
+/// The buckets from the first to the last that have any calls; while there are more of them than rows, the two neighbours
+/// that have fewest are taken together: what most calls are in stays as fine as it is told.
+fn merged(buckets: &[Ended], rows: usize) -> Vec<Row> {
+    let has_any = |bucket: &Ended| bucket.count > 0;
     let (Some(first), Some(last)) = (buckets.iter().position(has_any), buckets.iter().rposition(has_any)) else {
         return Vec::new();
     };
-    let group = (last - first + 1).div_ceil(rows.max(1));
-    let mut above_ms = first
-        .checked_sub(1)
-        .and_then(|before| buckets[before].le_ms)
-        .unwrap_or(0.0);
-    let groups = buckets[first..=last].chunks(group);
-    groups
-        .map(|group| {
-            let row = Row {
-                above_ms,
-                le_ms: group.last().and_then(|bucket| bucket.le_ms),
-                count: group.iter().map(|bucket| bucket.count).sum(),
-            };
-            above_ms = row.le_ms.unwrap_or(above_ms);
-            row
-        })
-        .collect()
+    let bound_before = |at: usize| {
+        at.checked_sub(1)
+            .and_then(|before| buckets[before].le_ms)
+            .unwrap_or(0.0)
+    };
+    let row = |at: usize| Row {
+        above_ms: bound_before(at),
+        le_ms: buckets[at].le_ms,
+        count: buckets[at].count,
+    };
+    let mut merged: Vec<Row> = (first..=last).map(row).collect();
+    while merged.len() > rows.max(1) {
+        let of_both = |at: &usize| merged[*at].count + merged[at + 1].count;
+        let Some(at) = (0..merged.len() - 1).min_by_key(of_both) else {
+            break;
+        };
+        let upper = merged.remove(at + 1);
+        merged[at].le_ms = upper.le_ms;
+        merged[at].count += upper.count;
+    }
+    merged
 }
 
 /// In eighths of a column; what is not nothing is seen.
@@ -134,9 +139,9 @@ fn bar(count: u64, most: u64, columns: usize) -> String {
 mod tests {
     use super::*;
 
-    fn buckets(counts: &[u64]) -> Vec<Bucket> {
+    fn buckets(counts: &[u64]) -> Vec<Ended> {
         let bounds = [Some(1.0), Some(2.0), Some(5.0), Some(10.0), None];
-        let bucket = |(le_ms, count): (&Option<f64>, &u64)| Bucket {
+        let bucket = |(le_ms, count): (&Option<f64>, &u64)| Ended {
             le_ms: *le_ms,
             count: *count,
         };
@@ -158,6 +163,7 @@ mod tests {
             [(Some(2.0), 3), (Some(5.0), 0), (Some(10.0), 1)]
         );
         assert_eq!(rows(&[1, 3, 2, 1, 7], 3), [(Some(2.0), 4), (Some(10.0), 3), (None, 7)]);
+        assert_eq!(rows(&[9, 8, 1, 1, 1], 3), [(Some(1.0), 9), (Some(2.0), 8), (None, 3)]);
         assert_eq!(rows(&[1, 3, 2, 1, 7], 1), [(None, 14)]);
         assert_eq!(rows(&[1, 3, 2, 1, 7], 0), [(None, 14)]);
         assert_eq!(merged(&buckets(&[0, 0, 0, 0, 7]), 3)[0].above_ms, 10.0);

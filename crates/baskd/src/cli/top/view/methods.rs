@@ -1,5 +1,6 @@
 //! The methods that were called, most called first: where there is room.
 
+use baskd_client::Method;
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use ratatui::text::{Line, Span};
@@ -8,7 +9,6 @@ use super::put;
 use super::section::{heading, nothing};
 use super::theme::Theme;
 use crate::cli::top::model::Model;
-use crate::cli::top::reading::Method;
 use crate::cli::top::text::{clean, count, grouped, latency, left, right};
 
 /// Of the columns after the name.
@@ -16,7 +16,7 @@ const NUMBERS: usize = 10 + 9 + 3 * 9;
 
 pub(crate) fn draw(model: &Model, theme: Theme, area: Rect, buffer: &mut Buffer) {
     let methods = match &model.shown().reading {
-        Some(reading) => reading.methods.as_deref().unwrap_or_default(),
+        Some(reading) => &reading.methods[..],
         None => &[],
     };
     let rows = usize::from(area.height).saturating_sub(1);
@@ -24,7 +24,7 @@ pub(crate) fn draw(model: &Model, theme: Theme, area: Rect, buffer: &mut Buffer)
         many if many > rows => format!("{rows} of {}", count(many as u64, "method")),
         _ => String::new(),
     };
-    let room = usize::from(area.width).saturating_sub(NUMBERS + 2);
+    let room = usize::from(area.width).saturating_sub(NUMBERS + 3);
     let titles = format!(
         "{}{}{}{}{}{}",
         left("METHOD", room),

@@ -21,7 +21,7 @@ use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use ratatui::text::Line;
 
-use super::model::{Mode, Model};
+use super::model::{Link, Mode, Model};
 use layout::Layout;
 use theme::Theme;
 
@@ -48,6 +48,9 @@ pub(crate) fn draw(model: &Model, theme: Theme, area: Rect, buffer: &mut Buffer)
             methods::draw(model, theme, area, buffer);
         }
         log::draw(model, theme, layout.log, buffer);
+        if model.link != Link::Up {
+            buffer.set_style(layout.body, theme.dim());
+        }
     }
     foot::draw(model, theme, layout.foot, buffer);
 }

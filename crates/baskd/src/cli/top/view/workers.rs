@@ -1,5 +1,6 @@
 //! The Python processes: those that serve, and those beside them.
 
+use baskd_client::Worker;
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use ratatui::text::{Line, Span};
@@ -7,10 +8,8 @@ use ratatui::text::{Line, Span};
 use super::put;
 use super::section::{heading, nothing};
 use super::theme::Theme;
-use crate::cli::status::size;
 use crate::cli::top::model::Model;
-use crate::cli::top::reading::Worker;
-use crate::cli::top::text::{age, clean, fit, grouped, left, right};
+use crate::cli::top::text::{age, clean, fit, grouped, left, right, size};
 
 /// How many rows they would take.
 pub(crate) fn wanted(model: &Model) -> u16 {
@@ -29,7 +28,7 @@ pub(crate) fn draw(model: &Model, theme: Theme, area: Rect, buffer: &mut Buffer)
     let rows = usize::from(area.height).saturating_sub(1);
     let sum = match all.len() {
         0 => String::new(),
-        many if many > rows => format!("{rows} of {many}, {}", size(bytes)),
+        many if many > rows => format!("{rows} of {many}"),
         _ => size(bytes),
     };
     let titles = format!(
@@ -82,11 +81,15 @@ fn line(worker: &Worker, theme: Theme, columns: usize) -> Line<'static> {
 /// The call that it has run for longest, and how many beside it.
 fn runs(worker: &Worker) -> String {
     let Some(first) = worker.running.iter().max_by_key(|running| running.age_ms) else {
-        return "nothing".to_owned();
+        return "idle".to_owned();
     };
     let others = match worker.running.len() - 1 {
         0 => String::new(),
         others => format!(", and {others} more"),
     };
-    format!("{}, {}{others}", clean(&first.method), age(first.age_ms))
+    let (method, lasts) = (clean(&first.method), age(first.age_ms));
+    match first.cancelled {
+        true => format!("{method}, cancelled {lasts} ago{others}"),
+        false => format!("{method} for {lasts}{others}"),
+    }
 }

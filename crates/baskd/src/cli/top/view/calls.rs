@@ -1,5 +1,6 @@
 //! The calls under way, oldest first.
 
+use baskd_client::Status;
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use ratatui::text::{Line, Span};
@@ -7,21 +8,14 @@ use ratatui::text::{Line, Span};
 use super::put;
 use super::section::{first_row, heading, nothing};
 use super::theme::Theme;
-use crate::cli::top::model::Model;
-use crate::cli::top::reading::Call;
+use crate::cli::top::reading::{Call, under_way};
 use crate::cli::top::text::{age, clean, fit, grouped, left, right, width};
 
-pub(crate) fn draw(model: &Model, theme: Theme, area: Rect, buffer: &mut Buffer) {
-    let calls = model.calls();
-    let sum = match &model.shown().reading {
-        Some(reading) if reading.in_flight > 0 => {
-            format!(
-                "{} under way, {} queued",
-                grouped(reading.in_flight),
-                grouped(reading.queued)
-            )
-        }
-        _ => String::new(),
+pub(crate) fn draw(status: &Status, selected: Option<u64>, theme: Theme, area: Rect, buffer: &mut Buffer) {
+    let calls = under_way(status);
+    let sum = match (status.in_flight, status.queued) {
+        (0, 0) => String::new(),
+        (running, queued) => format!("{} in Python, {} queued", grouped(running), grouped(queued)),
     };
     let titles = format!(
         "{} {}  {} {}  {}",
@@ -35,7 +29,7 @@ pub(crate) fn draw(model: &Model, theme: Theme, area: Rect, buffer: &mut Buffer)
     if calls.is_empty() {
         return nothing("no call is under way", theme, area, buffer);
     }
-    let at = calls.iter().position(|call| Some(call.number) == model.selected);
+    let at = calls.iter().position(|call| Some(call.number) == selected);
     let first = first_row(calls.len(), usize::from(area.height), at);
     let columns = usize::from(area.width);
     let lines = calls.iter().enumerate().skip(first);

@@ -1,6 +1,6 @@
 //! How long calls took: a bar for each range of the last seconds, and the percentiles since the start.
 
-use baskd_client::Latency;
+use baskd_client::{Latency, Status};
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use ratatui::text::{Line, Span};
@@ -8,8 +8,7 @@ use ratatui::text::{Line, Span};
 use super::put;
 use super::section::{heading, nothing};
 use super::theme::Theme;
-use crate::cli::top::model::Model;
-use crate::cli::top::pulse::{Ended, WINDOW, at_most_ms};
+use crate::cli::top::pulse::{Ended, Pulse, WINDOW, at_most_ms};
 use crate::cli::top::reading::tells_all;
 use crate::cli::top::text::{grouped, latency, right};
 
@@ -17,9 +16,8 @@ use crate::cli::top::text::{grouped, latency, right};
 const LABEL: usize = 11;
 const NUMBER: usize = 8;
 
-pub(crate) fn draw(model: &Model, theme: Theme, area: Rect, buffer: &mut Buffer) {
-    let data = model.shown();
-    let recent = data.pulse.recent().unwrap_or_default();
+pub(crate) fn draw(status: &Status, pulse: &Pulse, theme: Theme, area: Rect, buffer: &mut Buffer) {
+    let recent = pulse.recent().unwrap_or_default();
     let ended: u64 = recent.iter().map(|bucket| bucket.count).sum();
     let bound = |share| at_most_ms(&recent, share).map_or_else(|| "–".to_owned(), latency);
     let name = format!("LATENCY, last {} s", WINDOW.as_secs());
@@ -28,9 +26,9 @@ pub(crate) fn draw(model: &Model, theme: Theme, area: Rect, buffer: &mut Buffer)
         _ => format!("half ≤ {}", bound(0.5)),
     };
     let area = heading(&name, &sum, theme, area, buffer);
-    let Some(reading) = data.reading.as_ref().filter(|reading| tells_all(reading)) else {
+    if !tells_all(status) {
         return nothing("this daemon does not tell", theme, area, buffer);
-    };
+    }
     let bars = Rect {
         height: area.height.saturating_sub(1),
         ..area
@@ -45,7 +43,7 @@ pub(crate) fn draw(model: &Model, theme: Theme, area: Rect, buffer: &mut Buffer)
         height: area.height.min(1),
         ..area
     };
-    put([since_the_start(&reading.latency, theme)], last, buffer);
+    put([since_the_start(&status.latency, theme)], last, buffer);
 }
 
 fn since_the_start(whole: &Latency, theme: Theme) -> Line<'static> {

@@ -1,6 +1,6 @@
 //! The methods that were called, most called first: where there is room.
 
-use baskd_client::Method;
+use baskd_client::{Method, Status};
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use ratatui::text::{Line, Span};
@@ -8,17 +8,13 @@ use ratatui::text::{Line, Span};
 use super::put;
 use super::section::{heading, nothing};
 use super::theme::Theme;
-use crate::cli::top::model::Model;
 use crate::cli::top::text::{clean, count, grouped, latency, left, right};
 
 /// Of the columns after the name.
 const NUMBERS: usize = 10 + 9 + 3 * 9;
 
-pub(crate) fn draw(model: &Model, theme: Theme, area: Rect, buffer: &mut Buffer) {
-    let methods = match &model.shown().reading {
-        Some(reading) => &reading.methods[..],
-        None => &[],
-    };
+pub(crate) fn draw(status: &Status, theme: Theme, area: Rect, buffer: &mut Buffer) {
+    let methods = &status.methods;
     let rows = usize::from(area.height).saturating_sub(1);
     let sum = match methods.len() {
         many if many > rows => format!("{rows} of {}", count(many as u64, "method")),

@@ -33,23 +33,31 @@ pub(crate) fn draw(model: &Model, theme: Theme, area: Rect, buffer: &mut Buffer)
         return draw_too_small(theme, area, buffer);
     }
     let notices = head::notices(model, theme, area.width);
-    let layout = Layout::of(area, notices.len() as u16, workers::wanted(model));
+    let layout = Layout::of(
+        area,
+        notices.len() as u16,
+        model.shown().reading.as_ref().map_or(0, workers::wanted),
+    );
     head::draw(model, theme, layout.head, buffer);
     put(notices, layout.notices, buffer);
-    if model.mode == Mode::Help {
-        help::draw(theme, layout.body, buffer);
-    } else {
-        rates::draw(model, theme, layout.rates, buffer);
-        latency::draw(model, theme, layout.latency, buffer);
-        workers::draw(model, theme, layout.workers, buffer);
-        calls::draw(model, theme, layout.calls, buffer);
-        restarts::draw(model, theme, layout.restarts, buffer);
-        if let Some(area) = layout.methods {
-            methods::draw(model, theme, area, buffer);
-        }
-        log::draw(model, theme, layout.log, buffer);
-        if model.link != Link::Up {
-            buffer.set_style(layout.body, theme.dim());
+    match &model.shown().reading {
+        _ if model.mode == Mode::Help => help::draw(theme, layout.body, buffer),
+        // There is nothing to be said of what nobody has told yet.
+        None => {}
+        Some(status) => {
+            let pulse = &model.shown().pulse;
+            rates::draw(status, pulse, theme, layout.rates, buffer);
+            latency::draw(status, pulse, theme, layout.latency, buffer);
+            workers::draw(status, theme, layout.workers, buffer);
+            calls::draw(status, model.selected, theme, layout.calls, buffer);
+            restarts::draw(status, theme, layout.restarts, buffer);
+            if let Some(area) = layout.methods {
+                methods::draw(status, theme, area, buffer);
+            }
+            log::draw(model, theme, layout.log, buffer);
+            if model.link != Link::Up {
+                buffer.set_style(layout.body, theme.dim());
+            }
         }
     }
     foot::draw(model, theme, layout.foot, buffer);

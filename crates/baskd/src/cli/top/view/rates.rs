@@ -1,6 +1,6 @@
 //! Calls and errors a second: a column for each reading, the newest at the right.
 
-use baskd_client::Rate;
+use baskd_client::{Rate, Status};
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use ratatui::style::Style;
@@ -10,7 +10,6 @@ use ratatui::widgets::{RenderDirection, Sparkline, Widget};
 use super::put;
 use super::section::heading;
 use super::theme::Theme;
-use crate::cli::top::model::Model;
 use crate::cli::top::pulse::{Pulse, Sample};
 use crate::cli::top::reading::tells_all;
 use crate::cli::top::text::{count, rate, right};
@@ -20,17 +19,11 @@ const FINENESS: f64 = 1000.0;
 /// In front of each graph.
 const LABEL: u16 = 16;
 
-pub(crate) fn draw(model: &Model, theme: Theme, area: Rect, buffer: &mut Buffer) {
-    let data = model.shown();
-    let reading = data.reading.as_ref();
-    let sum = reading.map(|reading| count(reading.calls, "call")).unwrap_or_default();
-    let area = heading("RATES a second", &sum, theme, area, buffer);
-    let Some(reading) = reading else {
-        return;
-    };
+pub(crate) fn draw(status: &Status, pulse: &Pulse, theme: Theme, area: Rect, buffer: &mut Buffer) {
+    let area = heading("RATES a second", &count(status.calls, "call"), theme, area, buffer);
     let averages = |of: fn(&Rate) -> f64| {
-        let rates = &reading.rates;
-        tells_all(reading).then(|| [of(&rates.ten_seconds), of(&rates.minute), of(&rates.five_minutes)])
+        let rates = &status.rates;
+        tells_all(status).then(|| [of(&rates.ten_seconds), of(&rates.minute), of(&rates.five_minutes)])
     };
     // Errors are rare, and a low graph shows them as well.
     let errors_height = (area.height / 3).max(1);
@@ -50,7 +43,7 @@ pub(crate) fn draw(model: &Model, theme: Theme, area: Rect, buffer: &mut Buffer)
         bars: theme.bar(),
         number: theme.strong(),
     };
-    let has_errors = data.pulse.last().is_some_and(|last| last.errors > 0.0);
+    let has_errors = pulse.last().is_some_and(|last| last.errors > 0.0);
     let errors = Graph {
         name: "errors",
         value: |sample| sample.errors,
@@ -58,8 +51,8 @@ pub(crate) fn draw(model: &Model, theme: Theme, area: Rect, buffer: &mut Buffer)
         bars: theme.error_bar(),
         number: if has_errors { theme.bad() } else { theme.strong() },
     };
-    calls.draw(&data.pulse, theme, calls_area, buffer);
-    errors.draw(&data.pulse, theme, errors_area, buffer);
+    calls.draw(pulse, theme, calls_area, buffer);
+    errors.draw(pulse, theme, errors_area, buffer);
 }
 
 struct Graph {

@@ -1,6 +1,6 @@
 //! The Python processes: those that serve, and those beside them.
 
-use baskd_client::Worker;
+use baskd_client::{Status, Worker};
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use ratatui::text::{Line, Span};
@@ -8,22 +8,15 @@ use ratatui::text::{Line, Span};
 use super::put;
 use super::section::{heading, nothing};
 use super::theme::Theme;
-use crate::cli::top::model::Model;
 use crate::cli::top::text::{age, clean, fit, grouped, left, right, size};
 
 /// How many rows they would take.
-pub(crate) fn wanted(model: &Model) -> u16 {
-    let reading = model.shown().reading.as_ref();
-    let processes = reading.map_or(0, |reading| reading.workers.len() + reading.beside.len());
-    u16::try_from(processes).unwrap_or(u16::MAX)
+pub(crate) fn wanted(status: &Status) -> u16 {
+    u16::try_from(status.workers.len() + status.beside.len()).unwrap_or(u16::MAX)
 }
 
-pub(crate) fn draw(model: &Model, theme: Theme, area: Rect, buffer: &mut Buffer) {
-    let (serving, beside) = match &model.shown().reading {
-        Some(reading) => (&reading.workers[..], &reading.beside[..]),
-        None => Default::default(),
-    };
-    let all: Vec<&Worker> = serving.iter().chain(beside).collect();
+pub(crate) fn draw(status: &Status, theme: Theme, area: Rect, buffer: &mut Buffer) {
+    let all: Vec<&Worker> = status.workers.iter().chain(&status.beside).collect();
     let bytes: u64 = all.iter().filter_map(|worker| worker.rss_bytes).sum();
     let rows = usize::from(area.height).saturating_sub(1);
     let sum = match all.len() {

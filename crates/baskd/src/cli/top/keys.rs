@@ -123,6 +123,8 @@ impl Model {
             KeyCode::Char('f') => {
                 let last = self.shown().tail.end().checked_sub(1);
                 self.look.until = self.look.until.map_or(last, |_| None);
+                // It is to look as it does now.
+                self.look.fills = false;
             }
             KeyCode::PageUp => self.scroll(true, PAGE),
             KeyCode::PageDown => self.scroll(false, PAGE),

@@ -102,7 +102,7 @@ impl Screen {
             .queue(EnterAlternateScreen)?
             .queue(EnableBracketedPaste)?
             .queue(Hide)?;
-        self.terminal.clear()
+        self.redraw()
     }
 
     /// Draws, unless the last frame is still being written.
@@ -135,9 +135,11 @@ impl Screen {
         written.unwrap_or_else(|panicked| Err(io::Error::other(panicked)))
     }
 
-    /// The next frame is drawn on nothing.
+    /// The next frame is drawn on nothing. (`clear` would ask the terminal where its cursor is, and the answer would be
+    /// read as keys.)
     pub(crate) fn redraw(&mut self) -> io::Result<()> {
-        self.terminal.clear()
+        let size = self.terminal.size()?;
+        self.terminal.resize(size.into())
     }
 
     /// Gives the terminal to the shell, as Ctrl-Z does, and takes it again when this program is told to go on. Where there

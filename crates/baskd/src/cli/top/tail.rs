@@ -42,6 +42,8 @@ pub(crate) struct Look {
     pub(crate) filter: String,
     /// The number of the last line that is shown; None: that which came last, whatever comes.
     pub(crate) until: Option<u64>,
+    /// Whether what came after that fills the room that there is.
+    pub(crate) fills: bool,
 }
 
 impl From<LogLine> for Line {
@@ -98,8 +100,11 @@ impl Tail {
         let end = look.until.map_or(passing.len(), |until| {
             passing.partition_point(|(number, _)| *number <= until)
         });
-        // At the beginning, what follows fills the room.
-        let end = end.max(at_most.min(passing.len()));
+        let end = if look.fills {
+            end.max(at_most.min(passing.len()))
+        } else {
+            end
+        };
         let shown = passing[end.saturating_sub(at_most)..end]
             .iter()
             .map(|(_, entry)| *entry);
@@ -123,6 +128,7 @@ impl Tail {
             at.saturating_add(by)
         };
         look.until = passing.get(to).filter(|_| to < last).map(|(number, _)| *number);
+        look.fills = true;
     }
 
     /// What the filter lets pass, with its numbers.
@@ -197,6 +203,9 @@ mod tests {
         let mut tail = tail(5);
         tail.scroll(&mut look, true, 99);
         assert_eq!(texts(&tail, &look, 3), ["line 0", "line 1", "line 2"]);
+        look.fills = false;
+        assert_eq!(texts(&tail, &look, 3), ["line 0"]);
+        look.fills = true;
         // What stood still is forgotten in the end; the oldest lines are shown then.
         for number in 0..KEPT {
             tail.push(line(&format!("later {number}")));
@@ -213,7 +222,7 @@ mod tests {
         tail.push(Entry::Note("2 lines are missing".to_owned()));
         let with = |filter: &str| Look {
             filter: filter.to_owned(),
-            until: None,
+            ..Look::default()
         };
         assert_eq!(texts(&tail, &with("error"), 9), ["An Error", "2 lines are missing"]);
         assert_eq!(texts(&tail, &with("ERROR"), 9), ["2 lines are missing"]);

@@ -4,7 +4,7 @@
 use ratatui::layout::Rect;
 
 /// From here on there are sections beside each other below the graphs, too.
-const WIDE: (u16, u16) = (120, 30);
+const WIDE: (u16, u16) = (130, 30);
 /// A line of a section's own, and no row.
 const HEADING: u16 = 1;
 

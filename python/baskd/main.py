@@ -11,7 +11,7 @@ from time import sleep
 from typing import Any, Callable, Optional
 
 from . import codec as codecs
-from . import descriptors, errors, hooks, loading, page, sources
+from . import descriptors, errors, hooks, loading, page, printing, sources
 from ._version import VERSION
 from .dialects import DaemonDialect, SeedDialect
 from .loop_plain import PlainLoop
@@ -50,6 +50,7 @@ def run(controller: Optional[str], example: str) -> int:
     _give_way(example)
     if taken.page is None:
         return _run_alone(loading.parse(controller or example), codec, reader, outbox)
+    printing.install()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # The daemon ends its Python; a terminal's Ctrl-C is not for it.
     return _run_for_daemon(page.attach(taken.page), example, codec, reader, outbox, taken.wire_out)
 
@@ -99,6 +100,7 @@ def _run_for_daemon(
         _add_hooks(controller, methods)
         router = Router(methods, shared, codec, dialect, reader, outbox)
         router.window = hello.get("window") or router.window
+        printing.Printed.router = router
         loop = _prepare(router, controller, later)
     except StartError as failed:
         _print_failure(failed)

@@ -26,7 +26,7 @@ from time import sleep
 from types import CodeType, FrameType
 from typing import Any, Callable, Optional, Union
 
-from . import _controller, errors
+from . import _controller, errors, printing
 from ._controller import Cancelled, Refused
 from .calls import CURRENT, UNBOUNDED, Call, Window
 from .codec import Codec
@@ -318,9 +318,12 @@ class Router:
                 raise self.blow(self.struck_call)
             return None if event == "call" else trace
 
-        while frame is not None and not errors.is_ours(frame.f_code.co_filename):
-            if not frame.f_code.co_filename.startswith(_ASYNCIO):
-                frame.f_trace = trace
+        while frame is not None:
+            if frame.f_code not in printing.CODES:  # That is entered by user code's print(), and goes back there.
+                if errors.is_ours(frame.f_code.co_filename):
+                    break
+                if not frame.f_code.co_filename.startswith(_ASYNCIO):
+                    frame.f_trace = trace
             frame = frame.f_back
         sys.settrace(trace)
 
@@ -380,7 +383,8 @@ _PACKAGES = os.path.join(_LIBRARY, "site-packages", "")
 def _in_asyncio(frame: Optional[FrameType]) -> bool:
     """Whether asyncio is at work there, or what it calls of the standard library."""
     while frame is not None and frame.f_code in _STRIKING:
-        frame = frame.f_back  # The signal has come once more, while it was being dealt with.
+        # The signal has come once more, while it was being dealt with; or asyncio prints something.
+        frame = frame.f_back
     while frame is not None:
         file = frame.f_code.co_filename
         if file.startswith(_ASYNCIO):
@@ -391,7 +395,7 @@ def _in_asyncio(frame: Optional[FrameType]) -> bool:
     return False
 
 
-_STRIKING = (Router.strike.__code__, Router.blow.__code__, _in_asyncio.__code__)
+_STRIKING = (Router.strike.__code__, Router.blow.__code__, _in_asyncio.__code__, *printing.CODES)
 
 
 def _signal_soon(thread: int) -> None:

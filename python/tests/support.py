@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import mmap
 import os
+import re
 import select
 import signal
 import subprocess
@@ -22,6 +23,7 @@ FIXTURES = PYTHON.parent / "tests" / "controllers"
 SLOTS = 32768
 PAGE = 16 * SLOTS + 4096
 PATIENCE = 20.0
+TAG = re.compile("\x1b_baskd;([0-9]{1,20});([^\x1b;]{1,256})\x1b\\\\")
 
 
 class Spawned:
@@ -286,11 +288,20 @@ class _Log:
     def text(self) -> str:
         return self._data.decode(errors="replace")
 
+    @property
+    def untagged(self) -> str:
+        """Without what tells which call has printed it."""
+        return TAG.sub("", self.text)
+
     def expect(self, text: str) -> None:
-        """Waits until `text` has come."""
+        """Waits until `text` has come, with its tags or without them."""
+
+        def has_come() -> bool:
+            return text in self.text or text in self.untagged
+
         with self._changed:
-            self._changed.wait_for(lambda: text in self.text or self._ended, PATIENCE)
-        assert text in self.text, f"{text!r} did not come, but {self.text!r}"
+            self._changed.wait_for(lambda: has_come() or self._ended, PATIENCE)
+        assert has_come(), f"{text!r} did not come, but {self.text!r}"
 
     def wait(self) -> str:
         """All of it, when it has ended."""

@@ -233,7 +233,7 @@ impl Daemon {
         let (listener, lock) = listen::listen(&options.socket, &about)?;
 
         let state_dir = states.join(&options.name);
-        let logs = Rc::new(Logs::default());
+        let logs = Rc::new(Logs::new(settings.log_lines));
         let state_lock = private_folder(&state_dir, &options.name, &about)?;
         let unusable = |source| Error::State {
             path: state_dir.clone(),

@@ -9,9 +9,10 @@ use std::rc::Rc;
 use tokio::net::unix::pipe;
 use tokio::task::JoinHandle;
 
-use crate::logs::Logs;
+use super::tag;
+use crate::logs::{Caller, Logs};
 
-/// A longer line is broken.
+/// A longer line is broken: tags and all, so that one that never ends is told as it comes.
 const MAX_LINE: usize = 8 << 10;
 /// How many lines are kept for `BackendCrashed`.
 const RECENT: usize = 50;
@@ -28,6 +29,8 @@ struct Inner {
     stream: &'static str,
     logs: Rc<Logs>,
     partial: RefCell<Vec<u8>>,
+    /// Who has written what has been told of a line that was broken.
+    writer: RefCell<Option<Caller>>,
     recent: RefCell<VecDeque<String>>,
 }
 
@@ -39,6 +42,7 @@ impl LogPipe {
             stream,
             logs,
             partial: RefCell::default(),
+            writer: RefCell::default(),
             recent: RefCell::default(),
         });
         let reader = inner.clone();
@@ -85,34 +89,129 @@ impl Drop for LogPipe {
 
 impl Inner {
     fn take(&self, mut bytes: &[u8]) {
+        let mut partial = self.partial.borrow_mut();
         while let Some(newline) = memchr::memchr(b'\n', bytes) {
-            self.partial.borrow_mut().extend_from_slice(&bytes[..newline]);
-            self.line();
+            partial.extend_from_slice(&bytes[..newline]);
+            self.shorten(&mut partial);
+            self.line(&partial, true);
+            partial.clear();
             bytes = &bytes[newline + 1..];
         }
-        let mut partial = self.partial.borrow_mut();
         partial.extend_from_slice(bytes);
-        if partial.len() >= MAX_LINE {
-            drop(partial);
-            self.line();
+        self.shorten(&mut partial);
+    }
+
+    /// Tells what has come of a line that is too long.
+    fn shorten(&self, partial: &mut Vec<u8>) {
+        while partial.len() > MAX_LINE {
+            let broken = tag::break_at(partial, MAX_LINE);
+            self.line(&partial[..broken], false);
+            partial.drain(..broken);
         }
     }
 
     fn end_line(&self) {
-        if !self.partial.borrow().is_empty() {
-            self.line();
+        let partial = self.partial.take();
+        if !partial.is_empty() {
+            self.line(&partial, true);
         }
     }
 
-    fn line(&self) {
-        let line = std::mem::take(&mut *self.partial.borrow_mut());
-        let text = String::from_utf8_lossy(&line);
-        let text = text.trim_end_matches('\r');
-        self.logs.python(self.stream, text);
-        let mut recent = self.recent.borrow_mut();
-        if recent.len() == RECENT {
-            recent.pop_front();
+    /// Tells a line, or what has come of one that is broken.
+    fn line(&self, line: &[u8], is_ended: bool) {
+        let parts = tag::parts(line, self.writer.take());
+        if !is_ended {
+            *self.writer.borrow_mut() = parts.last().and_then(|part| part.about.clone());
         }
-        recent.push_back(text.to_owned());
+        for part in parts {
+            let text = String::from_utf8_lossy(&part.text);
+            let text = text.trim_end_matches('\r');
+            self.logs.python(self.stream, part.about, text);
+            let mut recent = self.recent.borrow_mut();
+            if recent.len() == RECENT {
+                recent.pop_front();
+            }
+            recent.push_back(text.to_owned());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::fd::OwnedFd;
+
+    /// What of these chunks becomes lines.
+    async fn told(chunks: &[&[u8]]) -> (Vec<(Option<u64>, String)>, Vec<String>) {
+        let logs = Rc::new(Logs::new(1000));
+        let (read, write) = rustix::pipe::pipe().unwrap();
+        rustix::io::ioctl_fionbio(&read, true).unwrap();
+        let write: OwnedFd = write;
+        let pipe = LogPipe::new(pipe::Receiver::from_owned_fd(read).unwrap(), "stdout", logs.clone());
+        for chunk in chunks {
+            pipe.inner.take(chunk);
+        }
+        drop(write);
+        pipe.drain();
+        let (first, next) = logs.last(1000);
+        let lines = (first..next).map(|number| logs.kept(number).unwrap());
+        let lines = lines.map(|line| (line.about.as_ref().map(|about| about.call), line.line.clone()));
+        (lines.collect(), pipe.recent())
+    }
+
+    fn run(test: impl Future<Output = ()>) {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        tokio::task::LocalSet::new().block_on(&runtime, test);
+    }
+
+    const TAG: &[u8] = b"\x1b_baskd;229381;a\x1b\\";
+
+    #[test]
+    fn lines_in_any_split() {
+        run(async {
+            let said = [
+                b"before\n".as_slice(),
+                TAG,
+                b"of it\r\n",
+                TAG,
+                b"more",
+                TAG,
+                b" of it\nafter",
+            ]
+            .concat();
+            let wanted = [
+                (None, "before".to_owned()),
+                (Some(7), "of it".to_owned()),
+                (Some(7), "more of it".to_owned()),
+                (None, "after".to_owned()),
+            ];
+            for at in 0..said.len() {
+                let (lines, recent) = told(&[&said[..at], &said[at..]]).await;
+                assert_eq!(lines, wanted, "{at}");
+                assert_eq!(recent, ["before", "of it", "more of it", "after"]);
+            }
+        });
+    }
+
+    #[test]
+    fn a_line_that_is_broken_is_still_its_calls() {
+        run(async {
+            let long = [TAG, &b"x".repeat(3 * MAX_LINE), b"\nnobody's\n"].concat();
+            let (lines, _) = told(&long.chunks(1000).collect::<Vec<_>>()).await;
+            assert_eq!(lines.len(), 5);
+            assert!(
+                lines[..4]
+                    .iter()
+                    .all(|(call, text)| *call == Some(7) && text.starts_with('x'))
+            );
+            assert_eq!(
+                lines.iter().map(|(_, text)| text.len()).sum::<usize>(),
+                3 * MAX_LINE + 8
+            );
+            assert_eq!(lines[4], (None, "nobody's".to_owned()));
+        });
     }
 }

@@ -33,6 +33,7 @@ mod spawn;
 mod standby;
 mod status;
 mod supervisor;
+mod tag;
 mod told;
 mod watch;
 pub(crate) mod wire;

@@ -397,14 +397,16 @@ impl Worker {
             .calls
             .borrow_mut()
             .tend(self.seat, limits.stall_timeout, limits.kill_grace);
-        if overdue {
+        let is_overdue = overdue.is_some();
+        if is_overdue {
             // It could be started, and runs a method that won't end: that says nothing against starting the next.
             self.said.life = Life::Answered;
-            self.shared
-                .logs
-                .warn("a cancelled call still runs and others wait: its Python is killed");
+            self.shared.logs.warn_about(
+                overdue,
+                "a cancelled call still runs and others wait: its Python is killed",
+            );
         }
-        if overdue || self.wire_ended {
+        if is_overdue || self.wire_ended {
             self.signal(Signal::KILL);
         }
     }

@@ -26,7 +26,7 @@ pub(crate) struct Log {
 }
 
 /// Writes what is left, when it is asked to.
-pub(crate) struct Flush(WorkerGuard);
+pub(crate) struct Flush(Box<dyn FnOnce(mpsc::Sender<()>) + Send>);
 
 #[derive(Default)]
 struct Waiting {
@@ -53,7 +53,7 @@ impl Log {
         let (queue, guard) = NonBlockingBuilder::default()
             .buffered_lines_limit(MAX_LINES + 2)
             .finish(out);
-        (Log { queue, waiting }, Flush(guard))
+        (Log { queue, waiting }, Flush::dropping(guard))
     }
 
     fn push(&mut self, line: &[u8]) {
@@ -107,14 +107,25 @@ impl<W: Write> Write for Out<W> {
 }
 
 impl Flush {
+    /// `ask` has the sender told when nothing is left. It must not wait for that itself.
+    pub(crate) fn asking(ask: impl FnOnce(mpsc::Sender<()>) + Send + 'static) -> Flush {
+        Flush(Box::new(ask))
+    }
+
+    fn dropping(guard: WorkerGuard) -> Flush {
+        Flush::asking(|done| {
+            thread::spawn(move || {
+                drop(guard);
+                // Nobody may be waiting any more.
+                let _ = done.send(());
+            });
+        })
+    }
+
     /// Writes what is left of the log, unless nobody takes it.
     pub(crate) fn now(self) {
         let (done, written) = mpsc::channel();
-        thread::spawn(move || {
-            drop(self.0);
-            // Nobody may be waiting any more.
-            let _ = done.send(());
-        });
+        (self.0)(done);
         // If it is not written by now, it goes with the process.
         let _ = written.recv_timeout(LAST_LINES);
     }

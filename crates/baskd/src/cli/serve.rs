@@ -1,19 +1,15 @@
 //! `serve`: the daemon, in the foreground.
 
-use std::env;
-use std::io::{self, IsTerminal};
 use std::path::PathBuf;
 
 use baskd::config::Settings;
 use baskd::serve::{self, ControllerSpec, Options};
 use baskd_client::socket;
 use clap::Args;
-use tracing_subscriber::EnvFilter;
 
 use super::Instance;
 use super::exit::Failure;
-use super::log::{Flush, Log};
-use super::log_file::ShortFile;
+use super::log_format;
 
 /// Run the daemon in the foreground, until Ctrl-C, a TERM, `baskd stop`, or nobody has needed it for `--idle-exit`
 #[derive(Debug, Args)]
@@ -57,6 +53,9 @@ pub(crate) struct Serve {
     /// What to log: error, warn, info, debug, trace, or a filter such as info,python=warn [default: info]
     #[arg(long, value_name = "LEVEL", conflicts_with = "verbose")]
     log: Option<String>,
+    /// How to write the log: pretty, json, journal, or auto, as suits what stderr is [default: auto]
+    #[arg(long, value_name = "FORMAT")]
+    log_format: Option<String>,
     /// stderr is a log file of its own, as `baskd start` makes it
     #[arg(long, hide = true)]
     pub(crate) background: bool,
@@ -71,7 +70,7 @@ impl Serve {
         let settings = self
             .settings(&name)
             .map_err(|error| Failure::Usage(error.to_string()))?;
-        let log = start_log(&settings.log, self.background)?;
+        let log = log_format::start(&settings.log, settings.log_format, self.background, &name)?;
         let options = Options {
             name,
             socket: self.instance.socket()?,
@@ -109,6 +108,7 @@ impl Serve {
             ("--grace", self.grace.as_deref()),
             ("--idle-exit", self.idle_exit.as_deref()),
             ("--log", log),
+            ("--log-format", self.log_format.as_deref()),
         ];
         for (flag, text) in flags {
             if let Some(text) = text {
@@ -117,26 +117,4 @@ impl Serve {
         }
         Ok(settings)
     }
-}
-
-/// Starts logging to stderr.
-fn start_log(level: &str, is_file: bool) -> Result<Flush, Failure> {
-    let filter = EnvFilter::builder()
-        .parse(level)
-        .map_err(|error| Failure::Usage(format!("`{level}` is no log level: {error}")))?;
-    let (stderr, flush) = match is_file {
-        true => Log::to(ShortFile::stderr()),
-        false => Log::to(io::stderr()),
-    };
-    let subscriber = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(stderr)
-        .with_ansi(io::stderr().is_terminal());
-    // The journal has the time of each line already.
-    if env::var_os("JOURNAL_STREAM").is_some() {
-        subscriber.without_time().init();
-    } else {
-        subscriber.init();
-    }
-    Ok(flush)
 }

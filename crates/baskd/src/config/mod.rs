@@ -17,6 +17,7 @@ use directories::BaseDirs;
 
 use crate::backend::{Affinity, ReloadMode};
 use crate::limits::Limits;
+use crate::logs::LogFormat;
 use crate::rpc::OnDisconnect;
 use crate::serve::ControllerSpec;
 use settings::{SETTINGS, Value};
@@ -45,6 +46,9 @@ pub struct Settings {
     pub idle_exit: Duration,
     /// What is logged: a level, or a filter.
     pub log: String,
+    /// How many lines of the log are kept for those who ask later.
+    pub log_lines: usize,
+    pub log_format: LogFormat,
     pub limits: Limits,
 }
 
@@ -63,6 +67,8 @@ impl Default for Settings {
             grace: Duration::from_secs(10),
             idle_exit: Duration::ZERO,
             log: "info".to_owned(),
+            log_lines: 1000,
+            log_format: LogFormat::Auto,
             limits: Limits::default(),
         }
     }

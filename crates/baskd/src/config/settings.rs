@@ -9,6 +9,7 @@ use tracing_subscriber::EnvFilter;
 use super::values::{duration, duration_text, size, size_text};
 use super::{Error, Place, Settings};
 use crate::backend::{Affinity, ReloadMode};
+use crate::logs::LogFormat;
 use crate::rpc::OnDisconnect;
 use crate::serve::ControllerSpec;
 
@@ -192,6 +193,16 @@ pub(crate) const SETTINGS: &[Setting] = &[
                 EnvFilter::builder().parse(text).ok()?;
                 text.clone_into(&mut settings.log);
                 (!text.is_empty()).then_some(())
+            },
+        },
+    },
+    count("log_lines", 0, 1 << 20, |settings| &mut settings.log_lines),
+    Setting {
+        name: "log_format",
+        kind: Kind::Choice {
+            among: &["auto", "pretty", "json", "journal"],
+            set: |settings, chosen| {
+                settings.log_format = [LogFormat::Auto, LogFormat::Pretty, LogFormat::Json, LogFormat::Journal][chosen];
             },
         },
     },

@@ -40,7 +40,7 @@ pub(crate) fn run(peer: &Rc<Peer>, method: &str, params: Option<&str>, answer: A
         "stream.cancel" => stream_cancel(peer, params),
         "messages.subscribe" => can_subscribe(&answer, method).and_then(|()| messages_subscribe(peer, params)),
         "messages.unsubscribe" | "logs.unsubscribe" => unsubscribe(peer, params),
-        "logs.subscribe" => can_subscribe(&answer, method).and_then(|()| logs_subscribe(peer, params)),
+        "logs.subscribe" => return logs_subscribe(peer, method, params, answer),
         "daemon.status" => no_params(params).map(|()| peer.service.status().to_string()),
         "daemon.reload" => return daemon_renew(peer, params, answer, Backend::reload),
         "daemon.restart" => return daemon_renew(peer, params, answer, Backend::restart),
@@ -156,11 +156,19 @@ fn messages_subscribe(peer: &Rc<Peer>, params: Option<&str>) -> Result<String, E
     }
 }
 
-fn logs_subscribe(peer: &Rc<Peer>, params: Option<&str>) -> Result<String, Error> {
-    no_params(params)?;
-    let id = peer.subscribe_lossy()?;
-    peer.service.hub.subscribe_logs(peer, id);
-    Ok(id.to_string())
+fn logs_subscribe(peer: &Rc<Peer>, method: &str, params: Option<&str>, answer: Answer) {
+    let subscription = can_subscribe(&answer, method).and_then(|()| {
+        let last = Params::read(params, &["lines"])?.number(0)?;
+        Ok((peer.subscribe_lossy()?, last))
+    });
+    match subscription {
+        Ok((id, last)) => {
+            // Which comes before the lines that are there already.
+            answer.result(id.to_string().as_bytes());
+            peer.service.hub.subscribe_logs(peer, id, last);
+        }
+        Err(error) => answer.error(&error),
+    }
 }
 
 fn unsubscribe(peer: &Peer, params: Option<&str>) -> Result<String, Error> {

@@ -35,6 +35,9 @@ pub(crate) struct Lossy {
     kept: RefCell<VecDeque<Vec<u8>>>,
     kept_bytes: Cell<usize>,
     dropped: Cell<u64>,
+    /// The numbers of the next line of the log that it has yet to be told, and of the first one that it was told of, or
+    /// will be, as it came.
+    behind: Cell<Option<(u64, u64)>>,
     ended: Cell<bool>,
 }
 
@@ -54,10 +57,15 @@ impl Hub {
         messages.push(Lossy::new(peer, id, "messages.item", method));
     }
 
-    pub(crate) fn subscribe_logs(&self, peer: &Rc<Peer>, id: u64) {
+    /// Lines from now on, and before them the `last` ones that are kept. To be called when the subscription has been
+    /// acknowledged.
+    pub(crate) fn subscribe_logs(&self, peer: &Rc<Peer>, id: u64, last: Option<u64>) {
+        let lossy = Lossy::new(peer, id, "logs.item", None);
+        lossy.behind.set(last.map(|lines| peer.service.logs.last(lines)));
+        lossy.flush(&peer.outbox, &peer.service.logs);
         let mut logs = self.logs.borrow_mut();
         logs.retain(|lossy| !lossy.ended.get());
-        logs.push(Lossy::new(peer, id, "logs.item", None));
+        logs.push(lossy);
     }
 
     /// How many subscribe to all messages, and to the log.
@@ -81,20 +89,31 @@ impl Hub {
         }
     }
 
-    fn log(&self, line: &LogLine<'_>) {
+    fn log(&self, line: &LogLine) {
         let mut logs = self.logs.borrow_mut();
         logs.retain(|lossy| !lossy.ended.get());
         if logs.is_empty() {
             return;
         }
-        let time = OffsetDateTime::from(line.time).format(&Rfc3339).unwrap_or_default();
-        let event =
-            json!({ "time": time, "level": line.level, "stream": line.stream, "call": null, "line": line.line })
-                .to_string();
+        let event = log_event(line);
         for lossy in logs.iter() {
             lossy.push(|out| reply::event(out, lossy.notification, lossy.id, &[event.as_bytes()]));
         }
     }
+}
+
+/// A line's `result` in a `logs.item`.
+fn log_event(line: &LogLine) -> String {
+    let about = line.about.as_ref();
+    json!({
+        "time": OffsetDateTime::from(line.time).format(&Rfc3339).unwrap_or_default(),
+        "level": line.level,
+        "stream": line.stream,
+        "call": about.map(|about| about.call),
+        "method": about.map(|about| &about.method),
+        "line": line.line,
+    })
+    .to_string()
 }
 
 /// One `messages.item` line. `request` is the client's id of the call, as JSON: only its own client is told.
@@ -122,6 +141,7 @@ impl Lossy {
             kept: RefCell::default(),
             kept_bytes: Cell::new(0),
             dropped: Cell::new(0),
+            behind: Cell::new(None),
             ended: Cell::new(false),
         });
         peer.lossy.borrow_mut().push(lossy.clone());
@@ -132,13 +152,15 @@ impl Lossy {
         self.ended.set(true);
         self.kept.borrow_mut().clear();
         self.kept_bytes.set(0);
+        self.behind.set(None);
     }
 
     fn push(&self, write: impl FnOnce(&mut Vec<u8>)) {
         let Some(peer) = self.peer.upgrade() else {
             return self.end();
         };
-        if self.kept.borrow().is_empty() && self.dropped.get() == 0 && peer.outbox.len() <= LOW {
+        let is_up = self.behind.get().is_none() && self.kept.borrow().is_empty() && self.dropped.get() == 0;
+        if is_up && peer.outbox.len() <= LOW {
             return peer.outbox.push(write);
         }
         let mut line = Vec::new();
@@ -160,7 +182,10 @@ impl Lossy {
     }
 
     /// The reader has room again.
-    pub(crate) fn flush(&self, outbox: &Outbox) {
+    pub(crate) fn flush(&self, outbox: &Outbox, logs: &Logs) {
+        if !self.catch_up(outbox, logs) {
+            return;
+        }
         let dropped = self.dropped.take();
         let kept = self.kept.take();
         self.kept_bytes.set(0);
@@ -169,12 +194,43 @@ impl Lossy {
         }
         outbox.push(|out| {
             if dropped > 0 {
-                let event = format!("{{\"dropped\":{dropped}}}");
-                reply::event(out, self.notification, self.id, &[event.as_bytes()]);
+                self.event(out, &format!("{{\"dropped\":{dropped}}}"));
             }
             for line in kept {
                 out.extend_from_slice(&line);
             }
         });
+    }
+
+    /// Tells of lines that were there before it, as long as there is room. Whether it has heard of all.
+    fn catch_up(&self, outbox: &Outbox, logs: &Logs) -> bool {
+        let Some((mut next, end)) = self.behind.get() else {
+            return true;
+        };
+        while next < end {
+            if outbox.len() > LOW {
+                self.behind.set(Some((next, end)));
+                return false;
+            }
+            match logs.kept(next) {
+                Ok(line) => {
+                    outbox.push(|out| self.event(out, &log_event(&line)));
+                    next += 1;
+                }
+                // They are not kept any more.
+                Err(first) => {
+                    let dropped = first.min(end) - next;
+                    outbox.push(|out| self.event(out, &format!("{{\"dropped\":{dropped}}}")));
+                    next = first.min(end);
+                }
+            }
+        }
+        outbox.push(|out| self.event(out, "{\"live\":true}"));
+        self.behind.set(None);
+        true
+    }
+
+    fn event(&self, out: &mut Vec<u8>, event: &str) {
+        reply::event(out, self.notification, self.id, &[event.as_bytes()]);
     }
 }

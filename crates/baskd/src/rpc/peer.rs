@@ -195,7 +195,7 @@ impl Peer {
             self.service.backend.credit(call, 0, cost);
         }
         for lossy in self.lossy.borrow().iter() {
-            lossy.flush(&self.outbox);
+            lossy.flush(&self.outbox, &self.service.logs);
         }
     }
 

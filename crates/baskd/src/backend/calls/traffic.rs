@@ -7,6 +7,7 @@ use baskd_protocol::error::CancelledBy;
 use super::super::page::SLOT_BITS;
 use super::super::{CallId, Item, Outcome, Ran, Taken, wire};
 use super::{Call, Calls, Held, Seats, WINDOW_BYTES, bit, bits, slot_of};
+use crate::logs::Caller;
 
 /// Whose call a process has answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -320,7 +321,7 @@ impl Calls {
 
     /// Ends plain calls whose `send()` has waited too long for its reader. True if this worker's Python itself has to go:
     /// a call that was cancelled `kill_grace` ago still has the main thread, and others wait for that.
-    pub(crate) fn tend(&mut self, seat: usize, stall: Duration, kill_grace: Duration) -> bool {
+    pub(crate) fn tend(&mut self, seat: usize, stall: Duration, kill_grace: Duration) -> Option<Caller> {
         let now = Instant::now();
         let full_for = |call: &Call| {
             call.flow
@@ -335,12 +336,14 @@ impl Calls {
             self.cancel(id, CancelledBy::SlowReader);
         }
         self.some_full = self.slots.iter().flatten().any(|call| full_for(call).is_some());
-        self.abandoned > 0 && self.is_held_up(seat, now, kill_grace)
+        (self.abandoned > 0)
+            .then(|| self.held_up_by(seat, now, kill_grace))
+            .flatten()
     }
 
-    /// Whether a cancelled call is what keeps others from beginning: not if it is in a thread, nor if another call that
-    /// nobody has cancelled has the main thread.
-    fn is_held_up(&mut self, seat: usize, now: Instant, kill_grace: Duration) -> bool {
+    /// The cancelled call that keeps others from beginning: none that is in a thread, nor if another call that nobody
+    /// has cancelled has the main thread.
+    fn held_up_by(&mut self, seat: usize, now: Instant, kill_grace: Duration) -> Option<Caller> {
         self.forget_begun(seat);
         let first = self.seats[seat].ahead.front().and_then(|ahead| self.peek(ahead.id));
         let mut waits = first.is_some_and(|call| now - call.since >= HELD_UP.min(kill_grace));
@@ -350,7 +353,7 @@ impl Calls {
         let next = self.lines[line].main.peek().and_then(|id| self.peek(id));
         let is_serving = self.serves(seat);
         waits |= is_serving && self.places.len() > 1 && next.is_some_and(|call| now - call.since >= HELD_UP);
-        let mut overdue = false;
+        let mut overdue = None;
         for call in self
             .slots
             .iter()
@@ -358,10 +361,15 @@ impl Calls {
             .filter(|call| call.is_on(seat) && self.seats[seat].has_begun(call.id))
         {
             if call.sink.is_some() && call.method.has_main_thread() {
-                return false;
+                return None;
             }
-            overdue |= call.sink.is_none() && now - call.since >= kill_grace && !call.method.is_concurrent;
+            if call.sink.is_none() && now - call.since >= kill_grace && !call.method.is_concurrent {
+                overdue = Some(call);
+            }
         }
-        waits && overdue
+        overdue.filter(|_| waits).map(|call| Caller {
+            call: call.id >> SLOT_BITS,
+            method: call.method.name.clone(),
+        })
     }
 }

@@ -340,12 +340,27 @@ fn a_worker_is_killed_only_for_calls_that_could_go_to_it() {
     for call in table.calls.slots.iter_mut().flatten() {
         call.since = old;
     }
-    assert!(!table.calls.tend(0, Duration::from_secs(60), Duration::from_secs(2)));
+    assert!(
+        table
+            .calls
+            .tend(0, Duration::from_secs(60), Duration::from_secs(2))
+            .is_none()
+    );
     table.call(1, "c", "f");
     table.fill_at(0);
-    assert!(!table.calls.tend(0, Duration::from_secs(60), Duration::from_secs(2)));
+    assert!(
+        table
+            .calls
+            .tend(0, Duration::from_secs(60), Duration::from_secs(2))
+            .is_none()
+    );
     for call in table.calls.slots.iter_mut().flatten() {
         call.since = old;
     }
-    assert!(table.calls.tend(0, Duration::from_secs(60), Duration::from_secs(2)));
+    assert!(
+        table
+            .calls
+            .tend(0, Duration::from_secs(60), Duration::from_secs(2))
+            .is_some()
+    );
 }

@@ -32,6 +32,7 @@ pub struct LogLine {
     /// The daemon's number of the call that printed it, where that is known.
     pub call: Option<u64>,
     /// That call's method.
+    #[serde(default)]
     pub method: Option<String>,
     pub line: String,
 }

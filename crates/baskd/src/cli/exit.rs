@@ -48,6 +48,8 @@ pub(crate) enum Failure {
     Failed(String),
     /// By Ctrl-C or a TERM.
     Interrupted,
+    /// What is wrong was printed, as what was asked for.
+    Told,
     /// Whoever read stdout has seen enough.
     ReaderGone,
 }
@@ -64,7 +66,7 @@ impl Failure {
             Failure::Client(error) => of(error),
             Failure::NoDaemon { .. } | Failure::NotStarted(_) => Exit::NoDaemon,
             Failure::Usage(_) => Exit::Usage,
-            Failure::Failed(_) | Failure::Interrupted => Exit::Failed,
+            Failure::Failed(_) | Failure::Interrupted | Failure::Told => Exit::Failed,
             Failure::ReaderGone => Exit::Done,
         }
     }
@@ -100,7 +102,7 @@ impl Failure {
             Failure::Interrupted => "Cancelled",
             Failure::Client(_) | Failure::Failed(_) => "Failed",
             Failure::Usage(_) => "Usage",
-            Failure::ReaderGone => return None,
+            Failure::ReaderGone | Failure::Told => return None,
         };
         Some(json!({ "name": name, "message": self.text() }))
     }
@@ -115,7 +117,7 @@ impl Failure {
             )),
             Failure::NotStarted(text) | Failure::Usage(text) | Failure::Failed(text) => Some(text.clone()),
             Failure::Interrupted => Some("interrupted, so the call was cancelled".to_owned()),
-            Failure::ReaderGone => None,
+            Failure::ReaderGone | Failure::Told => None,
         }
     }
 }

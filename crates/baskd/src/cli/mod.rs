@@ -7,6 +7,7 @@
 mod call;
 mod control;
 mod demo;
+mod doctor;
 mod duration;
 mod exit;
 mod interrupt;
@@ -18,6 +19,7 @@ mod log_format;
 mod methods;
 mod output;
 mod params;
+mod presence;
 mod progress;
 mod property;
 mod serve;
@@ -75,6 +77,7 @@ enum Command {
     Reload(control::Reload),
     Restart(control::Restart),
     Stop(control::Stop),
+    Doctor(doctor::Doctor),
 }
 
 /// Which daemon is meant.
@@ -119,6 +122,7 @@ pub(crate) fn main() -> ExitCode {
     let command = Cli::parse().command;
     let json = match &command {
         Command::Start(start) => start.json,
+        Command::Doctor(doctor) => doctor.json,
         command => command.target().is_some_and(|target| target.json),
     };
     match command.run() {
@@ -138,6 +142,7 @@ impl Command {
             Command::Serve(serve) => serve.run(),
             Command::Start(start) => start.run(),
             Command::Socket(socket) => socket.run(),
+            Command::Doctor(doctor) => doctor.run(),
             Command::Call(call) => {
                 // What is wrong with the parameters is said before a daemon is looked for.
                 let params = call.params()?;
@@ -173,7 +178,12 @@ impl Command {
     /// None for what needs no daemon.
     fn target(&self) -> Option<&Target> {
         match self {
-            Command::Demo(_) | Command::Serve(_) | Command::Start(_) | Command::Socket(_) | Command::Top(_) => None,
+            Command::Demo(_)
+            | Command::Serve(_)
+            | Command::Start(_)
+            | Command::Socket(_)
+            | Command::Top(_)
+            | Command::Doctor(_) => None,
             Command::Call(call) => Some(&call.target),
             Command::Get(get) => Some(&get.target),
             Command::Set(set) => Some(&set.target),

@@ -152,6 +152,13 @@ impl Settings {
     }
 }
 
+/// The variables that settings can be made by.
+pub fn variables() -> impl Iterator<Item = String> {
+    SETTINGS
+        .iter()
+        .map(|setting| format!("BASKD_{}", setting.name.to_uppercase()))
+}
+
 /// Where an instance's settings are read from, unless a file is given. None where there is no home.
 #[must_use]
 pub fn file_of(instance: &str) -> Option<PathBuf> {

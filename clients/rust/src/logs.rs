@@ -16,6 +16,9 @@ pub enum Log {
     Line(LogLine),
     /// So many were lost before the next one: this reader was too slow.
     Dropped(u64),
+    /// What was kept has been told: from here on they are new. Only for
+    /// [`logs_from`](crate::Client::logs_from).
+    Live,
     /// The connection was lost, and there is another: what was said between is not known.
     Restarted,
 }
@@ -31,6 +34,9 @@ pub struct LogLine {
     pub stream: String,
     /// The daemon's number of the call that printed it, where that is known.
     pub call: Option<u64>,
+    /// That call's method.
+    #[serde(default)]
+    pub method: Option<String>,
     pub line: String,
 }
 
@@ -45,6 +51,8 @@ pub struct Logs(Feed<Wire>);
 #[derive(Debug, Deserialize)]
 pub(crate) struct Wire {
     dropped: Option<u64>,
+    #[serde(default)]
+    live: bool,
     #[serde(default)]
     restarted: bool,
     #[serde(flatten)]
@@ -75,6 +83,7 @@ impl Stream for Logs {
                 Wire {
                     dropped: Some(lines), ..
                 } => Some(Log::Dropped(lines)),
+                Wire { live: true, .. } => Some(Log::Live),
                 Wire { line, .. } => line.map(Log::Line),
             });
             // What a later daemon may have to say besides is left out.

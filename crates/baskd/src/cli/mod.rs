@@ -15,6 +15,8 @@ mod launch;
 mod log;
 mod log_file;
 mod log_format;
+mod log_lines;
+mod logs;
 mod methods;
 mod output;
 mod params;
@@ -69,6 +71,7 @@ enum Command {
     Set(property::Set),
     Methods(methods::Methods),
     Status(status::Status),
+    Logs(logs::Logs),
     Socket(control::Socket),
     Reload(control::Reload),
     Restart(control::Restart),
@@ -154,6 +157,7 @@ impl Command {
                 methods.run(client).await
             }),
             Command::Status(status) => with_client(&status.target, async |client| status.run(client).await),
+            Command::Logs(logs) => logs.run(|target| with_client(target, async |client| logs.follow(client).await)),
             Command::Reload(reload) => with_client(&reload.target, async |client| reload.run(client).await),
             Command::Restart(restart) => with_client(&restart.target, async |client| restart.run(client).await),
             Command::Stop(stop) => with_client(&stop.target, async |client| stop.run(client).await),
@@ -169,6 +173,7 @@ impl Command {
             Command::Set(set) => Some(&set.target),
             Command::Methods(methods) => Some(&methods.target),
             Command::Status(status) => Some(&status.target),
+            Command::Logs(logs) => Some(&logs.target),
             Command::Reload(reload) => Some(&reload.target),
             Command::Restart(restart) => Some(&restart.target),
             Command::Stop(stop) => Some(&stop.target),

@@ -114,16 +114,20 @@ export class Backend extends Routed {
   }
 
   /**
-   * The daemon's log: its own lines, and all that is printed by Python.
+   * The daemon's log: its own lines, and all that is printed by Python; with `lines`, the last ones first.
    * @param {(line: any) => void} callback
-   * @param {ListenOptions} [options]
+   * @param {ListenOptions & { lines?: number, onLive?: () => void }} [options]
    * @returns {() => void}
    */
-  onLog(callback, options = {}) {
+  onLog(callback, { lines, onLive, ...options } = {}) {
     return this.#listen(options, {
       method: "logs.subscribe",
+      params: lines === undefined ? undefined : { lines },
       unsubscribe: "logs.unsubscribe",
-      onItem: (line) => tellListener(callback, line),
+      onItem(line) {
+        if ("live" in line) onLive?.();
+        else tellListener(callback, line);
+      },
       onRun() {},
     });
   }

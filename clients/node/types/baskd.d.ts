@@ -72,6 +72,10 @@ export interface Message {
 }
 
 export interface LogOptions {
+  /** So many of the last lines come first, as far as the daemon has kept them; and again after a reconnection. */
+  lines?: number;
+  /** With `lines`: told that these have come, and that what follows is new. */
+  onLive?: () => void;
   /** Whether listening keeps the process alive, which a connection alone does not. */
   keepAlive?: boolean;
   /** Told that the daemon refuses the subscription, which has ended. Without it, that is an unhandled rejection. */
@@ -85,6 +89,8 @@ export interface LogLine {
   stream: "stdout" | "stderr" | "daemon";
   /** The daemon's number of the call that printed it, where that is known. */
   call: number | null;
+  /** That call's method. */
+  method: string | null;
   line: string;
 }
 

@@ -144,9 +144,24 @@ impl Client {
     /// # Errors
     /// As [`call`](Client::call).
     pub async fn logs(&self) -> Result<Logs, Error> {
+        self.subscribe_logs(&json!({})).await
+    }
+
+    /// As [`logs`](Client::logs), with the last `lines` that the daemon has kept before them (`log_lines`, 1,000 unless it
+    /// is set otherwise), and a [`Log::Live`](crate::Log::Live) between. None is lost or told twice there. After a
+    /// [`Log::Restarted`](crate::Log::Restarted) the same comes again, some of which may have been told before if it is
+    /// still the same daemon.
+    ///
+    /// # Errors
+    /// As [`call`](Client::call).
+    pub async fn logs_from(&self, lines: u32) -> Result<Logs, Error> {
+        self.subscribe_logs(&json!({ "lines": lines })).await
+    }
+
+    async fn subscribe_logs(&self, params: &Value) -> Result<Logs, Error> {
         let asked = Asked {
             subscribe: "logs.subscribe",
-            params: encode(&json!({}))?,
+            params: encode(params)?,
             unsubscribe: "logs.unsubscribe",
         };
         Ok(Logs::new(Feed::open(&self.0, asked, BUFFERED).await?))

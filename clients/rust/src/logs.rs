@@ -16,6 +16,9 @@ pub enum Log {
     Line(LogLine),
     /// So many were lost before the next one: this reader was too slow.
     Dropped(u64),
+    /// What was kept has been told: from here on they are new. Only for
+    /// [`logs_from`](crate::Client::logs_from).
+    Live,
     /// The connection was lost, and there is another: what was said between is not known.
     Restarted,
 }
@@ -49,6 +52,8 @@ pub struct Logs(Feed<Wire>);
 pub(crate) struct Wire {
     dropped: Option<u64>,
     #[serde(default)]
+    live: bool,
+    #[serde(default)]
     restarted: bool,
     #[serde(flatten)]
     line: Option<LogLine>,
@@ -78,6 +83,7 @@ impl Stream for Logs {
                 Wire {
                     dropped: Some(lines), ..
                 } => Some(Log::Dropped(lines)),
+                Wire { live: true, .. } => Some(Log::Live),
                 Wire { line, .. } => line.map(Log::Line),
             });
             // What a later daemon may have to say besides is left out.

@@ -219,8 +219,9 @@ def message_feed(scope: str, method: str | None) -> FeedSink:
     return FeedSink("messages.subscribe", params, _read_message, lossy=scope == "all")
 
 
-def log_feed() -> FeedSink:
-    return FeedSink("logs.subscribe", {}, lambda line: line, lossy=True)
+def log_feed(lines: int | None) -> FeedSink:
+    params = {} if lines is None else {"lines": lines}
+    return FeedSink("logs.subscribe", params, lambda line: line, lossy=True)
 
 
 def _read_message(result: dict[str, Any]) -> Message:

@@ -161,10 +161,11 @@ class AsyncClient:
         has a Message that says so: by `dropped` or `restarted`."""
         return AsyncFeed(self._connection, message_feed(scope, method))
 
-    def logs(self) -> AsyncFeed[dict[str, Any]]:
+    def logs(self, *, lines: int | None = None) -> AsyncFeed[dict[str, Any]]:
         """An asynchronous iterator over the daemon's log lines. `{"dropped": N}` and `{"restarted": True}` stand where
-        some are, or may be, missing."""
-        return AsyncFeed(self._connection, log_feed())
+        some are, or may be, missing. With `lines`, so many of the last ones come first, then `{"live": True}`; and
+        again after a reconnection."""
+        return AsyncFeed(self._connection, log_feed(lines))
 
     # --- the daemon -------------------------------------------------------------------------------------------
 

@@ -188,10 +188,13 @@ class Client:
         that says so: by `dropped` or `restarted`."""
         return Feed(self._connection, self._subscribe(message_feed(scope, method)))
 
-    def logs(self) -> Feed[dict[str, Any]]:
+    def logs(self, *, lines: int | None = None) -> Feed[dict[str, Any]]:
         """An iterator over the daemon's log lines, Python's stdout and stderr among them. `{"dropped": N}` and
-        `{"restarted": True}` stand where some are, or may be, missing."""
-        return Feed(self._connection, self._subscribe(log_feed()))
+        `{"restarted": True}` stand where some are, or may be, missing.
+
+        With `lines`, so many of the last ones come first, then `{"live": True}`; and again after a reconnection.
+        """
+        return Feed(self._connection, self._subscribe(log_feed(lines)))
 
     # --- the daemon -------------------------------------------------------------------------------------------
 

@@ -42,6 +42,8 @@ pub(crate) enum Failure {
     },
     /// There is none, and one that was started did not come up: why.
     NotStarted(String),
+    /// There is none, and nothing is left of one either, as a sentence.
+    NoLog(String),
     /// What was typed can't be meant.
     Usage(String),
     /// Any other reason, as a sentence.
@@ -64,7 +66,7 @@ impl Failure {
     pub(crate) fn exit(&self) -> Exit {
         match self {
             Failure::Client(error) => of(error),
-            Failure::NoDaemon { .. } | Failure::NotStarted(_) => Exit::NoDaemon,
+            Failure::NoDaemon { .. } | Failure::NotStarted(_) | Failure::NoLog(_) => Exit::NoDaemon,
             Failure::Usage(_) => Exit::Usage,
             Failure::Failed(_) | Failure::Interrupted | Failure::Told => Exit::Failed,
             Failure::ReaderGone => Exit::Done,
@@ -96,7 +98,7 @@ impl Failure {
     fn object(&self) -> Option<Value> {
         let name = match self {
             Failure::Client(Error::Rpc(error)) => return serde_json::to_value(error).ok(),
-            Failure::NoDaemon { .. } | Failure::Client(Error::NoDaemon { .. }) => "NoDaemon",
+            Failure::NoDaemon { .. } | Failure::NoLog(_) | Failure::Client(Error::NoDaemon { .. }) => "NoDaemon",
             Failure::NotStarted(_) => "StartFailed",
             Failure::Client(Error::Disconnected { .. }) => "Disconnected",
             Failure::Interrupted => "Cancelled",
@@ -115,7 +117,9 @@ impl Failure {
                 "no daemon answers at {}: start one with `baskd serve{flags}`",
                 path.display()
             )),
-            Failure::NotStarted(text) | Failure::Usage(text) | Failure::Failed(text) => Some(text.clone()),
+            Failure::NotStarted(text) | Failure::NoLog(text) | Failure::Usage(text) | Failure::Failed(text) => {
+                Some(text.clone())
+            }
             Failure::Interrupted => Some("interrupted, so the call was cancelled".to_owned()),
             Failure::ReaderGone | Failure::Told => None,
         }

@@ -16,6 +16,8 @@ mod launch;
 mod log;
 mod log_file;
 mod log_format;
+mod log_lines;
+mod logs;
 mod methods;
 mod output;
 mod params;
@@ -72,6 +74,7 @@ enum Command {
     Set(property::Set),
     Methods(methods::Methods),
     Status(status::Status),
+    Logs(logs::Logs),
     Top(top::Top),
     Socket(control::Socket),
     Reload(control::Reload),
@@ -161,6 +164,7 @@ impl Command {
                 methods.run(client).await
             }),
             Command::Status(status) => with_client(&status.target, async |client| status.run(client).await),
+            Command::Logs(logs) => logs.run(|target| with_client(target, async |client| logs.follow(client).await)),
             Command::Top(top) => {
                 top.check()?;
                 let (runtime, client) = connect(&top.instance, false)?;
@@ -189,6 +193,7 @@ impl Command {
             Command::Set(set) => Some(&set.target),
             Command::Methods(methods) => Some(&methods.target),
             Command::Status(status) => Some(&status.target),
+            Command::Logs(logs) => Some(&logs.target),
             Command::Reload(reload) => Some(&reload.target),
             Command::Restart(restart) => Some(&restart.target),
             Command::Stop(stop) => Some(&stop.target),

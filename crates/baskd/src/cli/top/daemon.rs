@@ -9,6 +9,7 @@ use tokio::sync::mpsc::Sender;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
 use super::model::{Deed, Event};
+use super::tail::KEPT;
 
 /// A daemon that answers does so in a millisecond.
 const SILENCE: Duration = Duration::from_secs(2);
@@ -59,7 +60,7 @@ async fn ask(client: &Client, events: &Sender<Event>) -> Event {
 /// Listens to the log, from one connection to the next.
 pub(crate) async fn listen(client: Client, events: Sender<Event>) {
     loop {
-        let error = match client.logs().await {
+        let error = match client.logs_from(KEPT).await {
             Ok(mut logs) => loop {
                 match logs.next().await {
                     Some(Ok(log)) => {

@@ -7,7 +7,7 @@ use baskd_client::LogLine;
 use super::text::clean;
 
 /// How many lines are kept.
-pub(crate) const KEPT: usize = 1000;
+pub(crate) const KEPT: u32 = 1000;
 
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Tail {
@@ -83,7 +83,7 @@ impl Entry {
 impl Tail {
     pub(crate) fn push(&mut self, entry: Entry) {
         self.lines.push_back(entry);
-        if self.lines.len() > KEPT {
+        if self.lines.len() > KEPT as usize {
             self.lines.pop_front();
             self.forgotten += 1;
         }
@@ -173,8 +173,8 @@ mod tests {
 
     #[test]
     fn it_follows_and_forgets() {
-        let tail = tail(KEPT + 500);
-        assert_eq!(tail.lines.len(), KEPT);
+        let tail = tail(KEPT as usize + 500);
+        assert_eq!(tail.lines.len(), KEPT as usize);
         assert_eq!(texts(&tail, &Look::default(), 2), ["line 1498", "line 1499"]);
     }
 

@@ -23,6 +23,7 @@ use std::time::Duration;
 
 use baskd_client::Client;
 use clap::Args;
+use jiff::tz::TimeZone;
 use ratatui::crossterm::event::{self, Event as TerminalEvent};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Notify;
@@ -99,7 +100,7 @@ async fn watch(client: Client, every: Duration, screen: &mut Screen, signals: &m
     let mut terminal = read_terminal()?;
 
     let begun = Instant::now();
-    let mut model = Model::new();
+    let mut model = Model::new(TimeZone::system());
     let mut ticks = interval(TICK);
     let mut draw_at = Some(begun);
     loop {

@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use baskd_client::{Log, Status};
+use jiff::tz::TimeZone;
 
 use super::keys::Key;
 use super::pulse::Pulse;
 use super::reading::{Call, is_of_the_same, under_way};
-use super::tail::{Entry, Look, Tail};
+use super::tail::{Entry, Line, Look, Tail};
 use super::text::{clean, count};
 
 /// For how long an outcome is read.
@@ -19,6 +20,8 @@ const FAILURE: Duration = Duration::from_secs(60);
 pub(crate) struct Model {
     /// Since this program began.
     pub(crate) now: Duration,
+    /// In which times are told.
+    zone: TimeZone,
     pub(crate) link: Link,
     live: Data,
     /// What is shown instead, while it stands still.
@@ -115,8 +118,9 @@ pub(crate) enum Order {
 }
 
 impl Model {
-    pub(crate) fn new() -> Model {
+    pub(crate) fn new(zone: TimeZone) -> Model {
         Model {
+            zone,
             now: Duration::ZERO,
             link: Link::Up,
             live: Data::default(),
@@ -242,7 +246,7 @@ impl Model {
 
     fn logged(&mut self, log: Log) {
         let entry = match log {
-            Log::Line(line) => Entry::Line(line.into()),
+            Log::Line(line) => Entry::Line(Line::new(line, &self.zone)),
             Log::Dropped(lines) => Entry::Note(format!("{} missing here: they came too fast", count(lines, "line"))),
             Log::Restarted => Entry::Note("the connection was lost here".to_owned()),
             _ => return,

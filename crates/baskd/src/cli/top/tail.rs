@@ -3,6 +3,8 @@
 use std::collections::VecDeque;
 
 use baskd_client::LogLine;
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
 
 use super::text::clean;
 
@@ -46,12 +48,13 @@ pub(crate) struct Look {
     pub(crate) fills: bool,
 }
 
-impl From<LogLine> for Line {
-    fn from(line: LogLine) -> Line {
-        // Of an RFC 3339 time, what a day has.
-        let time = line.time.split_once('T').map_or(&*line.time, |(_, time)| time);
+impl Line {
+    /// `zone`: in which its time is told.
+    pub(crate) fn new(line: LogLine, zone: &TimeZone) -> Line {
+        let time = line.time.parse::<Timestamp>();
+        let time = time.map(|time| zone.to_datetime(time).strftime("%H:%M:%S").to_string());
         Line {
-            time: clean(&time.chars().take(8).collect::<String>()),
+            time: time.unwrap_or_default(),
             level: clean(&line.level),
             stream: clean(&line.stream),
             call: line.call,

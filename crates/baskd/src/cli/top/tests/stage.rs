@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use baskd_client::{Log, LogLine};
+use jiff::tz::TimeZone;
 use ratatui::buffer::{Buffer, Cell};
 use ratatui::crossterm::event::KeyCode;
 use ratatui::layout::Rect;
@@ -23,7 +24,7 @@ pub(super) struct Stage {
 impl Stage {
     pub(super) fn new() -> Stage {
         Stage {
-            model: Model::new(),
+            model: Model::new(TimeZone::UTC),
             now: Duration::ZERO,
         }
     }

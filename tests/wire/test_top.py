@@ -6,6 +6,7 @@ import os
 import select
 import shlex
 import signal
+import socket
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -152,6 +153,15 @@ class Watching(Top):
         self.assertEqual(self.at.run("status").returncode, 3)
         terminal.press("r")
         terminal.wait_for("there is no daemon to ask")
+        # As systemd does where it has the socket: a connection would start a daemon.
+        with socket.socket(socket.AF_UNIX) as held:
+            self.at.socket().unlink()
+            held.bind(str(self.at.socket()))
+            held.listen()
+            held.setblocking(False)
+            terminal.wait_for("no daemon runs; systemd holds its socket")
+            self.assertRaises(BlockingIOError, held.accept)
+        self.at.socket().unlink()
         daemon = self.serve()
         terminal.wait_for("ready", "connected again, to another daemon", f"process {daemon.pid}", without="no daemon")
         # The log is its own, too.
@@ -200,6 +210,13 @@ class Drawing(Top):
         self.assertEqual((done.returncode, done.stdout), (2, ""))
         self.assertIn("`baskd status`", done.stderr)
         terminal = self.terminal()
+        with socket.socket(socket.AF_UNIX) as held:
+            held.bind(str(self.at.socket("held")))
+            held.listen()
+            held.setblocking(False)
+            terminal.type(f"clear; {shlex.quote(binary())} top --name held; echo status=$?")
+            terminal.wait_for("status=3", "no daemon runs at", "systemd h")
+            self.assertRaises(BlockingIOError, held.accept)
         for command, status in (("top < /dev/null", 2), ("top > file", 2), ("top --name nobody", 3)):
             terminal.type(f"clear; {shlex.quote(binary())} {command}; echo status=$?")
             terminal.wait_for(f"status={status}", "baskd: ")

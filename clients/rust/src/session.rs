@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use baskd_protocol::presence::Presence;
 use serde_json::value::RawValue;
 use tokio::net::UnixStream;
 use tokio::sync::{Mutex, OwnedMutexGuard};
@@ -164,6 +165,10 @@ impl Session {
     }
 
     async fn reach(&self, effort: Effort, patience: Duration) -> Result<UnixStream, Error> {
+        // Where systemd holds the socket, whoever connects has a daemon started; who only knocks wants none.
+        if effort < Effort::Start && Presence::of(&self.path).is_ok_and(|who| who == Presence::Held) {
+            return Err(self.nobody(io::ErrorKind::ConnectionRefused));
+        }
         let nobody = match dial(&self.path, Duration::ZERO).await {
             // One that takes no connections is there, all the same.
             Err(Error::NoDaemon { path, source }) if source.kind() != io::ErrorKind::WouldBlock => {

@@ -21,7 +21,6 @@ mod logs;
 mod methods;
 mod output;
 mod params;
-mod presence;
 mod progress;
 mod property;
 mod serve;
@@ -34,9 +33,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use baskd_client::{Client, socket};
+use baskd_client::{Builder, Client, socket};
 use clap::{Args, Parser, Subcommand};
-use tokio::runtime::{Builder, Runtime};
+use tokio::runtime::{self, Runtime};
 use tokio::time::timeout;
 
 use exit::{Exit, Failure};
@@ -167,7 +166,9 @@ impl Command {
             Command::Logs(logs) => logs.run(|target| with_client(target, async |client| logs.follow(client).await)),
             Command::Top(top) => {
                 top.check()?;
-                let (runtime, client) = connect(&top.instance, false)?;
+                // One look is one try: a daemon that is to come is looked for again.
+                let builder = Client::builder().reconnect(Duration::ZERO);
+                let (runtime, client) = connect(&top.instance, builder, false)?;
                 let outcome = runtime.block_on(top.run(client));
                 // A thread may be stuck in a write to a terminal that takes nothing.
                 runtime.shutdown_background();
@@ -220,7 +221,7 @@ fn run_with_client(
     may_start: bool,
     work: impl AsyncFnOnce(&Client) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
-    let (runtime, client) = connect(&target.instance, may_start)?;
+    let (runtime, client) = connect(&target.instance, Client::builder(), may_start)?;
     let outcome = runtime.block_on(async {
         let mut interrupts = Interrupts::new()?;
         let outcome = tokio::select! {
@@ -238,10 +239,10 @@ fn run_with_client(
 }
 
 /// A client of the instance, and the runtime that it lives on.
-fn connect(instance: &Instance, may_start: bool) -> Result<(Runtime, Client), Failure> {
+fn connect(instance: &Instance, builder: Builder, may_start: bool) -> Result<(Runtime, Client), Failure> {
     let socket = instance.socket()?;
     let runtime = runtime()?;
-    let connect = || Client::builder().start(false).connect(&socket);
+    let connect = || builder.clone().start(false).connect(&socket);
     let mut connected = runtime.block_on(connect());
     if may_start && connected.as_ref().is_err_and(is_nobody) && start::start_configured(instance, &socket)? {
         connected = runtime.block_on(connect());
@@ -262,7 +263,7 @@ fn is_nobody(error: &baskd_client::Error) -> bool {
 }
 
 fn runtime() -> Result<Runtime, Failure> {
-    Builder::new_current_thread()
+    runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|error| Failure::Failed(format!("can't start: {error}")))

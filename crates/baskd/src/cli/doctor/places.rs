@@ -16,7 +16,7 @@ use tokio::runtime::Runtime;
 use tokio::time::timeout;
 
 use super::finding::{Finding, Findings};
-use crate::cli::presence::Presence;
+use baskd_protocol::presence::Presence;
 
 /// How long a daemon that runs may take to say how it is.
 const ANSWER: Duration = Duration::from_secs(5);

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use baskd_client::{Client, Error, Status};
+use baskd_protocol::presence::Presence;
 use tokio::sync::Notify;
 use tokio::sync::mpsc::Sender;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
@@ -22,13 +23,18 @@ pub(crate) async fn look(client: Client, every: Duration, now: &Notify, events: 
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut is_up = true;
     loop {
-        tokio::select! {
-            // A connection that is lost is known at once, whatever the interval.
-            () = client.closed(), if is_up => {}
-            () = now.notified() => {}
-            _ = ticks.tick() => {}
-        }
-        let event = ask(&client, &events).await;
+        let is_lost = tokio::select! {
+            biased;
+            // It is known at once, whatever the interval.
+            () = client.closed(), if is_up => true,
+            () = now.notified() => !is_up,
+            _ = ticks.tick() => !is_up,
+        };
+        let event = if is_lost && is_held(&client) {
+            Event::Lost("no daemon runs; systemd holds its socket, for the next call".to_owned())
+        } else {
+            ask(&client, &events).await
+        };
         is_up = matches!(event, Event::Reading(_));
         if !is_up && every > LOOK_AGAIN {
             ticks.reset_at(Instant::now() + LOOK_AGAIN);
@@ -39,7 +45,13 @@ pub(crate) async fn look(client: Client, every: Duration, now: &Notify, events: 
     }
 }
 
+/// Whether whoever connects would have a daemon started, and not find one.
+fn is_held(client: &Client) -> bool {
+    Presence::of(client.path()).is_ok_and(|who| who == Presence::Held)
+}
+
 async fn ask(client: &Client, events: &Sender<Event>) -> Event {
+    // Not as `Client::status`, which would ask the next daemon where this one goes.
     let asked = client.call::<Status>("daemon.status", ());
     tokio::pin!(asked);
     let answer = match timeout(SILENCE, &mut asked).await {
@@ -60,31 +72,35 @@ async fn ask(client: &Client, events: &Sender<Event>) -> Event {
 /// Listens to the log, from one connection to the next.
 pub(crate) async fn listen(client: Client, events: Sender<Event>) {
     loop {
-        let error = match client.logs_from(KEPT).await {
-            Ok(mut logs) => loop {
-                match logs.next().await {
-                    Some(Ok(log)) => {
-                        if events.send(Event::Log(log)).await.is_err() {
-                            return;
-                        }
-                    }
-                    Some(Err(error)) => break Some(error),
-                    None => break None,
-                }
-            },
-            // That there is no daemon is told by who looks at it.
-            Err(Error::NoDaemon { .. } | Error::Disconnected { .. }) => None,
-            Err(error) => Some(error),
+        let error = if is_held(&client) {
+            None
+        } else {
+            listen_once(&client, &events).await
         };
-        if let Some(error) = error
-            && events
-                .send(Event::NoLog(format!("the log is lost here: {error}")))
-                .await
-                .is_err()
-        {
-            return;
+        if let Some(error) = error {
+            let lost = Event::NoLog(format!("the log is lost here: {error}"));
+            if events.send(lost).await.is_err() {
+                return;
+            }
         }
         sleep(LOOK_AGAIN).await;
+    }
+}
+
+/// Returns when there will be no more, and why if that is worth telling.
+async fn listen_once(client: &Client, events: &Sender<Event>) -> Option<Error> {
+    let mut logs = match client.logs_from(KEPT).await {
+        Ok(logs) => logs,
+        // Who looks at it tells of that.
+        Err(Error::NoDaemon { .. } | Error::Disconnected { .. }) => return None,
+        Err(error) => return Some(error),
+    };
+    loop {
+        match logs.next().await {
+            Some(Ok(log)) => events.send(Event::Log(log)).await.ok()?,
+            Some(Err(error)) => return Some(error),
+            None => return None,
+        }
     }
 }
 

@@ -22,6 +22,7 @@ use std::thread;
 use std::time::Duration;
 
 use baskd_client::Client;
+use baskd_protocol::presence::Presence;
 use clap::Args;
 use jiff::tz::TimeZone;
 use ratatui::crossterm::event::{self, Event as TerminalEvent};
@@ -72,9 +73,18 @@ fn parse_interval(text: &str) -> Result<Duration, String> {
 }
 
 impl Top {
-    /// Before a daemon is looked for.
+    /// Before a daemon is connected to: one that only looks is no reason for systemd to start it.
     pub(crate) fn check(&self) -> Result<(), Failure> {
-        screen::check()
+        screen::check()?;
+        let socket = self.instance.socket()?;
+        match Presence::of(&socket) {
+            Ok(Presence::Held) => Err(Failure::NotStarted(format!(
+                "no daemon runs at {}: systemd holds its socket, and starts one for the first call, such as `baskd methods{}`",
+                socket.display(),
+                self.instance.flags()
+            ))),
+            _ => Ok(()),
+        }
     }
 
     pub(crate) async fn run(&self, client: Client) -> Result<(), Failure> {

@@ -9,7 +9,7 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Presence {
+pub enum Presence {
     /// There is no socket.
     Nobody,
     /// A socket that nobody listens on was left behind.
@@ -23,7 +23,11 @@ pub(crate) enum Presence {
 }
 
 impl Presence {
-    pub(crate) fn of(socket: &Path) -> io::Result<Presence> {
+    /// Connects to nothing.
+    ///
+    /// # Errors
+    /// If what the kernel tells of it can't be read.
+    pub fn of(socket: &Path) -> io::Result<Presence> {
         let lock = with_suffix(socket, ".lock");
         if is_locked(&lock)? {
             let who = fs::read_to_string(&lock).unwrap_or_default();

@@ -39,7 +39,7 @@ impl Style {
     pub(crate) fn line(&self, line: &LogLine) -> String {
         let time = match line.time.parse::<Timestamp>() {
             Ok(time) => time
-                .to_zoned(self.zone.clone())
+                .to_zoned_datetime(self.zone.clone())
                 .strftime("%m-%d %H:%M:%S%.3f")
                 .to_string(),
             Err(_) => self.shown(&line.time).into_owned(),

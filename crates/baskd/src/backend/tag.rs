@@ -92,6 +92,7 @@ fn read_tag(bytes: &[u8]) -> Option<(Caller, &[u8])> {
     let bytes = bytes.strip_prefix(START)?;
     let digits = bytes.iter().take(LONGEST_NUMBER + 1).position(|&byte| byte == b';')?;
     let id: u64 = str::from_utf8(&bytes[..digits]).ok()?.parse().ok()?;
+    let call = Some(id >> SLOT_BITS).filter(|call| *call > 0)?;
     let bytes = &bytes[digits + 1..];
     let near = &bytes[..bytes.len().min(LONGEST_NAME + END.len())];
     let end = memchr::memmem::find(near, END)?;
@@ -100,7 +101,7 @@ fn read_tag(bytes: &[u8]) -> Option<(Caller, &[u8])> {
         return None;
     }
     let about = Caller {
-        call: id >> SLOT_BITS,
+        call,
         method: method.to_owned(),
     };
     Some((about, &bytes[end + END.len()..]))
@@ -162,6 +163,7 @@ mod tests {
             "\x1b_baskd;x;a\x1b\\x",
             "\x1b_baskd;;a\x1b\\x",
             "\x1b_baskd;5;\x1b\\x",
+            "\x1b_baskd;5;a\x1b\\ of call 0",
             "\x1b_baskd;5;a",
             "\x1b_baskd;5",
             "\x1b_baskd;99999999999999999999999;a\x1b\\",

@@ -4,12 +4,12 @@ use std::rc::Rc;
 use std::sync::atomic::{Ordering, fence};
 use std::time::Instant;
 
-use baskd_protocol::error::{CancelledBy, Error, Where};
+use baskd_protocol::error::{CancelledBy, Error};
 use baskd_protocol::request::same_id;
 
 use super::super::methods::Known;
 use super::super::page::{CLIENTS_SLOTS, SLOT_BITS};
-use super::super::{CallId, NewCall, Outcome, Ran, Sink, wire};
+use super::super::{CallId, NewCall, Outcome, Sink, wire};
 use super::{Call, Calls, Flow, Gate, Property, Seats, WINDOW_BYTES, bit, bits};
 
 /// So many more than there are calls may be in the queues, ended.
@@ -132,17 +132,8 @@ impl Calls {
         })
     }
 
-    /// Where a call is that these seats have.
-    pub(super) fn place_of(&self, on: Seats, has_begun: bool) -> Where {
-        match on {
-            0 if self.is_starting() => Where::Starting,
-            _ if has_begun => Where::Running,
-            _ => Where::Queued,
-        }
-    }
-
     /// Whether calls wait for a first process to be ready.
-    fn is_starting(&self) -> bool {
+    pub(super) fn is_starting(&self) -> bool {
         let mut gates = self.places.iter().map(|place| &place.gate);
         !gates.clone().any(|gate| matches!(gate, Gate::Open))
             && gates.any(|gate| matches!(gate, Gate::Hold { starting: true }))
@@ -211,23 +202,6 @@ impl Calls {
         }
         sink.end(Outcome::Error(&error));
         true
-    }
-
-    /// Tells the sink of a call that is about to end how that ran, if anybody wants to know.
-    pub(super) fn tell_ran(&mut self, id: CallId, sink: &mut dyn Sink) {
-        if !self.tells_ran {
-            return;
-        }
-        let Some(call) = self.peek(id) else { return };
-        let seat = bits(call.on).find(|seat| self.seats[*seat].has_begun(id));
-        let began = seat.map(|seat| self.seats[seat].began_at(call)).or(call.began);
-        sink.ran(
-            &call.method,
-            Ran {
-                number: id >> SLOT_BITS,
-                began,
-            },
-        );
     }
 
     fn tidy_queues(&mut self) {

@@ -15,27 +15,29 @@
 //! wait in the [`Queue`], where owners take turns and where a cancelled call costs nothing.
 //!
 //! [`clients`] is what clients ask of the table, [`life`] what happens when processes come and go, [`traffic`] what the
-//! workers move. The table does no I/O. It writes what Python is to be told into buffers, which the workers take.
+//! workers move, [`told`] what is told of calls under way. The table does no I/O. It writes what Python is to be told into buffers, which the workers take.
 
 mod clients;
 mod life;
 mod property;
 mod seat;
+mod told;
 mod traffic;
 
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use baskd_protocol::error::{Error, Where};
+use baskd_protocol::error::Error;
 
 use super::methods::{Known, Methods};
 use super::metrics::{Buckets, Counted};
-use super::page::{CLIENTS_SLOTS, SLOT_BITS, slot_of};
+use super::page::{CLIENTS_SLOTS, slot_of};
 use super::queue::Queue;
 use super::{Affinity, CallId, Outcome, Sink};
 pub(crate) use property::{Held, Property};
 use seat::Seat;
+pub(crate) use told::UnderWay;
 pub(crate) use traffic::Reply;
 
 /// How many workers there can be.
@@ -172,25 +174,6 @@ pub(crate) struct Death<'a> {
     pub(crate) snapshot_age: Option<Duration>,
 }
 
-/// A call that Python is running now.
-pub(crate) struct Running {
-    pub(crate) number: u64,
-    pub(crate) method: Rc<Known>,
-    /// Since it was sent, or, if it was cancelled, since then.
-    pub(crate) age: Duration,
-    pub(crate) is_cancelled: bool,
-}
-
-/// A call that somebody waits for.
-pub(crate) struct UnderWay {
-    pub(crate) number: u64,
-    pub(crate) method: Rc<Known>,
-    /// The one that it was sent to.
-    pub(crate) worker: Option<usize>,
-    pub(crate) age: Duration,
-    pub(crate) place: Where,
-}
-
 impl Calls {
     /// `max_params_bytes`: of all calls together.
     pub(crate) fn new(workers: usize, affinity: Affinity, max_queue: usize, max_params_bytes: usize) -> Calls {
@@ -323,63 +306,6 @@ impl Calls {
     /// How many calls of clients there were in all.
     pub(crate) fn total(&self) -> u64 {
         self.next_number - 1 - self.own
-    }
-
-    /// What this process is running.
-    pub(crate) fn running(&self, seat: usize) -> Vec<Running> {
-        let now = Instant::now();
-        let place = &self.seats[seat];
-        let begun = self
-            .slots
-            .iter()
-            .flatten()
-            .filter(|call| call.is_on(seat) && place.has_begun(call.id));
-        let mut running: Vec<_> = begun
-            .map(|call| Running {
-                number: call.id >> SLOT_BITS,
-                method: call.method.clone(),
-                age: now - call.since,
-                is_cancelled: call.sink.is_none(),
-            })
-            .collect();
-        running.sort_unstable_by_key(|call| call.number);
-        running
-    }
-
-    /// The oldest calls of clients that somebody waits for, so many at most.
-    pub(crate) fn under_way(&self, most: usize) -> Vec<UnderWay> {
-        let now = Instant::now();
-        let calls = self.slots.iter().flatten();
-        let mut oldest: Vec<_> = calls
-            .filter(|call| call.sink.is_some() && !call.is_own())
-            .map(|call| call.id)
-            .collect();
-        // By number, which an id begins with. There may be many more than are told.
-        if oldest.len() > most {
-            oldest.select_nth_unstable(most);
-            oldest.truncate(most);
-        }
-        oldest.sort_unstable();
-        let told = |id: &CallId| {
-            let call = self.peek(*id)?;
-            let begun = bits(call.on).find(|seat| self.seats[*seat].has_begun(call.id));
-            let seat = begun.or_else(|| bits(call.on).next());
-            Some(UnderWay {
-                number: call.id >> SLOT_BITS,
-                method: call.method.clone(),
-                worker: seat.map(|seat| self.seats[seat].worker),
-                age: now.saturating_duration_since(call.came),
-                place: self.place_of(call.on, begun.is_some()),
-            })
-        };
-        oldest.iter().filter_map(told).collect()
-    }
-
-    /// For how long the call has waited that has waited longest to be sent.
-    pub(crate) fn longest_wait(&self) -> Duration {
-        let waiting = self.slots.iter().flatten().filter(|call| !call.is_sent());
-        let came = waiting.map(|call| call.came).min();
-        came.map_or(Duration::ZERO, |came| came.elapsed())
     }
 
     /// The seats that have something to write, asked once.

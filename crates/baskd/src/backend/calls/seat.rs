@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use super::super::CallId;
 use super::super::page::Page;
 use super::Call;
+use crate::clock;
 
 /// How many calls may be with a worker without having begun. Enough that Python never waits for the daemon, few enough
 /// that a flood of one client is not before another's first call.
@@ -125,8 +126,13 @@ impl Seat {
     }
 
     /// When it began this call, which it has begun: it was sent by then, and if it needed the main thread, that was free.
+    /// Answers that come in one chunk were given within moments, since the router lets none wait behind a call that is slow.
     pub(super) fn began_at(&self, call: &Call) -> Instant {
-        let free = self.pace.last.filter(|_| call.method.has_main_thread());
+        let free = match self.pace.answers {
+            _ if !call.method.has_main_thread() => None,
+            0 => self.pace.last,
+            _ => Some(clock::now()),
+        };
         free.map_or(call.since, |free| free.max(call.since))
     }
 

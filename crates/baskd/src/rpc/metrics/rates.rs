@@ -3,23 +3,34 @@
 use std::cell::Cell;
 use std::time::{Duration, Instant};
 
-/// For how many seconds it is known.
-const SECONDS: usize = 300;
+/// For how many seconds it is known: a few more than are told of.
+const SECONDS: usize = 512;
 /// Over how long rates are told, and what that is called.
 pub(crate) const SPANS: [(&str, u64); 3] = [("10s", 10), ("1m", 60), ("5m", 300)];
 
-/// A ring of seconds: 4.7 KiB.
+/// A ring of seconds: 8 KiB.
 pub(crate) struct Rates {
     since: Instant,
-    seconds: [Cell<Second>; SECONDS],
+    /// The last second in which a call has ended, since the start, and when it is over.
+    present: Cell<u64>,
+    until: Cell<Instant>,
+    seconds: Box<[Cell<Second>; SECONDS]>,
 }
 
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy)]
 struct Second {
     /// Which second since the start it is.
     at: u64,
     calls: u32,
     errors: u32,
+}
+
+impl Second {
+    const NONE: Second = Second {
+        at: 0,
+        calls: 0,
+        errors: 0,
+    };
 }
 
 /// Calls a second, and those of them that ended in an error.
@@ -33,35 +44,36 @@ impl Rates {
     pub(crate) fn since(since: Instant) -> Rates {
         Rates {
             since,
-            seconds: [const {
-                Cell::new(Second {
-                    at: 0,
-                    calls: 0,
-                    errors: 0,
-                })
-            }; SECONDS],
+            present: Cell::new(0),
+            until: Cell::new(since + Duration::from_secs(1)),
+            seconds: Box::new([const { Cell::new(Second::NONE) }; SECONDS]),
         }
     }
 
+    /// A call has ended. One that ended just before the last second began counts in that.
     pub(crate) fn ended(&self, now: Instant, is_error: bool) {
-        let at = now.saturating_duration_since(self.since).as_secs();
-        let place = &self.seconds[at as usize % SECONDS];
-        let mut second = place.get();
-        if second.at != at {
-            second = Second {
-                at,
-                ..Second::default()
-            };
+        if now >= self.until.get() {
+            self.begin(now);
         }
+        let place = &self.seconds[self.present.get() as usize % SECONDS];
+        let mut second = place.get();
         second.calls = second.calls.saturating_add(1);
         second.errors = second.errors.saturating_add(u32::from(is_error));
         place.set(second);
     }
 
+    /// Another second has begun.
+    fn begin(&self, now: Instant) {
+        let at = now.saturating_duration_since(self.since).as_secs();
+        self.present.set(at);
+        self.until.set(self.since + Duration::from_secs(at + 1));
+        self.seconds[at as usize % SECONDS].set(Second { at, ..Second::NONE });
+    }
+
     /// Over the last so many seconds, the present one as far as it has come; or since the start, where that is shorter.
     pub(crate) fn over(&self, seconds: u64, now: Instant) -> Rate {
         let age = now.saturating_duration_since(self.since);
-        let first = (age.as_secs() + 1).saturating_sub(seconds.min(SECONDS as u64));
+        let first = (age.as_secs() + 1).saturating_sub(seconds);
         let mut rate = Rate::default();
         let known = self.seconds.iter().map(Cell::get);
         for second in known.filter(|second| (first..=age.as_secs()).contains(&second.at)) {

@@ -1,3 +1,4 @@
+mod told;
 mod workers;
 
 use super::super::page::Page;

@@ -33,11 +33,11 @@ class Top(DaemonTest):
 
     def setUp(self) -> None:
         self.at = self.places()
-        self.controller = self.at.root / "controller.py"
-        self.controller.write_text(CONTROLLER)
+        self.served = self.at.root / "controller.py"
+        self.served.write_text(CONTROLLER)
 
     def serve(self) -> Daemon:
-        return self.start(self.controller, places=self.at)
+        return self.start(self.served, places=self.at)
 
     def terminal(self, width: int = 80, height: int = 24, **environment: str) -> Terminal:
         terminal = Terminal(self.at.root, self.at.environment(PS1="$ ", **environment), width, height)
@@ -110,7 +110,7 @@ class Watching(Top):
         terminal.press("y")
         terminal.wait_for("restarted: the new Python is ready", str(daemon.python_pid()))
         self.assertNotEqual(daemon.python_pid(), second)
-        self.controller.write_text("this is no Python")
+        self.served.write_text("this is no Python")
         terminal.press("r")
         terminal.press("y")
         terminal.wait_for("reload failed: ")
@@ -144,7 +144,7 @@ class Watching(Top):
 
     def test_a_daemon_that_goes_is_waited_for_and_none_is_started(self) -> None:
         self.at.config().parent.mkdir(parents=True)
-        self.at.config().write_text(f'controller = "{self.controller}"\n')
+        self.at.config().write_text(f'controller = "{self.served}"\n')
         daemon = self.serve()
         terminal = self.open("--interval", "100ms")
         os.kill(daemon.pid, signal.SIGKILL)

@@ -2,6 +2,8 @@
 
 use ratatui::text::Span;
 
+pub(crate) use crate::cli::status::words::{count, every as rate, grouped, size};
+
 /// What is cut off as it comes: a line is drawn in one row, and nobody reads on for longer.
 const LONGEST: usize = 2000;
 /// How many marks may stand on one letter. Each would make a cell longer, and none wider.
@@ -132,47 +134,6 @@ pub(crate) fn right(text: &str, columns: usize) -> String {
     format!("{}{fitted}", " ".repeat(missing))
 }
 
-/// `1,204`.
-pub(crate) fn grouped(number: u64) -> String {
-    let digits = number.to_string();
-    let mut grouped = String::new();
-    for (place, digit) in digits.chars().enumerate() {
-        if place > 0 && (digits.len() - place) % 3 == 0 {
-            grouped.push(',');
-        }
-        grouped.push(digit);
-    }
-    grouped
-}
-
-/// `1 worker`, `2 workers`.
-pub(crate) fn count(number: u64, what: &str) -> String {
-    let plural = if number == 1 { "" } else { "s" };
-    format!("{} {what}{plural}", grouped(number))
-}
-
-/// `212 MiB`.
-pub(crate) fn size(bytes: u64) -> String {
-    const MIB: f64 = 1024.0 * 1024.0;
-    match bytes as f64 / MIB {
-        tiny if tiny < 1.0 => format!("{:.0} KiB", tiny * 1024.0),
-        small if small < 10.0 => format!("{small:.1} MiB"),
-        medium if medium < 1024.0 => format!("{medium:.0} MiB"),
-        large => format!("{:.1} GiB", large / 1024.0),
-    }
-}
-
-/// A rate a second: three digits where that makes sense.
-pub(crate) fn rate(a_second: f64) -> String {
-    match a_second {
-        rate if rate <= 0.0 || !rate.is_finite() => "0".to_owned(),
-        rate if rate < 0.01 => "<0.01".to_owned(),
-        rate if rate < 1.0 => format!("{rate:.2}"),
-        rate if rate < 100.0 => format!("{rate:.1}"),
-        rate => grouped(rate.round() as u64),
-    }
-}
-
 /// Milliseconds, from microseconds to minutes.
 pub(crate) fn latency(ms: f64) -> String {
     match ms {
@@ -263,20 +224,8 @@ mod tests {
     #[test]
     fn numbers() {
         assert_eq!(
-            [0, 999, 1204, 1_000_000].map(grouped),
-            ["0", "999", "1,204", "1,000,000"]
-        );
-        assert_eq!(
-            [0.0, 0.004, 0.25, 12.34, 1234.5].map(rate),
-            ["0", "<0.01", "0.25", "12.3", "1,235"]
-        );
-        assert_eq!(
             [0.05, 1.0, 2.5, 250.0, 2500.0, 60_000.0, f64::INFINITY].map(latency),
             ["50 µs", "1 ms", "2.5 ms", "250 ms", "2.5 s", "1 min", "longer"]
-        );
-        assert_eq!(
-            (count(1, "call"), count(0, "call")),
-            ("1 call".to_owned(), "0 calls".to_owned())
         );
     }
 }

@@ -137,7 +137,7 @@ mod tests {
                         }
                     }
                     for area in lower {
-                        assert!(area.height >= HEADING + 1, "{width}×{height}: {layout:?}");
+                        assert!(area.height > HEADING, "{width}×{height}: {layout:?}");
                     }
                     assert!(layout.log.height >= HEADING + 2, "{width}×{height}: {layout:?}");
                 }

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import json
 import shlex
-import subprocess
-import time
-from pathlib import Path
 
 from support.case import DaemonTest
 from support.daemon import binary
+from support.terminal import Terminal
 
 WORK = """
 import os, time
@@ -23,42 +21,6 @@ class Controller:
         yield {"done": 4, "total": 4}
         return "finished"
 """
-
-
-class Terminal:
-    """A tmux server with one window of 80 by 24."""
-
-    def __init__(self, folder: Path, environment: dict[str, str]) -> None:
-        self._tmux = ["tmux", "-f", "/dev/null", "-S", str(folder / "tmux")]
-        self._environment = environment | {"TERM": "xterm-256color"}
-        self._run("new-session", "-d", "-x", "80", "-y", "24", "sh")
-
-    def _run(self, *arguments: str) -> str:
-        command = [*self._tmux, *arguments]
-        done = subprocess.run(command, env=self._environment, capture_output=True, text=True, timeout=20, check=True)
-        return done.stdout
-
-    def type(self, line: str) -> None:
-        self._run("send-keys", "-l", line)
-        self._run("send-keys", "Enter")
-
-    def press(self, key: str) -> None:
-        self._run("send-keys", key)
-
-    def screen(self) -> str:
-        return self._run("capture-pane", "-p")
-
-    def wait_for(self, *texts: str, seconds: float = 20.0) -> str:
-        """The screen, as soon as it shows all of these."""
-        deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline:
-            screen = self.screen()
-            if all(text in screen for text in texts):
-                return screen
-        raise AssertionError(f"{texts} did not appear:\n{screen}")
-
-    def close(self) -> None:
-        self._run("kill-server")
 
 
 class Progress(DaemonTest):

@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use baskd_protocol::presence::{Listens, Presence};
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 use tokio::net::UnixStream;
@@ -169,6 +170,10 @@ impl Session {
     }
 
     async fn reach(&self, effort: Effort, patience: Duration) -> Result<UnixStream, Error> {
+        // Where systemd holds the socket, whoever connects has a daemon started; who only knocks wants none.
+        if effort < Effort::Start && Presence::of(&self.path).is_ok_and(|who| who == Presence::Held(Listens::Systemd)) {
+            return Err(self.nobody(io::ErrorKind::ConnectionRefused));
+        }
         let nobody = match dial(&self.path, Duration::ZERO).await {
             // One that takes no connections is there, all the same.
             Err(Error::NoDaemon { path, source }) if source.kind() != io::ErrorKind::WouldBlock => {

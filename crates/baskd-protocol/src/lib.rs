@@ -4,10 +4,11 @@
 //! - [`request`] reads a JSON-RPC envelope without decoding what is only carried.
 //! - [`reply`] writes answers and notifications.
 //! - [`error`] is the table of error codes.
-//! - [`socket`] says where an instance's socket is.
+//! - [`socket`] says where an instance's socket is, and [`presence`] who has it.
 //! - [`trace`] says what a trace context is.
 
 pub mod error;
+pub mod presence;
 #[cfg(any(test, fuzzing))]
 pub mod properties;
 pub mod reply;

@@ -1,11 +1,13 @@
 //! A daemon that says what a test tells it to.
 
+use std::fs::File;
 use std::os::fd::AsFd;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use baskd_client::Client;
+use rustix::fs::{FlockOperation, flock};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
@@ -19,6 +21,8 @@ const SOON: Duration = Duration::from_secs(10);
 pub(crate) struct Fake {
     listener: UnixListener,
     folder: TempDir,
+    /// As a daemon has it; a socket without one is taken for a manager's.
+    _lock: File,
 }
 
 pub(crate) struct Peer {
@@ -34,10 +38,8 @@ impl Fake {
     pub(crate) fn new() -> Fake {
         let folder = tempfile::tempdir().unwrap();
         std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o700)).unwrap();
-        Fake {
-            listener: UnixListener::bind(folder.path().join("s")).unwrap(),
-            folder,
-        }
+        let listener = UnixListener::bind(folder.path().join("s")).unwrap();
+        Fake::of(listener, folder)
     }
 
     pub(crate) fn path(&self) -> PathBuf {
@@ -63,7 +65,13 @@ impl Fake {
     }
 
     pub(crate) fn of(listener: UnixListener, folder: TempDir) -> Fake {
-        Fake { listener, folder }
+        let lock = File::create(folder.path().join("s.lock")).unwrap();
+        flock(&lock, FlockOperation::LockExclusive).unwrap();
+        Fake {
+            listener,
+            folder,
+            _lock: lock,
+        }
     }
 
     /// Nobody listens any more.

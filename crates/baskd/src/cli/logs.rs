@@ -4,17 +4,17 @@
 //! daemon has the socket's lock, there is none to ask. Then the log file of the last one in the background is shown.
 
 use std::collections::VecDeque;
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
 
 use baskd_client::{Client, Error, Log, LogLine, Logs as Lines};
+use baskd_protocol::presence::{holder, lock_of};
 use baskd_protocol::socket::instance_name;
 use clap::{Args, ValueEnum};
 use directories::BaseDirs;
 use jiff::Timestamp;
 use rustix::event::{PollFd, PollFlags, poll};
-use rustix::fs::{FlockOperation, flock};
 use serde_json::json;
 use tokio::task::spawn_blocking;
 
@@ -297,12 +297,8 @@ fn no_daemon(path: PathBuf, instance: &Instance) -> Failure {
 /// False if no daemon has the lock that it would have. Where there is no lock, as on another's forwarded socket, one may
 /// run all the same.
 fn may_run(socket: &Path) -> bool {
-    let mut lock = socket.as_os_str().to_owned();
-    lock.push(".lock");
-    // Shared, and let go at once: nothing but a daemon that starts in this very moment would notice.
-    File::open(lock).map_or(true, |lock| {
-        flock(&lock, FlockOperation::NonBlockingLockShared).is_err()
-    })
+    let lock = lock_of(socket);
+    !lock.exists() || holder(&lock).is_ok_and(|holder| holder.is_some())
 }
 
 fn log_file(name: &str) -> Option<PathBuf> {

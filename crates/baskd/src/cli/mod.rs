@@ -25,22 +25,22 @@ mod logs;
 mod methods;
 mod output;
 mod params;
-mod presence;
 mod progress;
 mod property;
 mod serve;
 mod start;
 mod status;
 mod systemd;
+mod top;
 
 use std::io::ErrorKind::WouldBlock;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use baskd_client::{Client, socket};
+use baskd_client::{Builder, Client, socket};
 use clap::{Args, CommandFactory, Parser, Subcommand};
-use tokio::runtime::{Builder, Runtime};
+use tokio::runtime::{self, Runtime};
 use tokio::time::timeout;
 
 use exit::{Exit, Failure};
@@ -79,6 +79,7 @@ enum Command {
     Methods(methods::Methods),
     Status(status::Status),
     Logs(logs::Logs),
+    Top(top::Top),
     Socket(control::Socket),
     Config(config::Config),
     Completions(assets::Completions),
@@ -184,6 +185,16 @@ impl Command {
             }),
             Command::Status(status) => with_client(&status.target, async |client| status.run(client).await),
             Command::Logs(logs) => logs.run(|target| with_client(target, async |client| logs.follow(client).await)),
+            Command::Top(top) => {
+                top.check()?;
+                // One look is one try: a daemon that is to come is looked for again.
+                let builder = Client::builder().reconnect(Duration::ZERO);
+                let (runtime, client) = connect(&top.instance, builder, false)?;
+                let outcome = runtime.block_on(top.run(client));
+                // A thread may be stuck in a write to a terminal that takes nothing.
+                runtime.shutdown_background();
+                outcome
+            }
             Command::Reload(reload) => with_client(&reload.target, async |client| reload.run(client).await),
             Command::Restart(restart) => with_client(&restart.target, async |client| restart.run(client).await),
             Command::Stop(stop) => with_client(&stop.target, async |client| stop.run(client).await),
@@ -203,6 +214,7 @@ impl Command {
             | Command::Config(_)
             | Command::Doctor(_)
             | Command::Completions(_)
+            | Command::Top(_)
             | Command::Man(_) => None,
             Command::Call(call) => Some(&call.target),
             Command::Get(get) => Some(&get.target),
@@ -237,19 +249,7 @@ fn run_with_client(
     work: impl AsyncFnOnce(&Client) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
     let socket = target.instance.socket()?;
-    let runtime = runtime()?;
-    let connect = || Client::builder().start(false).connect(&socket);
-    let mut connected = runtime.block_on(connect());
-    if may_start && connected.as_ref().is_err_and(is_nobody) && start::start_configured(&target.instance, &socket)? {
-        connected = runtime.block_on(connect());
-    }
-    let client = connected.map_err(|error| match error {
-        baskd_client::Error::NoDaemon { path, source } if source.kind() != WouldBlock => Failure::NoDaemon {
-            path,
-            flags: target.instance.flags(),
-        },
-        error => error.into(),
-    })?;
+    let (runtime, client) = connect(&target.instance, Client::builder(), may_start)?;
     let outcome = runtime.block_on(async {
         let mut interrupts = Interrupts::new()?;
         let outcome = tokio::select! {
@@ -272,13 +272,32 @@ fn run_with_client(
     })
 }
 
+/// A client of the instance, and the runtime that it lives on.
+fn connect(instance: &Instance, builder: Builder, may_start: bool) -> Result<(Runtime, Client), Failure> {
+    let socket = instance.socket()?;
+    let runtime = runtime()?;
+    let connect = || builder.clone().start(false).connect(&socket);
+    let mut connected = runtime.block_on(connect());
+    if may_start && connected.as_ref().is_err_and(is_nobody) && start::start_configured(instance, &socket)? {
+        connected = runtime.block_on(connect());
+    }
+    let client = connected.map_err(|error| match error {
+        baskd_client::Error::NoDaemon { path, source } if source.kind() != WouldBlock => Failure::NoDaemon {
+            path,
+            flags: instance.flags(),
+        },
+        error => error.into(),
+    })?;
+    Ok((runtime, client))
+}
+
 /// Whether a daemon could be started there: one that takes no connections is one.
 fn is_nobody(error: &baskd_client::Error) -> bool {
     matches!(error, baskd_client::Error::NoDaemon { source, .. } if source.kind() != WouldBlock)
 }
 
 fn runtime() -> Result<Runtime, Failure> {
-    Builder::new_current_thread()
+    runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|error| Failure::Failed(format!("can't start: {error}")))

@@ -27,17 +27,15 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use baskd_protocol::presence::{Listens, STOPPING, who_listens};
 use baskd_protocol::socket::{SocketError, check_folder, folder_of};
 use rustix::fs::{FlockOperation, Mode, OFlags, flock};
 use rustix::process::umask;
 
 use super::given::{Given, GivenError};
-use super::listening::{Listens, who_listens};
 
 /// As many as a burst of clients may be waiting to be accepted.
 const BACKLOG: i32 = 1024;
-/// What is written below the name of a daemon that stops.
-pub(super) const STOPPING: &str = "stopping";
 /// How long a daemon waits for one that stops, which may give its last calls and its Python some time; and how often it
 /// looks.
 const LONGEST_STOP: Duration = Duration::from_secs(30);

@@ -1,4 +1,4 @@
-//! Sockets: [`listen`] makes the path safely, or serves the socket that was [`given`]; [`held`] and [`listening`] tell who has it;
+//! Sockets: [`listen`] makes the path safely, or serves the socket that was [`given`];
 //! [`accept`] is the door; [`connection`] moves bytes, a [`framing`] finds the messages in them:
 //! [`json_values`], [`content_length`], [`websocket`]; [`http`] and its [`pages`] have hyper's loop. Knows nothing of
 //! Python.
@@ -11,11 +11,9 @@ mod content_length;
 mod framing;
 pub mod given;
 mod hangup;
-pub mod held;
 mod http;
 pub mod json_values;
 pub mod listen;
-pub mod listening;
 mod message;
 mod pages;
 mod socket;

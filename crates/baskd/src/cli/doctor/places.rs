@@ -8,15 +8,15 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use baskd::config::{self, Settings};
-use baskd::net::listening::Listens;
 use baskd_client::{Client, Status};
+use baskd_protocol::presence::Listens;
 use baskd_protocol::socket::{SocketError, check_folder, folder_of};
 use directories::BaseDirs;
 use tokio::runtime::Runtime;
 use tokio::time::timeout;
 
 use super::finding::{Finding, Findings};
-use crate::cli::presence::Presence;
+use baskd_protocol::presence::Presence;
 
 /// How long a daemon that runs may take to say how it is.
 const ANSWER: Duration = Duration::from_secs(5);

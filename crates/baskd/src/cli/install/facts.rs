@@ -6,9 +6,9 @@ use std::fs;
 use std::path::{Component, Path, PathBuf};
 
 use baskd::config;
-use baskd::net::held::{Holder, holder, lock_of};
 use baskd::serve::ControllerSpec;
 use baskd_client::socket::{self, DEFAULT_NAME, SocketError, valid_name};
+use baskd_protocol::presence::{Holder, holder, lock_of};
 use directories::BaseDirs;
 
 use crate::cli::exit::Failure;

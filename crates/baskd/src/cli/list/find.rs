@@ -8,9 +8,9 @@ use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
 use baskd::config;
-use baskd::net::held::{Holder, holder, lock_of};
-use baskd::net::listening::who_listens;
 use baskd_client::socket::{resolve, valid_name};
+use baskd_protocol::presence::who_listens;
+use baskd_protocol::presence::{Holder, holder, lock_of};
 use baskd_protocol::socket::{check_folder_for_client, folder_of};
 use directories::BaseDirs;
 

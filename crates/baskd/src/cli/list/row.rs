@@ -137,7 +137,7 @@ fn resident_bytes(pid: u32) -> Option<u64> {
 mod tests {
     use super::*;
     use crate::cli::systemd::Unit;
-    use baskd::net::held::Holder;
+    use baskd_protocol::presence::Holder;
 
     fn found() -> Found {
         Found {

@@ -6,7 +6,7 @@ mod layout;
 mod page;
 #[cfg(test)]
 mod tests;
-mod words;
+pub(crate) mod words;
 
 use std::env;
 use std::io::{self, IsTerminal};

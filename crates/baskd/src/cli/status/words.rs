@@ -2,7 +2,7 @@
 
 use crate::cli::duration::spoken;
 
-pub(super) fn count(number: u64, what: &str) -> String {
+pub(crate) fn count(number: u64, what: &str) -> String {
     if number == 1 {
         format!("1 {what}")
     } else {
@@ -11,7 +11,7 @@ pub(super) fn count(number: u64, what: &str) -> String {
 }
 
 /// With a comma before each three digits.
-pub(super) fn grouped(number: u64) -> String {
+pub(crate) fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut grouped = String::new();
     for (place, digit) in digits.chars().enumerate() {
@@ -24,7 +24,7 @@ pub(super) fn grouped(number: u64) -> String {
 }
 
 /// So often a second.
-pub(super) fn every(rate: f64) -> String {
+pub(crate) fn every(rate: f64) -> String {
     match rate {
         none if none <= 0.0 => "0".to_owned(),
         rare if rare < 0.01 => "< 0.01".to_owned(),
@@ -44,7 +44,7 @@ pub(super) fn millis(ms: f64) -> String {
     }
 }
 
-pub(super) fn size(bytes: u64) -> String {
+pub(crate) fn size(bytes: u64) -> String {
     const MIB: f64 = 1024.0 * 1024.0;
     match bytes as f64 / MIB {
         _ if bytes < 10_240 => format!("{bytes} bytes"),

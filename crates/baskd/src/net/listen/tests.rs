@@ -1,4 +1,5 @@
 use super::*;
+use baskd_protocol::presence::{holder, lock_of};
 use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -208,4 +209,49 @@ fn a_socket_that_was_given_stays_its_managers() {
         refusal.contains("by hand") && refusal.contains("(pid 8, x.py)"),
         "{refusal}"
     );
+}
+
+#[test]
+fn who_has_it_is_told_and_nobody_is_made() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = lock_of(&folder.path().join("a.sock"));
+    assert_eq!(holder(&path).unwrap(), None);
+    assert!(!path.exists());
+    let lock = lock_file(&path, "pid 7, /x, y/controller.py:C").unwrap().unwrap();
+    let found = holder(&path).unwrap().unwrap();
+    assert_eq!((found.pid, found.is_stopping), (Some(7), false));
+    assert_eq!(found.who, "pid 7, /x, y/controller.py:C");
+    let mut lock = lock;
+    say_stopping(&mut lock);
+    let found = holder(&path).unwrap().unwrap();
+    assert_eq!((found.pid, found.is_stopping), (Some(7), true));
+    drop(lock);
+    assert_eq!(holder(&path).unwrap(), None);
+}
+
+/// Whoever asks all the time keeps no daemon from starting.
+#[test]
+fn a_question_is_not_a_daemon() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("lock");
+    drop(lock_file(&path, "pid 1, x").unwrap().unwrap());
+    let is_over = Arc::new(AtomicBool::new(false));
+    let asking: Vec<_> = (0..2)
+        .map(|_| {
+            let (path, is_over) = (path.clone(), is_over.clone());
+            thread::spawn(move || {
+                while !is_over.load(Ordering::Relaxed) {
+                    holder(&path).unwrap();
+                }
+            })
+        })
+        .collect();
+    for turn in 0..2000 {
+        let lock = lock_file(&path, &format!("pid {turn}, x")).unwrap();
+        assert!(lock.is_ok(), "{lock:?}");
+    }
+    is_over.store(true, Ordering::Relaxed);
+    for one in asking {
+        one.join().unwrap();
+    }
 }

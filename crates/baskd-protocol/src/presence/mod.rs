@@ -1,15 +1,18 @@
 //! Who has an instance's socket, found out without connecting: a socket that systemd holds would start the daemon.
 
+mod listening;
+mod lock;
+
 use std::fs;
 use std::io;
 use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 
-use baskd::net::held::{holder, lock_of};
-use baskd::net::listening::{Listens, who_listens};
+pub use listening::{Listens, who_listens};
+pub use lock::{Holder, STOPPING, holder, lock_of};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Presence {
+pub enum Presence {
     /// There is no socket.
     Nobody,
     /// A socket that nobody listens on was left behind.
@@ -23,7 +26,11 @@ pub(crate) enum Presence {
 }
 
 impl Presence {
-    pub(crate) fn of(socket: &Path) -> io::Result<Presence> {
+    /// Connects to nothing.
+    ///
+    /// # Errors
+    /// If its lock, or what the kernel tells, can't be read.
+    pub fn of(socket: &Path) -> io::Result<Presence> {
         if let Some(holder) = holder(&lock_of(socket))? {
             return Ok(Presence::Runs(holder.who));
         }

@@ -134,7 +134,8 @@ class Page(DaemonTest):
         for family in text_string_to_metric_families(text):
             for sample in family.samples:
                 if sample.name == series and sample.labels == labels:
-                    return sample.value
+                    value: float = sample.value
+                    return value
         return None
 
     def assertGood(self, text: str) -> None:

@@ -185,8 +185,11 @@ fn the_command_line_pauses_a_generator_whose_items_nobody_reads() {
     assert!(asked_for < 2 * held, "{asked_for} were asked for");
     for n in 1..ITEMS {
         assert_eq!(number(&lines.next().unwrap()), n);
+        // While it has more to write than the pipe takes: it may have ended by the time that the last line is read.
+        if n == ITEMS - 2 * held {
+            assert!(peak_memory(child.id()) < 48 << 20, "{}", peak_memory(child.id()));
+        }
     }
-    assert!(peak_memory(child.id()) < 48 << 20, "{}", peak_memory(child.id()));
     assert_eq!(lines.next().as_deref(), Some("\"all\""));
     assert_eq!(lines.next(), None);
     assert_eq!(child.wait().unwrap().code(), Some(0));

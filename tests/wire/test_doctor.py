@@ -8,7 +8,6 @@ import signal
 import socket
 import subprocess
 import sys
-from pathlib import Path
 from typing import Any
 
 from support.case import DaemonTest
@@ -17,10 +16,9 @@ from support.daemon import CONTROLLERS
 KEEPS = CONTROLLERS / "keeps.py"
 
 UNIT = """\
+Id=baskd@chat.{kind}
 LoadState=loaded
-FragmentPath=/home/me/.config/systemd/user/baskd@.{kind}
 ActiveState={active}
-SubState={sub}
 Result={result}
 UnitFileState={enabled}
 NeedDaemonReload=no
@@ -34,14 +32,15 @@ class Doctor(DaemonTest):
         self.at = self.places()
         self.bin = self.at.root / "bin"
         self.bin.mkdir()
-        self.units(socket="LoadState=not-found\nFragmentPath=\n", service="LoadState=not-found\nFragmentPath=\n")
 
-    def units(self, **told: str) -> None:
-        """A `systemctl` that says so of the two units."""
-        for kind, text in told.items():
-            (self.bin / kind).write_text(text)
+    def units(self, told: str, status: int = 0) -> None:
+        """A `systemctl` that says so of the units of `chat`, which is installed."""
+        drop_in = self.at.root / "config" / "systemd" / "user" / "baskd@chat.service.d" / "10-baskd.conf"
+        drop_in.parent.mkdir(parents=True)
+        drop_in.touch()
+        (self.bin / "told").write_text(told)
         script = self.bin / "systemctl"
-        script.write_text(f'#!/bin/sh\nfor unit; do :; done\ncat "{self.bin}/${{unit##*.}}"\n')
+        script.write_text(f'#!/bin/sh\ncat "{self.bin}/told" >&{2 if status else 1}\nexit {status}\n')
         script.chmod(0o755)
 
     def ask(
@@ -188,19 +187,24 @@ class Doctor(DaemonTest):
 
     def test_units_are_judged(self) -> None:
         self.units(
-            socket=UNIT.format(kind="socket", active="active", sub="listening", result="success", enabled="enabled"),
-            service=UNIT.format(kind="service", active="failed", sub="failed", result="watchdog", enabled="static")
-            + "ExecStart={ path=/nowhere/baskd ; argv[]=/nowhere/baskd serve ; ignore_errors=no }\n",
+            UNIT.format(kind="socket", active="active", result="success", enabled="enabled")
+            + "\n"
+            + UNIT.format(kind="service", active="failed", result="watchdog", enabled="static")
+            + "ExecStart={ path=/nowhere/baskd ; argv[]=/nowhere/baskd serve ; ignore_errors=no }\n"
         )
         status, found = self.ask(KEEPS, "--name", "chat")
         self.assertEqual(status, 1)
-        problems = [finding for finding in found["units"] if finding["level"] == "problem"]
-        self.assertIn("/nowhere/baskd, which is gone", problems[0]["what"])
-        self.assertIn("baskd@chat.service has failed: watchdog", problems[1]["what"])
-        self.assertIn(found["linger"][0]["level"], ("ok", "warning"))
-
-    def test_without_systemd_it_says_so_and_goes_on(self) -> None:
-        Path(self.bin / "systemctl").write_text("#!/bin/sh\necho 'Failed to connect to bus' >&2\nexit 1\n")
-        status, found = self.ask(KEEPS)
+        problems = [finding["what"] for finding in found["units"] if finding["level"] == "problem"]
+        self.assertEqual(len(problems), 2, problems)
+        self.assertIn("/nowhere/baskd, which is gone", problems[0])
+        self.assertIn("baskd@chat.service has failed: watchdog", problems[1])
+        # Another instance has the same templates, and is not installed.
+        status, found = self.ask(KEEPS, "--name", "other")
         self.assertEqual(status, 0)
-        self.assertIn("Failed to connect to bus", self.the_one(found["units"], "note")["what"])
+        self.assertIn("not installed", self.the_one(found["units"], "note")["what"])
+
+    def test_an_installed_instance_without_its_manager_is_a_problem(self) -> None:
+        self.units("Failed to connect to bus: No medium found\n", status=1)
+        status, found = self.ask(KEEPS, "--name", "chat")
+        self.assertEqual(status, 1)
+        self.assertIn("Failed to connect to bus", self.the_one(found["units"], "problem")["what"])

@@ -176,6 +176,10 @@ pub(crate) struct Unit {
     pub(crate) main_pid: Option<u32>,
     /// Whether its files have changed since the manager read them.
     pub(crate) is_outdated: bool,
+    /// What a service says of itself.
+    pub(crate) status: String,
+    /// What a service runs.
+    pub(crate) program: Option<PathBuf>,
 }
 
 impl Unit {
@@ -186,7 +190,8 @@ impl Unit {
 
 /// The arguments that have [`units`] something to read.
 pub(crate) fn show(units: &[String]) -> Vec<&str> {
-    const WANTED: &str = "--property=Id,LoadState,ActiveState,UnitFileState,Result,MainPID,NeedDaemonReload";
+    const WANTED: &str =
+        "--property=Id,LoadState,ActiveState,UnitFileState,Result,MainPID,NeedDaemonReload,StatusText,ExecStart";
     let units = units.iter().map(String::as_str);
     ["show", WANTED].into_iter().chain(units).collect()
 }
@@ -205,12 +210,21 @@ pub(crate) fn units(printed: &str) -> Vec<Unit> {
                 "Result" => unit.result = value.to_owned(),
                 "MainPID" => unit.main_pid = value.parse().ok().filter(|pid| *pid != 0),
                 "NeedDaemonReload" => unit.is_outdated = value == "yes",
+                "StatusText" => unit.status = value.to_owned(),
+                "ExecStart" => unit.program = program(value),
                 _ => {}
             }
         }
         unit
     };
     blocks.map(unit).collect()
+}
+
+/// The program in `{ path=/usr/bin/baskd ; argv[]=… }`.
+fn program(exec: &str) -> Option<PathBuf> {
+    let (_, after) = exec.split_once("path=")?;
+    let (path, _) = after.split_once(" ;")?;
+    Some(PathBuf::from(path))
 }
 
 /// The socket and the service of an instance, as the manager knows them.

@@ -192,10 +192,10 @@ fn methods(page: &mut Page, status: &Status) {
         ("METHOD", true),
         ("CALLS", false),
         ("ERRORS", false),
-        ("HALF IN", false),
-        ("90 % IN", false),
-        ("99 % IN", false),
-        ("LONGEST", false),
+        ("P50", false),
+        ("P90", false),
+        ("P99", false),
+        ("MAX", false),
     ]);
     for method in status.methods.iter().take(METHODS) {
         let name = plain(&method.method);

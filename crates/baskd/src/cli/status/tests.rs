@@ -81,7 +81,7 @@ calls       1,204 since the start, 1 running, 4 waiting (the oldest for 11 ms)
 calls/s     12.5 over 10 s, 11.9 over 1 min, 11.0 since the start
 errors/s    0 over 10 s, 0 over 1 min, 0.01 since the start
 
-METHOD       CALLS  ERRORS  HALF IN  90 % IN  99 % IN    LONGEST
+METHOD       CALLS  ERRORS      P50      P90      P99        MAX
 search       1,190       3    11 ms    13 ms   402 ms  1 min 1 s
 getProperty     14       0  0.13 ms  0.20 ms  0.30 ms    0.31 ms
 (all)        1,204       3    11 ms    13 ms   402 ms  1 min 1 s

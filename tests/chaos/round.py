@@ -329,7 +329,8 @@ class Round:
         while time.monotonic() < deadline:
             status = self.status()
             rest = {name: status[name] for name in wanted}
-            if rest == wanted and (self._base is None or self._takes()[0] <= self._base[0]):
+            # One that had much memory is a zombie for as long as its other threads take to give that back.
+            if rest == wanted and not _zombies(pid) and (self._base is None or self._takes()[0] <= self._base[0]):
                 break
             time.sleep(0.02)
         if rest != wanted:

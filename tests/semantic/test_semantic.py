@@ -31,9 +31,9 @@ QUESTIONS = {
     ),
     "replacing a stale socket file that was left behind by a dead daemon": ("crates/baskd/src/net/listen.rs",),
 }
-#: What of this repository is not its documents and source; this file, for one, holds the questions.
+#: What of this repository is not its documents and source, or not asked about; this file, for one, holds the questions.
 LEFT_OUT = shutil.ignore_patterns(
-    ".git", ".venv*", ".*_cache", "node_modules", "target", "__pycache__", "test", "tests"
+    ".git", ".venv*", ".*_cache", "node_modules", "target", "__pycache__", "test", "tests", "clients"
 )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 import unittest
+from pathlib import Path
 from typing import Any, Callable, ClassVar, Optional
 
 from .connection import Connection
@@ -45,6 +46,13 @@ class DaemonTest(unittest.TestCase):
         connection = Connection((daemon or self.daemon).path, seconds)
         self.addCleanup(connection.close)
         return connection
+
+    def as_systemd(self) -> None:
+        """Has this process taken for systemd, whose sockets are told by the name of who holds them."""
+        comm = Path("/proc/self/comm")
+        before = comm.read_text()
+        comm.write_text("systemd")
+        self.addCleanup(comm.write_text, before)
 
     def until(self, comes_true: Callable[[], Any], seconds: float = 30.0) -> None:
         """Asks again and again, of what tells of no event, until it is so."""

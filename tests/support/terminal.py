@@ -16,7 +16,7 @@ class Terminal:
         self._environment = {name: value for name, value in environment.items() if name != "NO_COLOR"}
         self._environment |= {"TERM": "xterm-256color", "LC_ALL": "C.UTF-8"}
         self._is_closed = False
-        self._run("new-session", "-d", "-x", str(width), "-y", str(height), "sh")
+        self._run("new-session", "-d", "-c", str(folder), "-x", str(width), "-y", str(height), "sh")
 
     def _run(self, *arguments: str) -> str:
         command = [*self._tmux, *arguments]

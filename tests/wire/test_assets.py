@@ -127,12 +127,19 @@ class ManualPages(unittest.TestCase):
             for head in ("NAME", "SYNOPSIS", "SEE ALSO", "EXAMPLES?"):
                 self.assertRegex(text, rf"(?m)^{head}$", page.name)
 
+    # clap_mangen sets a break before each list of possible values, which has one already.
+    BREAK = "skipping paragraph macro: br"
+
     def test_mandoc_reads_them_without_a_warning(self) -> None:
         self.need("mandoc")
         for page in self.pages:
             command = ["mandoc", "-Tlint", "-Wwarning", str(page)]
             said = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-            lines = [line for line in (said.stdout + said.stderr).splitlines() if NO_DATE not in line]
+            lines = [
+                line
+                for line in (said.stdout + said.stderr).splitlines()
+                if NO_DATE not in line and self.BREAK not in line
+            ]
             self.assertEqual(lines, [], page.name)
 
     def test_examples_stay_as_they_are(self) -> None:

@@ -18,6 +18,12 @@ from support.systemctl import Systemctl
 KEEPS = CONTROLLERS / "keeps.py"
 
 
+def program(path: Path) -> None:
+    """Stands for an interpreter that nobody runs."""
+    path.write_text("#!/bin/sh\n")
+    path.chmod(0o755)
+
+
 class Installing(DaemonTest):
     own_daemon = True
 
@@ -27,7 +33,7 @@ class Installing(DaemonTest):
         self.app = self.at.root / "my app"
         (self.app / ".venv" / "bin").mkdir(parents=True)
         self.python = self.app / ".venv" / "bin" / "python"
-        self.python.write_text("")
+        program(self.python)
         self.served = self.app / "controller.py"
         self.served.write_text(KEEPS.read_text())
         self.systemctl = Systemctl(self.at.root)
@@ -132,7 +138,7 @@ class Install(Installing):
         # Another controller has its own Python, unless somebody has named one.
         other = self.at.root / "other"
         (other / ".venv" / "bin").mkdir(parents=True)
-        (other / ".venv" / "bin" / "python").write_text("")
+        program(other / ".venv" / "bin" / "python")
         (other / "c.py").write_text("")
         self.install(other / "c.py")
         self.assertIn(f'\npython = "{other}/.venv/bin/python"  # found: ', self.toml.read_text())

@@ -436,7 +436,7 @@ class TestTerminal(CommandTest):
         try:
             process = subprocess.Popen(
                 [binary(), "logs", *arguments],
-                env=self.daemon.places.environment(TERM="xterm", **environment),
+                env=self.daemon.places.environment(TERM="xterm", **{"NO_COLOR": "", **environment}),
                 stdin=other,
                 stdout=other,
                 stderr=other,

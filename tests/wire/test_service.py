@@ -163,13 +163,6 @@ class TheSocket(Managed):
 class ByHand(Managed):
     """Somebody starts a daemon of a name whose socket a manager has."""
 
-    def as_systemd(self) -> None:
-        """What holds a socket is told by its name."""
-        comm = Path("/proc/self/comm")
-        before = comm.read_text()
-        comm.write_text("systemd")
-        self.addCleanup(comm.write_text, before)
-
     def test_it_is_refused_and_starts_nothing(self) -> None:
         manager = self.manager("chat")
         for is_systemd, remedy in ((False, "choose another --socket"), (True, "systemctl --user start baskd@chat`")):

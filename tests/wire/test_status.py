@@ -306,12 +306,12 @@ class SlowCalls(StatusTest):
         connection.result(behind)
         connection.error("rpc.call", {"method": "sleep", "params": [60], "timeout_ms": 120})
         took = r"took [\d.]+ m?s: it waited [\d.]+ m?s and ran [\d.]+ m?s, and ended with"
-        daemon.wait_for_log(rf"WARN .*slow call: `waitFor` \(call \d+\) {took} a result$")
-        daemon.wait_for_log(rf"slow call: `sleep` \(call \d+\) {took} TimedOut$")
+        daemon.wait_for_log(rf"WARN .*slow call: `waitFor` \(call \d+\) {took} a result\b")
+        daemon.wait_for_log(rf"slow call: `sleep` \(call \d+\) {took} TimedOut\b")
         daemon.wait_for_log(
-            r"slow call: `echo` \(call \d+\) took [\d.]+ ms: it has not begun, and ended with TimedOut$"
+            r"slow call: `echo` \(call \d+\) took [\d.]+ ms: it has not begun, and ended with TimedOut\b"
         )
-        (line,) = daemon.wait_for_log(rf"slow call: `echo` \(call \d+\) {took} a result$")
+        (line,) = daemon.wait_for_log(rf"slow call: `echo` \(call \d+\) {took} a result\b")
         waited, ran = (re.search(rf"{word} ([\d.]+) ms", line) for word in ("waited", "ran"))
         assert waited and ran
         # It stood behind the first, in Python or before it.

@@ -155,6 +155,7 @@ class Watching(Top):
         terminal.press("r")
         terminal.wait_for("there is no daemon to ask")
         # As systemd does where it has the socket: a connection would start a daemon.
+        self.as_systemd()
         with socket.socket(socket.AF_UNIX) as held:
             self.at.socket().unlink()
             held.bind(str(self.at.socket()))
@@ -211,6 +212,7 @@ class Drawing(Top):
         self.assertEqual((done.returncode, done.stdout), (2, ""))
         self.assertIn("`baskd status`", done.stderr)
         terminal = self.terminal()
+        self.as_systemd()
         with socket.socket(socket.AF_UNIX) as held:
             held.bind(str(self.at.socket("held")))
             held.listen()

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use baskd_protocol::presence::{Listens, Presence};
+use baskd_protocol::presence::Presence;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 use tokio::net::UnixStream;
@@ -171,7 +171,7 @@ impl Session {
 
     async fn reach(&self, effort: Effort, patience: Duration) -> Result<UnixStream, Error> {
         // Where systemd holds the socket, whoever connects has a daemon started; who only knocks wants none.
-        if effort < Effort::Start && Presence::of(&self.path).is_ok_and(|who| who == Presence::Held(Listens::Systemd)) {
+        if effort < Effort::Start && Presence::of(&self.path).is_ok_and(|who| who.would_start_one()) {
             return Err(self.nobody(io::ErrorKind::ConnectionRefused));
         }
         let nobody = match dial(&self.path, Duration::ZERO).await {

@@ -19,20 +19,31 @@ pub enum Presence {
     Stale,
     /// Somebody listens who is no daemon: systemd, until the first connection, or another program.
     Held(Listens),
-    /// A daemon runs, or is about to; what it wrote of itself.
-    Runs(String),
+    /// A daemon runs, or is about to, or stops.
+    Runs(Holder),
     /// Something is there that is no socket.
     NotASocket,
 }
 
 impl Presence {
+    /// Whether who connects would have a daemon started that does not run: systemd's socket, or that of a daemon which
+    /// stops. For those who only look.
+    #[must_use]
+    pub fn would_start_one(&self) -> bool {
+        match self {
+            Presence::Held(who) => *who == Listens::Systemd,
+            Presence::Runs(holder) => holder.is_stopping,
+            Presence::Nobody | Presence::Stale | Presence::NotASocket => false,
+        }
+    }
+
     /// Connects to nothing.
     ///
     /// # Errors
     /// If its lock, or what the kernel tells, can't be read.
     pub fn of(socket: &Path) -> io::Result<Presence> {
         if let Some(holder) = holder(&lock_of(socket))? {
-            return Ok(Presence::Runs(holder.who));
+            return Ok(Presence::Runs(holder));
         }
         match fs::symlink_metadata(socket) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Presence::Nobody),
@@ -62,7 +73,10 @@ mod tests {
         assert_eq!(Presence::of(&path).unwrap(), Presence::Held(Listens::Other));
         fs::write(folder.path().join("a.sock.lock"), "pid 7, x.py\nstopping\n").unwrap();
         flock(&lock, FlockOperation::LockExclusive).unwrap();
-        assert_eq!(Presence::of(&path).unwrap(), Presence::Runs("pid 7, x.py".to_owned()));
+        let Presence::Runs(holder) = Presence::of(&path).unwrap() else {
+            panic!("nobody has the lock")
+        };
+        assert_eq!((holder.who.as_str(), holder.is_stopping), ("pid 7, x.py", true));
         drop(lock);
         assert_eq!(listener.accept().unwrap_err().kind(), io::ErrorKind::WouldBlock);
         drop(listener);

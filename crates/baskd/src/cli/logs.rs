@@ -9,7 +9,7 @@ use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
 
 use baskd_client::{Client, Error, Log, LogLine, Logs as Lines};
-use baskd_protocol::presence::{holder, lock_of};
+use baskd_protocol::presence::Presence;
 use baskd_protocol::socket::instance_name;
 use clap::{Args, ValueEnum};
 use directories::BaseDirs;
@@ -20,7 +20,7 @@ use tokio::task::spawn_blocking;
 
 use super::exit::Failure;
 use super::log_lines::{Style, harmless};
-use super::{Instance, Target, output, runtime};
+use super::{Instance, Target, at_once, output, runtime};
 
 /// Show what the daemon says and Python prints, each line with the call that printed it
 #[derive(Debug, Args)]
@@ -91,7 +91,7 @@ impl Logs {
     }
 
     pub(crate) async fn follow(&self, client: &Client) -> Result<(), Failure> {
-        let mut lines = client.logs_from(u32::MAX).await?;
+        let mut lines = at_once(client, client.logs_from(u32::MAX)).await?;
         let printer = Printer::new(self.target.json);
         let last = self.show_kept(&mut lines, &printer).await?;
         if !self.follow {
@@ -294,11 +294,9 @@ fn no_daemon(path: PathBuf, instance: &Instance) -> Failure {
     }
 }
 
-/// False if no daemon has the lock that it would have. Where there is no lock, as on another's forwarded socket, one may
-/// run all the same.
+/// False where nobody would answer but a daemon that is started for it.
 fn may_run(socket: &Path) -> bool {
-    let lock = lock_of(socket);
-    !lock.exists() || holder(&lock).is_ok_and(|holder| holder.is_some())
+    !Presence::of(socket).is_ok_and(|presence| presence.would_start_one())
 }
 
 fn log_file(name: &str) -> Option<PathBuf> {

@@ -39,6 +39,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use baskd_client::{Builder, Client, socket};
+use baskd_protocol::presence::Presence;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use tokio::runtime::{self, Runtime};
 use tokio::time::timeout;
@@ -49,6 +50,9 @@ use start::MayStart;
 
 /// How long the daemon gets to take in that what was under way is cancelled, before this process ends anyway.
 const FAREWELL: Duration = Duration::from_secs(1);
+
+/// How long it may take to say how it is.
+const ANSWER: Duration = Duration::from_secs(5);
 
 /// Keeps one Python warm and shares it: loads your Controller class once, and lets Node, Rust, Python and shell
 /// programs call its methods over a Unix socket.
@@ -183,7 +187,7 @@ impl Command {
             Command::Methods(methods) => with_started(&methods.target, &methods.may_start, async |client| {
                 methods.run(client).await
             }),
-            Command::Status(status) => with_client(&status.target, async |client| status.run(client).await),
+            Command::Status(status) => with_running(&status.target, async |client| status.run(client).await),
             Command::Logs(logs) => logs.run(|target| with_client(target, async |client| logs.follow(client).await)),
             Command::Top(top) => {
                 top.check()?;
@@ -195,9 +199,9 @@ impl Command {
                 runtime.shutdown_background();
                 outcome
             }
-            Command::Reload(reload) => with_client(&reload.target, async |client| reload.run(client).await),
-            Command::Restart(restart) => with_client(&restart.target, async |client| restart.run(client).await),
-            Command::Stop(stop) => with_client(&stop.target, async |client| stop.run(client).await),
+            Command::Reload(reload) => with_running(&reload.target, async |client| reload.run(client).await),
+            Command::Restart(restart) => with_running(&restart.target, async |client| restart.run(client).await),
+            Command::Stop(stop) => with_running(&stop.target, async |client| stop.run(client).await),
         }
     }
 
@@ -227,6 +231,50 @@ impl Command {
             Command::Stop(stop) => Some(&stop.target),
         }
     }
+}
+
+/// For what only looks, or ends: it is no reason for systemd to start a daemon.
+fn only_if_one_runs(instance: &Instance) -> Result<(), Failure> {
+    let path = instance.socket()?;
+    let shown = path.display();
+    match Presence::of(&path) {
+        Ok(Presence::Runs(holder)) if holder.is_stopping => Err(Failure::NotStarted(format!(
+            "the daemon at {shown} is stopping ({})",
+            holder.who
+        ))),
+        Ok(presence) if presence.would_start_one() => Err(Failure::NotStarted(format!(
+            "no daemon runs at {shown}: systemd holds its socket, and starts one for the first call, such as `baskd methods{}`",
+            instance.flags()
+        ))),
+        _ => Ok(()),
+    }
+}
+
+/// The daemon's answer to a question that it answers at once, whatever its Python does.
+async fn at_once<T>(
+    client: &Client,
+    asked: impl Future<Output = Result<T, baskd_client::Error>>,
+) -> Result<T, Failure> {
+    match timeout(ANSWER, asked).await {
+        Ok(answer) => Ok(answer?),
+        Err(_) => {
+            let path = client.path();
+            let who = match Presence::of(path) {
+                Ok(Presence::Runs(holder)) => format!(" ({})", holder.who),
+                _ => String::new(),
+            };
+            Err(Failure::NotStarted(format!(
+                "the daemon at {}{who} did not answer within {ANSWER:?}: is it stopped? `kill -CONT` its pid has it go on",
+                path.display()
+            )))
+        }
+    }
+}
+
+/// As [`with_client`], with a daemon that runs.
+fn with_running(target: &Target, work: impl AsyncFnOnce(&Client) -> Result<(), Failure>) -> Result<(), Failure> {
+    only_if_one_runs(&target.instance)?;
+    run_with_client(target, false, work)
 }
 
 /// As [`with_client`]; where no daemon answers, the one that the config describes is started.

@@ -8,6 +8,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
 
 use super::Settings;
 use super::kind::{
@@ -248,6 +249,12 @@ fn set_python(settings: &mut Settings, text: &str, folder: Option<&Path>) -> Opt
 
 fn set_log(settings: &mut Settings, text: &str, _: Option<&Path>) -> Option<()> {
     EnvFilter::builder().parse(text).ok()?;
+    // A word that is no level would be taken for a part of the program, of which nothing then is logged but that.
+    let is_level = |word: &str| word.parse::<LevelFilter>().is_ok();
+    let mut parts = text.split(',').map(str::trim);
+    if !parts.all(|part| part.contains(['=', '[']) || is_level(part)) {
+        return None;
+    }
     text.clone_into(&mut settings.log);
     (!text.is_empty()).then_some(())
 }

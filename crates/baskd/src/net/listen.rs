@@ -39,6 +39,9 @@ const BACKLOG: i32 = 1024;
 /// How long a daemon waits for one that stops, which may give its last calls and its Python some time; and how often it
 /// looks.
 const LONGEST_STOP: Duration = Duration::from_secs(30);
+/// How long the lock may be shared by those who only ask who has it, and how soon it is tried again.
+const LONGEST_QUESTION: Duration = Duration::from_secs(5);
+const BETWEEN_QUESTIONS: Duration = Duration::from_micros(200);
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 
 #[derive(Debug, thiserror::Error)]
@@ -254,7 +257,14 @@ pub(crate) fn lock_file(name: &Path, about: &str) -> io::Result<Result<File, Str
         // Somebody who only asks who has it (`held`) shares it for a moment; a daemon shares it with nobody.
         if flock(&lock, FlockOperation::NonBlockingLockShared).is_ok() {
             flock(&lock, FlockOperation::Unlock)?;
-            thread::yield_now();
+            if since.elapsed() >= LONGEST_QUESTION {
+                let what = format!(
+                    "somebody who is no daemon keeps {} locked: `fuser -v` tells who",
+                    name.display()
+                );
+                return Err(io::Error::new(io::ErrorKind::WouldBlock, what));
+            }
+            thread::sleep(BETWEEN_QUESTIONS);
             continue;
         }
         let mut text = String::new();

@@ -9,14 +9,13 @@ use std::time::Duration;
 
 use baskd::config::{self, Settings};
 use baskd_client::{Client, Status};
-use baskd_protocol::presence::Listens;
 use baskd_protocol::socket::{SocketError, check_folder, folder_of};
 use directories::BaseDirs;
 use tokio::runtime::Runtime;
 use tokio::time::timeout;
 
 use super::finding::{Finding, Findings};
-use baskd_protocol::presence::Presence;
+use baskd_protocol::presence::{Holder, Listens, Presence};
 
 /// How long a daemon that runs may take to say how it is.
 const ANSWER: Duration = Duration::from_secs(5);
@@ -164,7 +163,11 @@ pub(super) fn socket(path: &Path, flags: &str, runtime: &Runtime) -> Vec<Finding
             format!("some program that is no daemon of baskd's listens on {shown}"),
             "choose another --name, or --socket",
         ),
-        Ok(Presence::Runs(who)) => {
+        Ok(Presence::Runs(holder)) if holder.is_stopping => found.note(
+            format!("the daemon at {shown} stops ({})", holder.who),
+            "ask again when it has",
+        ),
+        Ok(Presence::Runs(Holder { who, .. })) => {
             let ask = async { Client::builder().start(false).connect(path).await?.status().await };
             let status = runtime.block_on(async { timeout(ANSWER, ask).await });
             match status {

@@ -17,9 +17,9 @@ use clap::Args;
 use ratatui::crossterm::terminal;
 use serde_json::value::RawValue;
 
-use super::Target;
 use super::exit::Failure;
 use super::output;
+use super::{Target, at_once};
 
 /// Say what the daemon and its Python are doing
 #[derive(Debug, Args)]
@@ -37,11 +37,11 @@ pub(crate) struct Status {
 impl Status {
     pub(crate) async fn run(&self, client: &Client) -> Result<(), Failure> {
         if self.target.json {
-            let status: Box<RawValue> = client.call("daemon.status", ()).await?;
+            let status: Box<RawValue> = at_once(client, client.call("daemon.status", ())).await?;
             return output::line(status.get()).await;
         }
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let page = page::page(&client.status().await?, now.as_millis() as u64);
+        let page = page::page(&at_once(client, client.status()).await?, now.as_millis() as u64);
         let is_terminal = io::stdout().is_terminal();
         let columns = is_terminal.then(terminal::size).and_then(Result::ok);
         let columns = columns

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use baskd_client::{Client, Error, Status};
-use baskd_protocol::presence::{Listens, Presence};
+use baskd_protocol::presence::Presence;
 use tokio::sync::Notify;
 use tokio::sync::mpsc::Sender;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
@@ -47,7 +47,7 @@ pub(crate) async fn look(client: Client, every: Duration, now: &Notify, events: 
 
 /// Whether whoever connects would have a daemon started, and not find one.
 fn is_held(client: &Client) -> bool {
-    Presence::of(client.path()).is_ok_and(|who| who == Presence::Held(Listens::Systemd))
+    Presence::of(client.path()).is_ok_and(|who| who.would_start_one())
 }
 
 async fn ask(client: &Client, events: &Sender<Event>) -> Event {

@@ -22,7 +22,6 @@ use std::thread;
 use std::time::Duration;
 
 use baskd_client::Client;
-use baskd_protocol::presence::{Listens, Presence};
 use clap::Args;
 use jiff::tz::TimeZone;
 use ratatui::crossterm::event::{self, Event as TerminalEvent};
@@ -32,9 +31,9 @@ use tokio::sync::mpsc::{self, Receiver};
 use tokio::task::LocalSet;
 use tokio::time::{Instant, interval, sleep_until};
 
-use super::Instance;
 use super::duration::parse;
 use super::exit::Failure;
+use super::{Instance, only_if_one_runs};
 use keys::Key;
 use model::{Event, Model, Order};
 use screen::Screen;
@@ -76,15 +75,7 @@ impl Top {
     /// Before a daemon is connected to: one that only looks is no reason for systemd to start it.
     pub(crate) fn check(&self) -> Result<(), Failure> {
         screen::check()?;
-        let socket = self.instance.socket()?;
-        match Presence::of(&socket) {
-            Ok(Presence::Held(Listens::Systemd)) => Err(Failure::NotStarted(format!(
-                "no daemon runs at {}: systemd holds its socket, and starts one for the first call, such as `baskd methods{}`",
-                socket.display(),
-                self.instance.flags()
-            ))),
-            _ => Ok(()),
-        }
+        only_if_one_runs(&self.instance)
     }
 
     pub(crate) async fn run(&self, client: Client) -> Result<(), Failure> {

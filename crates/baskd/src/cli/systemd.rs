@@ -322,7 +322,7 @@ fn failed(name: &str) -> String {
     let (unit, service) = (socket_unit(name), service_unit(name));
     // What most often keeps one from starting can be told here.
     let slip = config::file_of(name).and_then(|path| {
-        let text = fs::read_to_string(&path).ok()?;
+        let text = config::text_of(&path).ok()?;
         Settings::of_text(&path, &text).err()
     });
     let why = match slip {

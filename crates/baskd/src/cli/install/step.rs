@@ -187,7 +187,7 @@ fn refused(trouble: &Trouble) -> Failure {
 
 /// What a file holds; None if it is not there.
 pub(super) fn read(path: &Path) -> Result<Option<String>, Failure> {
-    match fs::read_to_string(path) {
+    match baskd::config::text_of(path) {
         Ok(text) => Ok(Some(text)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(Failure::Failed(format!("{} can't be read: {error}", path.display()))),

@@ -458,6 +458,24 @@ class Remedies(Installing):
         self.assertEqual(done.returncode, 3)
         self.assertEqual(self.systemctl.calls(), [])
 
+    def test_what_failed_is_started_anew_once_its_config_is_right(self) -> None:
+        self.install("controller.py")
+        text = self.toml.read_text()
+        failed = {"baskd@chat.socket": "failed", "baskd@chat.service": "failed"}
+        reset = "reset-failed baskd@chat.socket baskd@chat.service"
+        self.systemctl.calls()
+        for command in (("call", "counted"), ("start",)):
+            self.toml.write_text(text + "wrong = 1\n")
+            self.systemctl.set(active=failed)
+            self.run_in(self.app, *command, "--name", "chat")
+            self.assertEqual(self.systemctl.calls(), ["start baskd@chat.socket"])
+            self.toml.write_text(text)
+            self.systemctl.set(active=failed)
+            # Nobody listens behind this manager.
+            self.assertEqual(self.run_in(self.app, *command, "--name", "chat").returncode, 3)
+            self.assertEqual(self.systemctl.calls(), [reset, "start baskd@chat.socket"])
+            self.assertEqual(self.systemctl.active(), {"baskd@chat.socket": "active"})
+
     def test_a_daemon_that_systemd_could_not_start_is_told(self) -> None:
         self.install("controller.py")
         path = self.at.socket("chat")
@@ -466,6 +484,8 @@ class Remedies(Installing):
         with socket.socket(socket.AF_UNIX) as listener:
             listener.bind(str(path))
             listener.listen()
+            # Another try ends as the first.
+            self.systemctl.set(refuses={"reset-failed": "it failed again"})
             self.systemctl.set(active={"baskd@chat.socket": "active", "baskd@chat.service": "failed"})
             for command in (("status",), ("call", "counted"), ("start",)):
                 with ThreadPoolExecutor(1) as pool:

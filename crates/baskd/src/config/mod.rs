@@ -282,9 +282,7 @@ pub fn text_of(path: &Path) -> io::Result<String> {
     let flags = OFlags::NONBLOCK.bits().cast_signed();
     let file = fs::OpenOptions::new().read(true).custom_flags(flags).open(path)?;
     if !file.metadata()?.is_file() {
-        return Err(io::Error::other(
-            "it is no regular file: put one in its place, or name another with --config",
-        ));
+        return Err(io::Error::other("it is no regular file: put one in its place"));
     }
     io::read_to_string(file)
 }

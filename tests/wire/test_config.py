@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -100,6 +101,16 @@ class Refusals(DaemonTest):
 
     def test_a_file_that_was_asked_for_and_is_not_there(self) -> None:
         self.assertIn("can't be read", self.refused(self.places(), "--config", "no.toml"))
+
+    def test_what_is_no_file_is_not_waited_for(self) -> None:
+        places = self.places()
+        path = places.config("default")
+        path.parent.mkdir(parents=True)
+        os.mkfifo(path)
+        for command in (("call", "f"), ("config", "--check"), ("doctor",), ("serve",)):
+            done = places.run(*command)
+            self.assertIn("it is no regular file: put one in its place", done.stdout + done.stderr, command)
+            self.assertNotEqual(done.returncode, 0)
 
     def test_flags_and_variables(self) -> None:
         places = self.places()

@@ -101,6 +101,22 @@ class Doctor(DaemonTest):
         status, found = self.ask(self.at.root / "nowhere.py")
         self.assertIn("there is no ", self.the_one(found["controller"], "problem")["what"])
 
+    def test_nothing_that_lies_about_is_executed(self) -> None:
+        """Neither in the working folder nor beside the controller, whatever names of the standard library's are there."""
+        app, here = self.at.root / "app", self.at.root / "here"
+        ran = self.at.root / "ran"
+        for folder in (app, here):
+            folder.mkdir()
+            for name in ("ast", "json", "os", "importlib", "tokenize", "linecache", "helper"):
+                (folder / f"{name}.py").write_text(f"open({str(ran)!r}, 'a').write(__file__)\n")
+        (app / "controller.py").write_text("import json\nimport helper\nx = '\\d'\nclass Controller:\n    pass\n")
+        environment = self.at.environment()
+        arguments = ("doctor", "--json", "--python", sys.executable, app / "controller.py")
+        done = self.at.run(*arguments, env=environment, cwd=here)
+        packages = [finding for finding in json.loads(done.stdout) if finding["check"] == "packages"]
+        self.assertEqual(packages[0]["what"], "all that the controller imports is there")
+        self.assertFalse(ran.exists(), ran.exists() and ran.read_text())
+
     def test_a_venv_that_moved_is_told(self) -> None:
         made, moved = self.at.root / "made", self.at.root / "moved"
         subprocess.run([sys.executable, "-m", "venv", "--without-pip", made], check=True)

@@ -88,7 +88,7 @@ impl Start {
         let mut ours = None;
         let status = loop {
             if !answers(&socket)? {
-                ours = Some(self.start(&socket, patience)?);
+                ours = Some(self.start(&socket, ours.is_none(), patience)?);
             }
             let ask = async { Client::builder().start(false).connect(&socket).await?.status().await };
             // One that was just started may have to wait for its state, which the one before it still has.
@@ -103,6 +103,11 @@ impl Start {
                 {
                     // Or systemd has tried to start it, again and again.
                     if let Some(why) = systemd::failure(&socket) {
+                        // Before its cause was mended, perhaps: once, it gets another try.
+                        if ours.is_none() && systemd::is_mended(&socket) {
+                            ours = Some(self.start(&socket, true, left)?);
+                            continue;
+                        }
                         return Err(Failure::NotStarted(why));
                     }
                     sleep(PAUSE);
@@ -137,9 +142,9 @@ impl Start {
         runtime.block_on(output::line(told))
     }
 
-    /// Starts one; somebody listens then.
-    fn start(&self, socket: &Path, patience: Duration) -> Result<Started, Failure> {
-        if start_unit(socket)? {
+    /// Starts one; somebody listens then. `anew`: also where systemd has given up.
+    fn start(&self, socket: &Path, anew: bool, patience: Duration) -> Result<Started, Failure> {
+        if start_unit(socket, anew)? {
             return Ok(Started::BySystemd);
         }
         let name = name(&self.instance)?;
@@ -172,12 +177,16 @@ enum Started {
     BySystemd,
 }
 
-/// Has systemd listen there, if the instance is installed. False if it is not, or there is no manager.
-fn start_unit(socket: &Path) -> Result<bool, Failure> {
+/// Has systemd listen there, if the instance is installed. False if it is not, or there is no manager. `anew`:
+/// what has failed before is forgotten.
+fn start_unit(socket: &Path, anew: bool) -> Result<bool, Failure> {
     let Some(name) = systemd::installed_at(socket) else {
         return Ok(false);
     };
     let unit = systemd::socket_unit(&name);
+    if anew {
+        systemd::forget_failure(&name);
+    }
     match systemd::run(&["start", &unit]) {
         Ok(_) if answers(socket)? => Ok(true),
         Ok(_) => Err(Failure::NotStarted(format!(
@@ -193,7 +202,7 @@ fn start_unit(socket: &Path) -> Result<bool, Failure> {
 
 /// Starts the daemon that the config describes, where it does. False if there is nothing to start.
 pub(crate) fn start_configured(instance: &Instance, socket: &Path) -> Result<bool, Failure> {
-    if start_unit(socket)? {
+    if start_unit(socket, true)? {
         return Ok(true);
     }
     let name = name(instance)?;

@@ -321,15 +321,32 @@ pub(crate) fn failure(socket: &Path) -> Option<String> {
 fn failed(name: &str) -> String {
     let (unit, service) = (socket_unit(name), service_unit(name));
     // What most often keeps one from starting can be told here.
-    let slip = config::file_of(name).and_then(|path| {
-        let text = fs::read_to_string(&path).ok()?;
-        Settings::of_text(&path, &text).err()
-    });
-    let why = match slip {
-        Some(slip) => slip.to_string(),
-        None => format!("`systemctl --user status {service} {unit}` tells why"),
-    };
+    let why = slip_of(name).unwrap_or_else(|| format!("`systemctl --user status {service} {unit}` tells why"));
     format!("its unit has failed: {why}; mended, `systemctl --user start {unit}` has it listen again")
+}
+
+/// What is wrong with an instance's config.
+fn slip_of(name: &str) -> Option<String> {
+    let path = config::file_of(name)?;
+    match config::text_of(&path) {
+        Ok(text) => Settings::of_text(&path, &text).err().map(|slip| slip.to_string()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        Err(error) => Some(format!("{} can't be read: {error}", path.display())),
+    }
+}
+
+/// Has the manager forget that an instance's units have failed, where its config has no slip (any more): they stay failed
+/// when their cause is mended, and count the starts before.
+pub(crate) fn forget_failure(name: &str) {
+    if pair(name).is_ok_and(|pair| pair.has_failed()) && slip_of(name).is_none() {
+        // Whether that did it, the start tells.
+        let _ = run(&["reset-failed", &socket_unit(name), &service_unit(name)]);
+    }
+}
+
+/// Whether a start is worth another try, though a daemon that systemd was to start at `socket` has failed.
+pub(crate) fn is_mended(socket: &Path) -> bool {
+    installed_at(socket).is_some_and(|name| slip_of(&name).is_none())
 }
 
 /// The instance that is installed with this very socket.

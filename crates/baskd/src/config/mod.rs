@@ -18,10 +18,12 @@ use std::env;
 use std::ffi::OsString;
 use std::fs;
 use std::io;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use directories::BaseDirs;
+use rustix::fs::OFlags;
 use serde_json::Value as Json;
 
 use crate::backend::{Affinity, ReloadMode};
@@ -256,7 +258,7 @@ pub fn file_for(instance: &str, asked: Option<&Path>) -> (Option<PathBuf>, bool)
 
 fn read_file(settings: &mut Settings, places: &mut Places, path: &Path, must_exist: bool) -> Vec<Mistake> {
     let failed = |what: String| vec![Mistake::new(Place::File(path.to_owned()), what)];
-    let text = match fs::read_to_string(path) {
+    let text = match text_of(path) {
         Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound && !must_exist => return Vec::new(),
         Err(error) => return failed(format!("the config can't be read: {error}")),
@@ -269,6 +271,20 @@ fn read_file(settings: &mut Settings, places: &mut Places, path: &Path, must_exi
         .apply(settings, places),
         Err(error) => failed(format!("the config has no place: {error}")),
     }
+}
+
+/// What a config file holds.
+///
+/// # Errors
+/// As of any file; and where it is none: a pipe would be waited for, for ever.
+pub fn text_of(path: &Path) -> io::Result<String> {
+    // A pipe without a writer holds up whoever opens it, unless that is said.
+    let flags = OFlags::NONBLOCK.bits().cast_signed();
+    let file = fs::OpenOptions::new().read(true).custom_flags(flags).open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::other("it is no regular file: put one in its place"));
+    }
+    io::read_to_string(file)
 }
 
 /// One that is empty counts as not there.

@@ -13,6 +13,8 @@ mod surroundings;
 mod tests;
 mod versions;
 
+use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use project::Project;
@@ -219,15 +221,41 @@ impl Looking<'_> {
         self.beside.ancestors().take(most).map(Path::to_owned).collect()
     }
 
-    fn project(&self) -> Option<Project> {
-        self.folders().iter().find_map(|folder| Project::of(folder))
+    fn project(&mut self) -> Option<Project> {
+        const AT: &str = "the project's files beside the controller, or above it";
+        let folders = self.folders();
+        folders.iter().find_map(|folder| {
+            let project = Project::of(folder)?;
+            let is_ours = ["pyproject.toml", "uv.lock"].map(|file| self.may_follow(AT, &folder.join(file)));
+            is_ours.iter().all(|is_ours| *is_ours).then_some(project)
+        })
+    }
+
+    /// Whether what was found by looking may be followed, if it is there: in a folder above, as /tmp, anybody may have put
+    /// it. Of a link it counts who has made it. What was asked for is followed, whoever it belongs to.
+    fn may_follow(&mut self, at: &'static str, path: &Path) -> bool {
+        let user = rustix::process::geteuid().as_raw();
+        let owner = fs::symlink_metadata(path).map(|there| there.uid());
+        let Some(owner) = owner.ok().filter(|owner| !self.is_asked && !is_trusted(*owner, user)) else {
+            return true;
+        };
+        let what = format!(
+            "{} belongs to another user (id {owner}), and is passed over: --python follows what it names",
+            path.display()
+        );
+        // A project is looked for by more than one rule.
+        if !self.warnings.contains(&one_line(&what)) {
+            self.note(at, what.clone());
+            self.warn(what);
+        }
+        false
     }
 
     fn take(&mut self, at: &'static str, path: PathBuf, found: &str) -> Interpreter {
         self.note(at, path.display().to_string());
         Interpreter {
             path,
-            found: found.to_owned(),
+            found: one_line(found),
         }
     }
 
@@ -237,12 +265,25 @@ impl Looking<'_> {
     }
 
     fn note(&mut self, at: &'static str, saw: String) {
+        let saw = one_line(&saw);
         self.looked.push(Looked { at, saw });
     }
 
     fn warn(&mut self, warning: String) {
-        self.warnings.push(warning);
+        self.warnings.push(one_line(&warning));
     }
+}
+
+/// Whose files may say what this user runs.
+fn is_trusted(owner: u32, user: u32) -> bool {
+    owner == user || owner == 0
+}
+
+/// What files say goes into comments, logs and terminals: one line of it, without control characters.
+pub fn one_line(text: &str) -> String {
+    text.chars()
+        .map(|letter| if letter.is_control() { ' ' } else { letter })
+        .collect()
 }
 
 /// The interpreter of the venv at `folder`, if there is one. A link that leads nowhere is not passed over: what would run

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use super::project::Project;
 use super::requires::Requires;
 use super::surroundings::ask;
-use super::{FindError, Found, Interpreter, Looking, OLDEST, in_venv, sound, versions};
+use super::{FindError, Found, Interpreter, Looking, OLDEST, in_venv, one_line, sound, versions};
 
 impl Looking<'_> {
     /// `$VIRTUAL_ENV`: the venv that the shell has activated.
@@ -31,6 +31,9 @@ impl Looking<'_> {
                 (_, true) => ".venv beside the controller",
                 _ => ".venv above the controller",
             };
+            if !self.may_follow(AT, &folder.join(".venv")) {
+                continue;
+            }
             if let Some(path) = in_venv(&folder.join(".venv"), how)? {
                 return Ok(Some(self.take(AT, path, how)));
             }
@@ -52,7 +55,11 @@ impl Looking<'_> {
             return self.nothing(AT, "there is no such project");
         };
         // uv takes it relative to the project.
+        let is_relative = folder.is_relative();
         let folder = project.folder.join(folder);
+        if is_relative && !self.may_follow(AT, &folder) {
+            return self.nothing(AT, "there is none of yours");
+        }
         match in_venv(&folder, "$UV_PROJECT_ENVIRONMENT")? {
             Some(path) => Ok(Some(self.take(AT, path, "$UV_PROJECT_ENVIRONMENT"))),
             None => self.nothing(AT, &format!("{} is no venv: `uv sync` makes it", folder.display())),
@@ -62,7 +69,9 @@ impl Looking<'_> {
     /// pdm writes into `.pdm-python` which interpreter it uses, that of its venv as a rule.
     pub(super) fn pdm(&mut self) -> Found {
         const AT: &str = ".pdm-python of the project";
-        match self.project().and_then(|project| project.pdm_python()) {
+        let project = self.project();
+        let project = project.filter(|project| self.may_follow(AT, &project.folder.join(".pdm-python")));
+        match project.and_then(|project| project.pdm_python()) {
             Some(path) if path.is_file() => Ok(Some(self.take(AT, path, AT))),
             Some(path) => {
                 let gone = format!("names {}, which is not there: `pdm install` makes it", path.display());
@@ -91,6 +100,7 @@ impl Looking<'_> {
                 };
                 let venv = folder.join(name);
                 if venv.join("pyvenv.cfg").is_file()
+                    && self.may_follow(AT, &venv)
                     && let Some(path) = in_venv(&venv, how)?
                 {
                     return Ok(Some(self.take(AT, path, how)));
@@ -141,7 +151,8 @@ impl Looking<'_> {
         const AT: &str = ".python-version beside the controller, or above it";
         let chosen = self.folders().into_iter().find_map(|folder| {
             let file = folder.join(".python-version");
-            Some((versions::chosen(&file)?, file))
+            let chosen = versions::chosen(&file)?;
+            self.may_follow(AT, &file).then_some((chosen, file))
         });
         let Some((name, file)) = chosen else {
             return self.nothing(AT, "there is none");
@@ -204,7 +215,7 @@ impl Looking<'_> {
         let wanted = requires.example();
         Err(FindError::NoneSuits {
             file: project.file(),
-            wanted: text,
+            wanted: one_line(&text),
             there,
             remedy: match project.is_uvs() {
                 true => "run `uv sync`, which installs one".to_owned(),

@@ -406,3 +406,93 @@ fn what_could_not_be_started_is_told_with_its_remedy() {
         "{told}"
     );
 }
+
+#[test]
+fn only_files_of_the_user_or_of_root_are_followed() {
+    for (owner, user, trusted) in [
+        (1000, 1000, true),
+        (0, 1000, true),
+        (0, 0, true),
+        (1001, 1000, false),
+        (1000, 0, false),
+    ] {
+        assert_eq!(is_trusted(owner, user), trusted, "{owner} {user}");
+    }
+}
+
+#[test]
+fn what_another_user_has_put_there_is_passed_over() {
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let another = |path: &Path| std::os::unix::fs::lchown(path, Some(65_533), Some(65_533)).unwrap();
+    let mut world = World::new();
+    let system = world.python("usr/python3");
+    let planted = world.venv(".venv");
+    another(&world.at(".venv"));
+    let search = world.finds(&system, "python3 on the PATH");
+    let said = format!(
+        "{} belongs to another user (id 65533), and is passed over: --python follows what it names",
+        world.at(".venv").display()
+    );
+    assert!(search.warnings.contains(&said), "{:?}", search.warnings);
+    assert!(
+        search.looked.iter().any(|looked| looked.saw == said),
+        "{:?}",
+        search.looked
+    );
+    // Of a link it counts who has made it.
+    symlink(world.at(".venv"), world.at("app/.venv")).unwrap();
+    world.finds(&world.at("app/.venv/bin/python"), ".venv above the controller");
+    another(&world.at("app/.venv"));
+    world.finds(&system, "python3 on the PATH");
+
+    world.python("usr/python3.13");
+    for (file, text) in [
+        ("pyproject.toml", "[project]\nrequires-python = '>=3.13'\n"),
+        (".pdm-python", planted.to_str().unwrap()),
+        (".python-version", "3.13\n"),
+    ] {
+        another(&world.write(file, text));
+    }
+    let search = world.finds(&system, "python3 on the PATH");
+    for file in ["pyproject.toml", ".python-version"] {
+        let path = world.at(file).display().to_string();
+        let told = search.warnings.iter().filter(|said| said.starts_with(&path));
+        assert_eq!(told.count(), 1, "{:?}", search.warnings);
+    }
+    // The project may be one's own, and that file not.
+    std::os::unix::fs::chown(world.at("pyproject.toml"), Some(0), Some(0)).unwrap();
+    world.finds(
+        &world.at("usr/python3.13"),
+        "python3.13 on the PATH, for requires-python \">=3.13\"",
+    );
+
+    // What is asked for is followed.
+    assert_found(&world.search(Some(&world.at(".venv"))), &planted, "the venv asked for");
+    world.set("VIRTUAL_ENV", world.at(".venv"));
+    world.finds(&planted, "$VIRTUAL_ENV");
+}
+
+#[test]
+fn a_reason_is_one_line() {
+    let world = World::new();
+    world.write(
+        "app/pyproject.toml",
+        "[project]\nrequires-python = \"\"\"\n>=3.12,\n>=3.11\t\"\"\"\n",
+    );
+    let newer = world.python("usr/python3.13");
+    let search = world.search(None);
+    let found = search.interpreter.unwrap();
+    assert_eq!(found.path, newer);
+    assert!(!found.found.contains(char::is_control), "{:?}", found.found);
+    world.write(
+        "app/pyproject.toml",
+        "[project]\nrequires-python = \">=3.9\\nlog = 'trace' #\"\n",
+    );
+    let warnings = world.search(None).warnings;
+    assert!(
+        !warnings.iter().any(|said| said.contains(char::is_control)),
+        "{warnings:?}"
+    );
+}

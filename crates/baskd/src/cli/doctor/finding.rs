@@ -1,6 +1,18 @@
 //! What one check found, and how a list of them is shown.
 
+use std::path::Path;
+
 use serde_json::{Value, json};
+
+/// A path as a shell reads it: what a remedy says is copied.
+pub(crate) fn quoted(path: &Path) -> String {
+    let text = path.display().to_string();
+    let is_plain = |letter: char| letter.is_ascii_alphanumeric() || "/._-+:@%,=".contains(letter);
+    if !text.is_empty() && !text.starts_with('-') && text.chars().all(is_plain) {
+        return text;
+    }
+    format!("'{}'", text.replace('\'', r"'\''"))
+}
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Level {
@@ -153,5 +165,19 @@ warning  linger  off
             as_json(&findings)[2],
             json!({ "level": "warning", "check": "linger", "what": "off", "remedy": "loginctl enable-linger" })
         );
+    }
+
+    #[test]
+    fn a_path_is_quoted_where_a_shell_needs_that() {
+        for (path, shown) in [
+            ("/run/user/1000/baskd/a-b.sock", "/run/user/1000/baskd/a-b.sock"),
+            ("/a b/c", "'/a b/c'"),
+            ("/a;reboot", "'/a;reboot'"),
+            ("/it's/$HOME", r"'/it'\''s/$HOME'"),
+            ("~x", "'~x'"),
+            ("-rf", "'-rf'"),
+        ] {
+            assert_eq!(quoted(Path::new(path)), shown);
+        }
     }
 }

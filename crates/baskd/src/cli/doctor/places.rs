@@ -14,7 +14,7 @@ use directories::BaseDirs;
 use tokio::runtime::Runtime;
 use tokio::time::timeout;
 
-use super::finding::{Finding, Findings};
+use super::finding::{Finding, Findings, quoted};
 use baskd_protocol::presence::{Holder, Listens, Presence};
 
 /// How long a daemon that runs may take to say how it is.
@@ -89,14 +89,17 @@ pub(super) fn state_folder(name: &str) -> Vec<Finding> {
             return found.all();
         }
     };
-    let shown = folder.display();
+    let (shown, named) = (folder.display(), quoted(&folder));
     let user = rustix::process::geteuid().as_raw();
     if !there.is_dir() {
-        found.problem(format!("{shown} is no folder"), format!("mv {shown} {shown}.old"));
+        found.problem(
+            format!("{shown} is no folder"),
+            format!("mv {named} {}", quoted(&old(&folder))),
+        );
     } else if there.uid() != user {
         found.problem(
             format!("{shown} belongs to the user with id {}", there.uid()),
-            format!("sudo chown -R {user} {shown}"),
+            format!("sudo chown -R {user} {named}"),
         );
     } else if there.mode() & 0o077 != 0 {
         found.problem(
@@ -104,7 +107,7 @@ pub(super) fn state_folder(name: &str) -> Vec<Finding> {
                 "{shown} has mode {:04o}, so others could read your properties",
                 there.mode() & 0o777
             ),
-            format!("chmod 700 {shown}"),
+            format!("chmod 700 {named}"),
         );
     } else {
         found.good(shown.to_string());
@@ -117,7 +120,7 @@ pub(super) fn state_folder(name: &str) -> Vec<Finding> {
                     "its disk has {} MiB left: properties and snapshots may not be kept",
                     room >> 20
                 ),
-                format!("make room: df -h {shown}"),
+                format!("make room: df -h {named}"),
             );
         }
     }
@@ -138,7 +141,7 @@ pub(super) fn state_folder(name: &str) -> Vec<Finding> {
         };
         found.note(
             format!("{} was put aside: {why}", path.display()),
-            format!("look at it, then rm {}", path.display()),
+            format!("look at it, then rm {}", quoted(&path)),
         );
     }
     found.all()
@@ -155,7 +158,10 @@ pub(super) fn socket(path: &Path, flags: &str, runtime: &Runtime) -> Vec<Finding
             format!("{shown} was left behind by a daemon that was killed"),
             "nothing to do: the next daemon replaces it",
         ),
-        Ok(Presence::NotASocket) => found.problem(format!("{shown} is no socket"), format!("mv {shown} {shown}.old")),
+        Ok(Presence::NotASocket) => found.problem(
+            format!("{shown} is no socket"),
+            format!("mv {} {}", quoted(path), quoted(&old(path))),
+        ),
         Ok(Presence::Held(Listens::Systemd)) => found.good(format!(
             "{shown} is systemd's, which starts the daemon at the first connection"
         )),
@@ -219,6 +225,13 @@ fn daemon(found: &mut Findings, status: &Status, flags: &str) {
             "make the venv again, or start the daemon with another --python",
         );
     }
+}
+
+/// Where what is in the way is to go.
+fn old(path: &Path) -> PathBuf {
+    let mut old = path.as_os_str().to_owned();
+    old.push(".old");
+    PathBuf::from(old)
 }
 
 fn variable(name: &str) -> Option<PathBuf> {

@@ -3,11 +3,16 @@
 Nothing of the user's is executed: what the controller imports is read from its source, and looked up without importing it.
 """
 
-import ast
-import importlib.util
-import json
-import os
 import sys
+
+# By `-c`, the working folder comes first: what lies there under a name of the standard library's would be executed.
+sys.path[:] = [folder for folder in sys.path if folder]
+
+import ast  # noqa: E402
+import importlib.machinery  # noqa: E402
+import importlib.util  # noqa: E402
+import json  # noqa: E402
+import os  # noqa: E402
 
 
 def imports(path):
@@ -29,7 +34,16 @@ def imports(path):
     return found
 
 
-def missing(path, own, seen):
+def find(name, folder):
+    """Where a name is, first beside the controller: in that folder it is looked for, and nothing is imported from it."""
+    beside = None if name in sys.modules else importlib.machinery.PathFinder.find_spec(name, [folder])
+    # A mere folder of that name counts only where there is no package.
+    if beside is not None and beside.origin:
+        return beside
+    return importlib.util.find_spec(name) or beside
+
+
+def missing(path, folder, own, seen):
     """[module, file, line] of what can't be found; goes through modules that lie beside the controller, too."""
     seen.add(path)
     result = []
@@ -37,7 +51,7 @@ def missing(path, own, seen):
         if name in own or name in sys.builtin_module_names:
             continue
         try:
-            spec = importlib.util.find_spec(name)
+            spec = find(name, folder)
         except (ImportError, ValueError, AttributeError):
             spec = None
         if spec is None:
@@ -46,7 +60,7 @@ def missing(path, own, seen):
         origin = spec.origin or ""
         beside = os.path.dirname(path) + os.sep
         if origin.endswith(".py") and origin.startswith(beside) and "site-packages" not in origin and origin not in seen:
-            result.extend(missing(origin, own, seen))
+            result.extend(missing(origin, folder, own, seen))
     return result
 
 
@@ -62,9 +76,9 @@ def main():
     }
     controller = sys.argv[1] if len(sys.argv) > 1 else ""
     if controller:
-        sys.path.insert(0, os.path.dirname(os.path.abspath(controller)))
+        path = os.path.abspath(controller)
         try:
-            told["missing"] = missing(os.path.abspath(controller), {"baskd", "basecontroller"}, set())
+            told["missing"] = missing(path, os.path.dirname(path), {"baskd", "basecontroller"}, set())
         except SyntaxError as error:
             told["syntax"] = [str(error.msg), str(error.filename), error.lineno or 0]
         except (OSError, ValueError) as error:

@@ -13,7 +13,7 @@ use baskd::config::Settings;
 use baskd::serve::{ControllerSpec, search_python};
 use serde::Deserialize;
 
-use super::finding::{Finding, Findings};
+use super::finding::{Finding, Findings, quoted};
 
 /// What is run to ask the interpreter about itself.
 const PROBE: &str = include_str!("probe.py");
@@ -142,7 +142,7 @@ fn ask(found: &mut Findings, python: &Interpreter, controller: Option<&Path>) ->
 fn venv(found: &mut Findings, folder: &Path) {
     let remedy = format!(
         "make it again where it is: python3 -m venv --clear {0} and install into it, or `uv sync`",
-        folder.display()
+        quoted(folder)
     );
     let Ok(config) = fs::read_to_string(folder.join("pyvenv.cfg")) else {
         return;
@@ -198,8 +198,8 @@ fn is_venv(folder: &Path) -> bool {
 fn packages(told: &Told, python: &Interpreter, controller: Option<&Path>) -> Vec<Finding> {
     let mut found = Findings::of("packages");
     let install = |what: &str| match told.pip {
-        true => format!("{} -m pip install {what}", python.path.display()),
-        false => format!("uv pip install --python {} {what}", python.path.display()),
+        true => format!("{} -m pip install {what}", quoted(&python.path)),
+        false => format!("uv pip install --python {} {what}", quoted(&python.path)),
     };
     if let Some((message, file, line)) = &told.syntax {
         found.problem(format!("{file}, line {line}: {message}"), "correct it");

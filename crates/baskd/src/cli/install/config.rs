@@ -2,6 +2,8 @@
 
 use toml_edit::{DocumentMut, Item, Value};
 
+use baskd::backend::python::one_line;
+
 use super::own::{Author, author, sign, signed};
 
 /// A key and what it is to be; and, behind it, why.
@@ -53,7 +55,7 @@ fn set(document: &mut DocumentMut, key: &Key) {
         }
     }
     if let Some(why) = &key.because {
-        value.decor_mut().set_suffix(format!("  {BECAUSE}{why}"));
+        value.decor_mut().set_suffix(format!("  {BECAUSE}{}", one_line(why)));
     }
     // In the document, so that the key keeps what stands before it.
     document[key.name] = Item::Value(value);
@@ -78,7 +80,8 @@ pub(super) fn chosen(text: &str, key: &str) -> Chosen {
     let document: Option<DocumentMut> = text.parse().ok();
     match document.as_ref().and_then(|document| document.get(key)) {
         None => Chosen::Not,
-        Some(Item::Value(value)) if because(value).is_some() => Chosen::ByUs,
+        // In a file that somebody has written or edited, the comment may be theirs, too.
+        Some(Item::Value(value)) if because(value).is_some() && author(text) == Author::Us => Chosen::ByUs,
         Some(_) => Chosen::ByPerson,
     }
 }
@@ -184,6 +187,29 @@ mod tests {
             edited(theirs, &[key("python", "y")]).unwrap(),
             "python = \"y\" # mine\n"
         );
+    }
+
+    #[test]
+    fn a_python_that_somebody_wrote_is_theirs_whatever_its_comment_says() {
+        let theirs = "python = '/a/bin/python'  # found: by me\n";
+        assert_eq!(chosen(theirs, "python"), Chosen::ByPerson);
+        let ours = made("chat", &[python("/a/bin/python", "$VIRTUAL_ENV")]).unwrap();
+        assert_eq!(chosen(&ours, "python"), Chosen::ByUs);
+        assert_eq!(chosen(&ours.replace("/a/", "/b/"), "python"), Chosen::ByPerson);
+    }
+
+    #[test]
+    fn a_reason_stays_in_its_comment() {
+        let keys = [python(
+            "/a/bin/python",
+            "requires-python \">=3.9\nlog = 'trace'\r\u{7f}\"",
+        )];
+        let text = made("chat", &keys).unwrap();
+        assert_eq!(
+            text.lines().last(),
+            Some("python = \"/a/bin/python\"  # found: requires-python \">=3.9 log = 'trace'  \"")
+        );
+        assert_eq!(chosen(&text, "log"), Chosen::Not);
     }
 
     #[test]

@@ -32,19 +32,35 @@ pub(super) fn signed(comments: &[String], body: &str) -> String {
 /// Renews the mark's sum.
 pub(super) fn sign(text: &str) -> String {
     let sum = checksum(text);
-    let lines = text.split_inclusive('\n').map(|line| match line.starts_with(MARK) {
-        true => format!("{MARK}{sum}\n"),
-        false => line.to_owned(),
-    });
-    lines.collect()
+    let Some((before, _, after)) = parts(text) else {
+        return text.to_owned();
+    };
+    format!("{before}{MARK}{sum}\n{after}")
+}
+
+/// What stands before the mark, the mark's line, and what follows it. The first one is the mark: a person may write
+/// another such line.
+fn parts(text: &str) -> Option<(&str, &str, &str)> {
+    let mut start = 0;
+    for line in text.split_inclusive('\n') {
+        let end = start + line.len();
+        if line.starts_with(MARK) {
+            return Some((&text[..start], line, &text[end..]));
+        }
+        start = end;
+    }
+    None
 }
 
 /// FNV-1a, of all lines but the mark's. It finds what was changed, and guards against nobody.
 fn checksum(text: &str) -> String {
-    let lines = text.split_inclusive('\n').filter(|line| !line.starts_with(MARK));
-    let sum = lines.flat_map(str::bytes).fold(0xcbf2_9ce4_8422_2325_u64, |sum, byte| {
-        (sum ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-    });
+    let (before, _, after) = parts(text).unwrap_or((text, "", ""));
+    let sum = before
+        .bytes()
+        .chain(after.bytes())
+        .fold(0xcbf2_9ce4_8422_2325_u64, |sum, byte| {
+            (sum ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+        });
     format!("{sum:016x}")
 }
 
@@ -61,6 +77,7 @@ mod tests {
             text.replace("a = 1", "a = 3"),
             text.replace("us.", "me."),
             format!("{text}\n"),
+            format!("{text}{MARK}not theirs to touch\n"),
         ] {
             assert_eq!(author(&edited), Author::Edited, "{edited}");
             assert_eq!(author(&sign(&edited)), Author::Us);

@@ -145,8 +145,10 @@ impl Step {
                 done(fs::rename(path, aside)).map_err(|error| failed("put aside", path, error))
             }
             Step::Remove { path } => done(fs::remove_file(path)).map_err(|error| failed("removed", path, error)),
+            // A link is somebody's own, as where dotfiles are kept: what it leads to is theirs, too.
+            Step::RemoveFolder { path } if path.is_symlink() => Ok(false),
             Step::RemoveFolder { path } => match fs::remove_dir(path) {
-                Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => Ok(false),
+                Err(error) if stays(error.kind()) => Ok(false),
                 outcome => done(outcome).map_err(|error| failed("removed", path, error)),
             },
             Step::RemoveTree { path } => done(fs::remove_dir_all(path)).map_err(|error| failed("removed", path, error)),
@@ -162,6 +164,18 @@ impl Step {
     }
 }
 
+/// Whether a folder that can't be removed for that stays, and nobody need mind: an empty one does nothing.
+fn stays(why: io::ErrorKind) -> bool {
+    matches!(
+        why,
+        io::ErrorKind::DirectoryNotEmpty
+            | io::ErrorKind::NotADirectory
+            | io::ErrorKind::ResourceBusy
+            | io::ErrorKind::PermissionDenied
+            | io::ErrorKind::ReadOnlyFilesystem
+    )
+}
+
 fn refused(trouble: &Trouble) -> Failure {
     Failure::Failed(match trouble {
         Trouble::Unreachable(said) => format!("systemd can't be reached any more: {said}"),
@@ -173,7 +187,7 @@ fn refused(trouble: &Trouble) -> Failure {
 
 /// What a file holds; None if it is not there.
 pub(super) fn read(path: &Path) -> Result<Option<String>, Failure> {
-    match fs::read_to_string(path) {
+    match baskd::config::text_of(path) {
         Ok(text) => Ok(Some(text)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(Failure::Failed(format!("{} can't be read: {error}", path.display()))),
@@ -240,6 +254,14 @@ mod tests {
         fs::create_dir(&path).unwrap();
         fs::write(path.join("file"), "").unwrap();
         assert!(!Step::RemoveFolder { path: path.clone() }.carry_out().unwrap());
+        // A link stays, also to a folder that is empty; and so does what is no folder.
+        let (empty, link) = (folder.path().join("empty"), folder.path().join("link"));
+        fs::create_dir(&empty).unwrap();
+        std::os::unix::fs::symlink(&empty, &link).unwrap();
+        for path in [link.clone(), path.join("file")] {
+            assert!(!Step::RemoveFolder { path }.carry_out().unwrap());
+        }
+        assert!(link.is_symlink() && empty.is_dir());
         assert!(Step::RemoveTree { path: path.clone() }.carry_out().unwrap());
         assert!(!path.exists());
     }

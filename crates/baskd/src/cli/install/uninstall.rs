@@ -134,7 +134,10 @@ impl There {
     }
 
     fn is_installed(&self) -> bool {
-        let is_ours = |(_, author): &(PathBuf, Author)| *author != Author::Other;
+        self.has_instance() || self.has_leftovers()
+    }
+
+    fn has_instance(&self) -> bool {
         let runs =
             |units: &Pair| units.socket.is_active() || units.service.is_active() || units.socket.active == "failed";
         self.drop_in.is_some()
@@ -143,11 +146,20 @@ impl There {
             || self.units.as_ref().is_some_and(runs)
     }
 
+    /// Templates that nobody needs: an `uninstall` was kept from its end.
+    fn has_leftovers(&self) -> bool {
+        self.others.is_empty() && self.templates.iter().any(is_ours)
+    }
+
     fn plan(&self, purge: bool, free: impl Fn(&Path) -> PathBuf) -> Vec<Step> {
         let mut steps = Vec::new();
+        let mut folders = Vec::new();
+        if self.has_instance() {
+            self.stop(&mut steps, &mut folders);
+            self.remove(&mut steps, &mut folders, &free);
+        }
         if self.is_installed() {
-            self.stop(&mut steps);
-            self.remove(&mut steps, free);
+            self.remove_templates(&mut steps, &mut folders, &free);
             if self.units.is_some() {
                 steps.push(Step::systemctl(&["daemon-reload"]));
                 steps.push(Step::Systemctl {
@@ -161,6 +173,8 @@ impl There {
                 });
             }
         }
+        // Tidying comes last: whatever keeps a folder, systemd knows by then that the units are gone.
+        steps.append(&mut folders);
         if let (Some(state), true) = (&self.state, purge) {
             steps.push(Step::RemoveTree { path: state.clone() });
             steps.extend(state.parent().map(folder));
@@ -169,7 +183,7 @@ impl There {
     }
 
     /// The socket first, so that nobody starts the service again. Returns when both have ended.
-    fn stop(&self, steps: &mut Vec<Step>) {
+    fn stop(&self, steps: &mut Vec<Step>, folders: &mut Vec<Step>) {
         let (socket, service) = (socket_unit(&self.name), service_unit(&self.name));
         let mut is_disabled = false;
         if let Some(units) = &self.units {
@@ -188,43 +202,50 @@ impl There {
             if !(is_disabled && link.ends_with(&socket)) {
                 steps.push(Step::Remove { path: link.clone() });
             }
-            steps.extend(link.parent().map(folder));
+            folders.extend(link.parent().map(folder));
         }
     }
 
-    fn remove(&self, steps: &mut Vec<Step>, free: impl Fn(&Path) -> PathBuf) {
-        let remove = |steps: &mut Vec<Step>, (path, author): &(PathBuf, Author)| {
-            steps.push(match author {
-                Author::Us => Step::Remove { path: path.clone() },
-                Author::Edited | Author::Other => Step::Keep {
-                    path: path.clone(),
-                    aside: free(path),
-                    why: match author {
-                        Author::Other => "`baskd install` has not written it",
-                        _ => "somebody has edited it",
-                    },
-                },
-            });
-        };
+    fn remove(&self, steps: &mut Vec<Step>, folders: &mut Vec<Step>, free: impl Fn(&Path) -> PathBuf) {
         for file in self.drop_in.iter().chain(&self.config) {
-            remove(steps, file);
-            steps.extend(file.0.parent().map(folder));
+            steps.push(removed(file, &free));
+            folders.extend(file.0.parent().map(folder));
         }
         for path in &self.theirs {
             let what = format!("{}, which is yours", path.display());
             steps.push(Step::Same { what });
         }
+    }
+
+    fn remove_templates(&self, steps: &mut Vec<Step>, folders: &mut Vec<Step>, free: impl Fn(&Path) -> PathBuf) {
         if self.others.is_empty() {
-            for template in &self.templates {
-                remove(steps, template);
-            }
-            steps.push(folder(&self.folder));
-            steps.extend(self.folder.parent().map(folder));
+            steps.extend(self.templates.iter().map(|template| removed(template, &free)));
+            folders.push(folder(&self.folder));
+            folders.extend(self.folder.parent().map(folder));
         } else if !self.templates.is_empty() {
             let others: Vec<_> = self.others.iter().map(String::as_str).collect();
             let what = format!("the units, which others need: {}", others.join(", "));
             steps.push(Step::Same { what });
         }
+    }
+}
+
+fn is_ours((_, author): &(PathBuf, Author)) -> bool {
+    *author != Author::Other
+}
+
+/// A file of ours goes; one that is a person's gets another name.
+fn removed((path, author): &(PathBuf, Author), free: impl Fn(&Path) -> PathBuf) -> Step {
+    match author {
+        Author::Us => Step::Remove { path: path.clone() },
+        Author::Edited | Author::Other => Step::Keep {
+            path: path.clone(),
+            aside: free(path),
+            why: match author {
+                Author::Other => "`baskd install` has not written it",
+                _ => "somebody has edited it",
+            },
+        },
     }
 }
 
@@ -283,17 +304,17 @@ mod tests {
             [
                 "ran disable --now baskd@chat.socket",
                 "ran stop baskd@chat.service",
-                "removed U/sockets.target.wants",
                 "removed U/baskd@chat.service.d/10-baskd.conf",
-                "removed U/baskd@chat.service.d",
                 "removed /c/baskd/chat.toml",
-                "removed /c/baskd",
                 "removed U/baskd@.socket",
                 "removed U/baskd@.service",
-                "removed U",
-                "removed /c/systemd",
                 "ran daemon-reload",
                 "ran reset-failed baskd@chat.socket baskd@chat.service",
+                "removed U/sockets.target.wants",
+                "removed U/baskd@chat.service.d",
+                "removed /c/baskd",
+                "removed U",
+                "removed /c/systemd",
                 "removed /s/baskd/chat",
                 "removed /s/baskd",
             ]
@@ -332,6 +353,17 @@ mod tests {
         there.links.clear();
         there.drop_in = None;
         there.config = Some(("/c/baskd/chat.toml".into(), Author::Other));
+        // Templates that nobody needs were left by an `uninstall` that was kept from its end; a person's config stays.
+        assert!(there.is_installed());
+        assert_eq!(
+            told(&there, false)[..2],
+            ["removed U/baskd@.socket", "removed U/baskd@.service"]
+        );
+        assert!(!told(&there, false).iter().any(|step| step.contains("chat.toml")));
+        there.others.insert("search".to_owned());
+        assert!(!there.is_installed());
+        there.others.clear();
+        there.templates.clear();
         assert!(!there.is_installed());
         assert!(told(&there, false).is_empty());
         assert_eq!(told(&there, true), ["removed /s/baskd/chat", "removed /s/baskd"]);

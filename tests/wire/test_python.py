@@ -68,7 +68,7 @@ class Project(DaemonTest):
             self.assertEqual(connection.call("prefix"), str(prefix) if prefix else sys.base_prefix)
             self.assertEqual(connection.call("daemon.status")["python"]["found"], found)
         page = self.user.run("status").stdout
-        self.assertIn(f"({found})", page)
+        self.assertIn(f"; {found}", page)
         daemon.close()
         return daemon
 

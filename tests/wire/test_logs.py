@@ -328,6 +328,7 @@ class TestCommand(CommandTest):
         self.assertIn("stopped", ran.stdout)
 
     def test_a_socket_that_has_no_daemon_is_left_alone(self) -> None:
+        self.as_systemd()
         """Whoever connects to one that a manager holds has a daemon started."""
         places = self.places()
         path = places.socket("held")

@@ -206,7 +206,9 @@ fn rpc_text(error: &RpcError) -> String {
         Some(ErrorCode::BackendUnavailable) => {
             match data("retry_ms").and_then(Value::as_u64) {
                 Some(ms) => add(&mut text, &format!("it is tried again in {}", spoken(ms))),
-                None => add(&mut text, "mend it, then run `baskd restart`"),
+                // A restart would take the old version away, which serves on.
+                None if text.starts_with("The new version") => add(&mut text, "mend it, then run `baskd reload` again"),
+                None => add(&mut text, "mend the controller, then run `baskd restart`"),
             }
             lines(&mut text, data("stderr"));
         }
@@ -313,7 +315,7 @@ mod tests {
         );
         assert_eq!(
             text(ErrorCode::BackendUnavailable, "No Python.", data),
-            "No Python; mend it, then run `baskd restart`\n  one\n  two"
+            "No Python; mend the controller, then run `baskd restart`\n  one\n  two"
         );
         let data = json!({ "retry_ms": 4000 });
         assert_eq!(

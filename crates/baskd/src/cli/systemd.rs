@@ -322,7 +322,9 @@ fn failed(name: &str) -> String {
     let (unit, service) = (socket_unit(name), service_unit(name));
     // What most often keeps one from starting can be told here.
     let why = slip_of(name).unwrap_or_else(|| format!("`systemctl --user status {service} {unit}` tells why"));
-    format!("its unit has failed: {why}; mended, `systemctl --user start {unit}` has it listen again")
+    format!(
+        "its unit has failed: {why}\nOnce that is mended, `systemctl --user reset-failed {service} {unit}; systemctl --user start {unit}` has it listen again"
+    )
 }
 
 /// What is wrong with an instance's config.

@@ -218,10 +218,12 @@ baskd__no_result() {
 
 baskd__no_daemon() { baskd__say "no daemon answers at $baskd__path: start one with \`baskd serve\`${1-}"; }
 
-# Whether that line says that a daemon stops and has not begun the call.
+# Whether that reply, or that result of a stream's event, says that a daemon stops and has not begun the call. It is one
+# from its beginning: what a method gives may hold the same words further on, and that call has run.
 baskd__not_begun() {
     case $1 in
-        *'"error":{"code":-32024,'*'"data":{"by":"shutdown","ran":"no"}}}') ;;
+        '{"jsonrpc":"2.0","id":1,"error":{"code":-32024,'*'"data":{"by":"shutdown","ran":"no"}}}') ;;
+        '{"error":{"code":-32024,'*'"data":{"by":"shutdown","ran":"no"}}}') ;;
         *) return 1 ;;
     esac
 }

@@ -108,6 +108,8 @@ def discover(controller: object) -> dict[str, Method]:
         for name in vars(cls):
             if name.startswith("_") or (name in OWN_NAMES and name not in _PROPERTY_METHODS):
                 continue
+            if not name.isidentifier():  # By setattr it may be anything, and goes over the wire as it is.
+                continue
             raw = class_attribute(controller, name)
             if is_function(raw):
                 methods[name] = Method(name, getattr(controller, name), raw)

@@ -99,6 +99,18 @@ class TestStart(unittest.TestCase):
             self.assertEqual(router.items(router.call("testStream"))[0][0], {"step": 1, "of": 5})
 
 
+class TestNames(unittest.TestCase):
+    def test_what_is_no_identifier_is_no_method(self) -> None:
+        source = (
+            "class Controller:\n def f(self): pass\n"
+            "for name in ('a\",\"method\":\"f', 'a b', '1', '', 'a\\n', '\\ud800', 'grüße'):\n"
+            " setattr(Controller, name, lambda self: 1)\n"
+        )
+        with Spawned(source) as router:
+            names = {method["name"] for method in router.ready["methods"]}
+            self.assertEqual(names, {"f", "grüße", "setProperty", "getProperty"})
+
+
 class TestCalls(unittest.TestCase):
     def test_exact_bytes(self) -> None:
         with Spawned(FIXTURES / "typed.py") as router:

@@ -432,11 +432,11 @@ class TestFollow(CommandTest):
 
 
 class TestTerminal(CommandTest):
-    def on_terminal(self, *arguments: str, **environment: str) -> str:
+    def on_terminal(self, *arguments: str, command: str = "logs", status: int = 0, **environment: str) -> str:
         main, other = pty.openpty()
         try:
             process = subprocess.Popen(
-                [binary(), "logs", *arguments],
+                [binary(), command, *arguments],
                 env=self.daemon.places.environment(TERM="xterm", **{"NO_COLOR": "", **environment}),
                 stdin=other,
                 stdout=other,
@@ -449,10 +449,26 @@ class TestTerminal(CommandTest):
                     said += os.read(main, 1 << 16)
                 except OSError:  # So a terminal ends.
                     break
-            self.assertEqual(process.wait(30), 0)
+            self.assertEqual(process.wait(30), status)
             return said.decode()
         finally:
             os.close(main)
+
+    def test_errors_and_docstrings_steer_nothing(self) -> None:
+        controller = self.places().root / "steers.py"
+        controller.write_text(
+            "class Controller:\n"
+            "    def f(self):\n"
+            "        'A\\x1b]0;title\\x07 \\u202e doc'\n"
+            "        raise ValueError('A\\x1b]0;title\\x07 \\u202e error')\n"
+        )
+        served = self.start(controller)
+        socket = ("--socket", str(served.path))
+        for command, arguments, status in [("call", ("f",), 1), ("methods", (), 0), ("methods", ("f",), 0)]:
+            said = self.on_terminal(*socket, *arguments, command=command, status=status)
+            self.assertIn("A^[]0;title^G \\u{202e} ", said)
+            for steers in "\x1b\x07\u202e":
+                self.assertNotIn(steers, said)
 
     def test_colours_and_no_control(self) -> None:
         self.connect().call("lines", ["\x1b]0;title\x07 \u202e"])

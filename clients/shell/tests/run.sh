@@ -121,6 +121,10 @@ def item(result):
 SAID = {
     "refuses": [line(id=1, error=REFUSAL)],
     "answers": [line(id=1, result={"a": 1})],
+    # Results that look like a refusal: their calls have run.
+    "mocks": [line(id=1, result={"error": REFUSAL})],
+    "mocks_deeper": [line(id=1, result={"a": {"error": REFUSAL}})],
+    "mocks_item": [line(id=1, result=7), item({"item": {"error": REFUSAL}}), item({"end": {"error": REFUSAL}})],
     "takes": [line(id=1, result=7), item({"error": REFUSAL})],
     "begins": [line(id=1, result=7), item({"item": 1}), item({"error": REFUSAL})],
     "streams": [line(id=1, result=7), item({"item": 5}), item({"end": None})],
@@ -386,6 +390,11 @@ stopping() {
     held stream '' 1 "$refused" takes takes
     held stream '' 1 "$refused" takes
     held stream 1 1 "$refused" begins
+    mock='{"error":{"code":-32024,"message":"The daemon stops.","data":{"by":"shutdown","ran":"no"}}}'
+    held call "$mock" 0 '' mocks
+    held call "{\"a\":$mock}" 0 '' mocks_deeper
+    held stream "$mock
+$mock" 0 '' mocks_item
     FAKE=starts held call '{}' 0 '' refuses
     ended
 }

@@ -64,7 +64,9 @@ pub fn without_manager(command: &mut Command) -> &mut Command {
 
 /// Whoever has started this daemon, and wants to be told of it.
 pub(crate) struct Manager {
-    socket: OsString,
+    address: OsString,
+    /// Kept: where there are no more descriptors, or no memory for one, it can still be told.
+    socket: Option<UnixDatagram>,
     /// How long it may not be heard of, if that matters.
     watchdog: Option<Duration>,
     is_stopping: Cell<bool>,
@@ -74,16 +76,21 @@ pub(crate) struct Manager {
 impl Manager {
     /// None if nobody wants to be told.
     pub(crate) fn of_this_process() -> Option<Rc<Manager>> {
-        let socket = env::var_os("NOTIFY_SOCKET").filter(|socket| !socket.is_empty())?;
+        let address = env::var_os("NOTIFY_SOCKET").filter(|address| !address.is_empty())?;
         let number = |name: &str| env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
         let is_for_us = number("WATCHDOG_PID").is_none_or(|pid| pid == u64::from(std::process::id()));
         let watchdog = number("WATCHDOG_USEC").filter(|micros| is_for_us && *micros > 0);
-        Some(Rc::new(Manager {
-            socket,
-            watchdog: watchdog.map(Duration::from_micros),
+        Some(Rc::new(Manager::at(address, watchdog.map(Duration::from_micros))))
+    }
+
+    fn at(address: OsString, watchdog: Option<Duration>) -> Manager {
+        Manager {
+            address,
+            socket: unbound().ok(),
+            watchdog,
             is_stopping: Cell::new(false),
             changed: Notify::new(),
-        }))
+        }
     }
 
     /// The daemon begins to stop.
@@ -168,7 +175,7 @@ impl Manager {
     fn is_told(&self, states: &[NotifyState<'_>]) -> bool {
         match self.tell(states) {
             Ok(()) => true,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => false,
+            Err(error) if !is_for_good(&error) => false,
             Err(error) => {
                 tracing::debug!(target: "baskd", "$NOTIFY_SOCKET does not take what it is told: {error}");
                 true
@@ -183,11 +190,37 @@ impl Manager {
             // A String takes all that is written to it.
             let _ = writeln!(message, "{state}");
         }
-        let socket = UnixDatagram::unbound()?;
-        socket.set_nonblocking(true)?;
-        socket.connect_addr(&address_of(&self.socket)?)?;
-        socket.send(message.as_bytes()).map(drop)
+        let address = address_of(&self.address)?;
+        match &self.socket {
+            Some(socket) => socket.send_to_addr(message.as_bytes(), &address).map(drop),
+            None => unbound()?.send_to_addr(message.as_bytes(), &address).map(drop),
+        }
     }
+}
+
+fn unbound() -> io::Result<UnixDatagram> {
+    let socket = UnixDatagram::unbound()?;
+    socket.set_nonblocking(true)?;
+    Ok(socket)
+}
+
+/// Whether nobody is there to be told, or never can be. All else, as too little memory, passes.
+fn is_for_good(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    const FOR_GOOD: &[Errno] = &[
+        Errno::CONNREFUSED,
+        Errno::NOENT,
+        Errno::NOTDIR,
+        Errno::NOTSOCK,
+        Errno::PROTOTYPE,
+        Errno::ACCESS,
+        Errno::PERM,
+        Errno::LOOP,
+        Errno::NAMETOOLONG,
+        Errno::INVAL,
+    ];
+    // One without a number is of an address that is none.
+    Errno::from_io_error(error).is_none_or(|errno| FOR_GOOD.contains(&errno))
 }
 
 /// A path, or `@` and an abstract name.
@@ -329,6 +362,45 @@ mod tests {
         assert_eq!(steps(&mut told, &now, false), [Step::Reloaded]);
         now.reloads_begun = 3;
         assert_eq!(steps(&mut told, &now, false), [Step::Reloading, Step::Reloaded]);
+    }
+
+    #[test]
+    fn what_passes_is_tried_again() {
+        use rustix::io::Errno;
+        for passing in [
+            Errno::AGAIN,
+            Errno::MFILE,
+            Errno::NFILE,
+            Errno::NOBUFS,
+            Errno::NOMEM,
+            Errno::INTR,
+        ] {
+            assert!(!is_for_good(&passing.into()), "{passing}");
+        }
+        for for_good in [Errno::CONNREFUSED, Errno::NOENT, Errno::NOTSOCK, Errno::PROTOTYPE] {
+            assert!(is_for_good(&for_good.into()), "{for_good}");
+        }
+        let too_long = address_of(OsStr::new(&"x".repeat(200))).unwrap_err();
+        assert!(is_for_good(&too_long));
+    }
+
+    #[test]
+    fn it_tells_by_one_socket() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("notify");
+        let heard = UnixDatagram::bind(&path).unwrap();
+        heard.set_nonblocking(true).unwrap();
+        let manager = Manager::at(path.clone().into(), None);
+        assert!(manager.socket.is_some());
+        assert!(manager.is_told(&[NotifyState::Ready]));
+        let mut bytes = [0; 64];
+        let length = heard.recv(&mut bytes).unwrap();
+        assert_eq!(&bytes[..length], b"READY=1\n");
+        // Nobody hears it any more: it is not told again and again.
+        drop(heard);
+        assert!(manager.is_told(&[NotifyState::Ready]));
+        std::fs::remove_file(path).unwrap();
+        assert!(manager.is_told(&[NotifyState::Ready]));
     }
 
     #[test]

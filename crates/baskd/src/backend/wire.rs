@@ -148,7 +148,12 @@ impl Line<'_> {
                 ));
             }
             return match serde_json::from_slice(line) {
-                Ok(Start { ready: Some(ready), .. }) => Line::Ready(ready),
+                Ok(Start {
+                    ready: Some(mut ready), ..
+                }) => {
+                    ready.methods.retain(|method| needs_no_escape(&method.name));
+                    Line::Ready(ready)
+                }
                 Ok(Start {
                     failed: Some(failed), ..
                 }) => Line::Failed(failed),
@@ -160,6 +165,11 @@ impl Line<'_> {
         }
         Line::Garbage
     }
+}
+
+/// Whether a method's name can be in a line as it is, as Python's identifiers can.
+fn needs_no_escape(name: &str) -> bool {
+    !name.contains(|letter: char| letter == '"' || letter == '\\' || letter.is_control())
 }
 
 fn number(bytes: &[u8]) -> Option<(u64, &[u8])> {
@@ -245,6 +255,18 @@ pub(crate) fn push_more(out: &mut Vec<u8>, id: u64, items: u64, bytes: u64) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_that_would_end_their_string_are_left_out() {
+        let line = br#"{"ready":{"protocol":1,"version":"1","python":"3","codec":"json","controller":"C","methods":[
+            {"name":"a\",\"method\":\"hidden","kind":"plain","params":[]},{"name":"a\\","kind":"plain","params":[]},
+            {"name":"a\nb","kind":"plain","params":[]},{"name":"gr\u00fc\u00dfe","kind":"plain","params":[]}]}}"#;
+        let Line::Ready(ready) = Line::parse(line) else {
+            panic!("{:?}", Line::parse(line));
+        };
+        let names: Vec<_> = ready.methods.iter().map(|method| method.name.as_str()).collect();
+        assert_eq!(names, ["gr\u{fc}\u{df}e"]);
+    }
 
     #[test]
     fn replies_are_told_by_their_prefix() {

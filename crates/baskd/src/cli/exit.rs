@@ -1,7 +1,7 @@
 //! How a command ends: the one table of exit statuses, and how errors are worded.
 
 use std::fmt::Write as _;
-use std::io::{self, Write as _};
+use std::io::{self, IsTerminal, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -10,6 +10,7 @@ use baskd_client::{Error, ErrorCode, RpcError};
 use serde_json::{Value, json};
 
 use super::duration::spoken;
+use super::harmless::harmless_lines;
 use super::systemd;
 
 /// The exit statuses, as the help and PROTOCOL.md have them.
@@ -96,7 +97,11 @@ impl Failure {
     }
 
     fn say(&self, text: Option<String>) -> ExitCode {
-        if let Some(text) = text {
+        if let Some(mut text) = text {
+            // A method's error says what it likes; what is no terminal gets it as it is.
+            if io::stderr().is_terminal() {
+                text = harmless_lines(&text).into_owned();
+            }
             // Where even stderr is closed there is nobody left to tell.
             let _ = writeln!(io::stderr().lock(), "{text}");
         }

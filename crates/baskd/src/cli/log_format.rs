@@ -15,11 +15,14 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
+use tracing_subscriber::field::MakeExt;
+use tracing_subscriber::fmt::format::{FormatFields, Writer, debug_fn};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, fmt as pretty, registry};
 
 use super::exit::Failure;
+use super::harmless::harmless;
 use super::journal::{self, Journal};
 use super::log::{Flush, Log};
 use super::log_file::ShortFile;
@@ -53,7 +56,10 @@ pub(crate) fn start(filter: &str, format: LogFormat, is_file: bool, instance: &s
         registry().with(level).with(Json(log)).init();
         return Ok(flush);
     }
-    let lines = pretty::layer().with_writer(log).with_ansi(io::stderr().is_terminal());
+    let lines = pretty::layer()
+        .fmt_fields(harmless_fields())
+        .with_writer(log)
+        .with_ansi(io::stderr().is_terminal());
     // The journal has the time of each line already.
     if is_journals || no_journal.is_some() {
         registry().with(level).with(lines.without_time()).init();
@@ -64,6 +70,21 @@ pub(crate) fn start(filter: &str, format: LogFormat, is_file: bool, instance: &s
         tracing::warn!(target: "baskd", "the journal can't be reached ({error}): the log goes to stderr");
     }
     Ok(flush)
+}
+
+/// As the crate writes them, but that what Python has printed stays one line and steers no terminal: also not the one on
+/// which somebody reads the log file later.
+fn harmless_fields() -> impl for<'a> FormatFields<'a> + 'static {
+    let write = |out: &mut Writer<'_>, field: &Field, value: &dyn Debug| {
+        let text = format!("{value:?}");
+        let text = harmless(&text);
+        match (field.name(), out.has_ansi_escapes()) {
+            ("message", _) => write!(out, "{text}"),
+            (name, true) => write!(out, "\x1b[3m{name}\x1b[0m\x1b[2m=\x1b[0m{text}"),
+            (name, false) => write!(out, "{name}={text}"),
+        }
+    };
+    debug_fn(write).delimited(" ")
 }
 
 /// Whether stderr is a stream to the journal, and `$JOURNAL_STREAM` not left over from somebody whose was.
@@ -196,6 +217,38 @@ mod tests {
             let said = (*event.metadata().level(), Said::by(event));
             self.0.lock().unwrap().push(said);
         }
+    }
+
+    /// Keeps what is written.
+    #[derive(Clone, Default)]
+    struct Written(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Written {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_pretty_line_is_one_and_steers_nothing() {
+        let written = Written::default();
+        let to = written.clone();
+        let lines = pretty::layer()
+            .fmt_fields(harmless_fields())
+            .with_writer(move || to.clone())
+            .with_ansi(false)
+            .without_time();
+        tracing::subscriber::with_default(registry().with(lines), || {
+            let printed = "a\r\x1b]0;x\x07\u{202e}\u{2028}\nb";
+            tracing::info!(target: "python", stream = "stdout", call = Some(7_u64), "{printed}");
+        });
+        let text = String::from_utf8(written.0.lock().unwrap().clone()).unwrap();
+        let wanted = " INFO python: a^M^[]0;x^G\\u{202e}\\u{2028}^Jb stream=\"stdout\" call=7\n";
+        assert_eq!(text, wanted);
     }
 
     #[test]

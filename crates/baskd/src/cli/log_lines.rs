@@ -9,6 +9,8 @@ use baskd_client::LogLine;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
+use super::harmless::harmless;
+
 /// How lines are written where they go.
 pub(crate) struct Style {
     is_coloured: bool,
@@ -86,33 +88,6 @@ impl Style {
     }
 }
 
-/// The text without what a terminal would obey: characters that control it, or turn the order of others around.
-pub(crate) fn harmless(text: &str) -> Cow<'_, str> {
-    if !text.chars().any(does_something) {
-        return Cow::Borrowed(text);
-    }
-    let mut shown = String::with_capacity(text.len() + 16);
-    for character in text.chars() {
-        match character {
-            // As `cat -v` has them.
-            '\0'..='\x1f' | '\x7f' if does_something(character) => {
-                shown.push('^');
-                shown.push((character as u8 ^ 0x40) as char);
-            }
-            _ if does_something(character) => {
-                let _ = write!(shown, "\\u{{{:x}}}", character as u32);
-            }
-            _ => shown.push(character),
-        }
-    }
-    Cow::Owned(shown)
-}
-
-fn does_something(character: char) -> bool {
-    let turns = matches!(character, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-    turns || (character.is_control() && character != '\t')
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -161,9 +136,6 @@ mod tests {
 
     #[test]
     fn a_terminal_obeys_nothing() {
-        assert_eq!(harmless("plain é\ttab"), "plain é\ttab");
-        assert_eq!(harmless("\x1b[31mred\x07\r\x7f\0"), "^[[31mred^G^M^?^@");
-        assert_eq!(harmless("\u{9b}31m\u{202e}x"), "\\u{9b}31m\\u{202e}x");
         let shown = style(false, true).line(&line("stdout", None, "\x1b]0;title\x07"));
         assert!(shown.ends_with("^[]0;title^G\n"));
     }

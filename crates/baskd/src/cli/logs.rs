@@ -19,7 +19,8 @@ use serde_json::json;
 use tokio::task::spawn_blocking;
 
 use super::exit::Failure;
-use super::log_lines::{Style, harmless};
+use super::harmless::harmless;
+use super::log_lines::Style;
 use super::{Instance, Target, at_once, output, runtime};
 
 /// Show what the daemon says and Python prints, each line with the call that printed it

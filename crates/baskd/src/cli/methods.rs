@@ -1,6 +1,7 @@
 //! `methods`: what the controller can be asked, from its OpenRPC document.
 
 use std::fmt::Write as _;
+use std::io::{self, IsTerminal};
 
 use baskd_client::Client;
 use clap::Args;
@@ -8,6 +9,7 @@ use serde_json::Value;
 
 use super::Target;
 use super::exit::Failure;
+use super::harmless::harmless_lines;
 use super::output;
 use super::start::MayStart;
 
@@ -42,6 +44,13 @@ impl Methods {
                     page(method)
                 }
             }
+        };
+        // Names and docstrings are the controller's.
+        let is_terminal = io::stdout().is_terminal();
+        let text = if is_terminal {
+            harmless_lines(&text).into_owned()
+        } else {
+            text
         };
         output::line(text).await
     }

@@ -12,6 +12,7 @@ mod demo;
 mod doctor;
 mod duration;
 mod exit;
+mod harmless;
 mod install;
 mod interrupt;
 mod journal;

@@ -20,11 +20,16 @@ pub struct Given {
     pub path: PathBuf,
 }
 
+/// No manager passes more to a service that wants one.
+const MOST: usize = 64;
+
 /// What was passed is not what a daemon can serve on.
 #[derive(Debug, thiserror::Error)]
 pub enum GivenError {
     #[error("{0} sockets were passed to it, and a daemon serves one: let its socket unit have a single ListenStream=")]
     NotOne(usize),
+    #[error("LISTEN_FDS={0:?} is no number of sockets: unset it, or let a socket unit with ListenStream= set it")]
+    NoCount(String),
     #[error("what was passed to it is no Unix stream socket ({0}): let its socket unit have ListenStream= with a path")]
     NoStream(io::Error),
     #[error("the socket that was passed to it is a connection: let its socket unit have Accept=no")]
@@ -42,8 +47,14 @@ pub enum GivenError {
 pub fn given() -> Result<Option<Given>, GivenError> {
     let text = |name: &str| env::var(name).ok();
     let is_ours = text("LISTEN_PID").and_then(|pid| pid.parse().ok()) == Some(std::process::id());
-    if !is_ours || text("LISTEN_FDS").is_none() {
+    let Some(count) = text("LISTEN_FDS").filter(|_| is_ours) else {
         return Ok(None);
+    };
+    match count_of(&count)? {
+        0 => return Ok(None),
+        // Before each of them is looked at, which takes long where they are many.
+        many if many > MOST => return Err(GivenError::NotOne(many)),
+        _ => {}
     }
     let mut passed = ListenFd::from_env();
     match passed.len() {
@@ -60,6 +71,13 @@ pub fn given() -> Result<Option<Given>, GivenError> {
     let address = socket.local_addr().map_err(GivenError::NoStream)?;
     let path = address.as_pathname().ok_or(GivenError::NoPath)?.to_owned();
     Ok(Some(Given { socket, path }))
+}
+
+/// What LISTEN_FDS says: decimal digits, and nothing beside them.
+fn count_of(text: &str) -> Result<usize, GivenError> {
+    let is_digits = text.bytes().all(|byte| byte.is_ascii_digit());
+    let count = text.parse().ok().filter(|_| is_digits);
+    count.ok_or_else(|| GivenError::NoCount(text.to_owned()))
 }
 
 impl Given {
@@ -86,6 +104,16 @@ fn is_same(one: &Path, other: &Path) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn how_many_there_are_is_read_strictly() {
+        assert_eq!(count_of("1").unwrap(), 1);
+        assert_eq!(count_of("2147483647").unwrap(), 2_147_483_647);
+        for none in ["", "+1", "-1", " 1", "1 ", "1x", "99999999999999999999999"] {
+            let told = count_of(none).unwrap_err().to_string();
+            assert!(told.contains("unset it"), "{told}");
+        }
+    }
 
     #[test]
     fn it_is_where_it_was_bound_by_whichever_name() {

@@ -131,13 +131,24 @@ impl Calls {
 
     /// Cancels all there is: the daemon stops.
     pub(crate) fn end_all(&mut self) {
+        self.end_all_behind(|| membarrier(MembarrierCommand::Global).is_ok());
+    }
+
+    /// `barrier`: false where there is none.
+    pub(super) fn end_all_behind(&mut self, barrier: impl FnOnce() -> bool) {
         let ids: Vec<_> = self.slots.iter().flatten().map(|call| call.id).collect();
         let live: Vec<_> = ids.into_iter().filter(|id| self.keep_from_beginning(*id)).collect();
         // The router marks what it begins and looks then whether that was cancelled. Neither order would help if its mark
         // were still on its way to memory: a call of which its client is told that it never began is made again.
-        let _ = membarrier(MembarrierCommand::Global);
+        // Where the kernel has no such barrier, what was sent may have begun.
+        let is_sure = barrier();
         for id in live {
-            let error = self.error_of_stop(id, self.peek(id).map_or(0, |call| call.on));
+            let on = self.peek(id).map_or(0, |call| call.on);
+            let error = if is_sure || on == 0 {
+                self.error_of_stop(id, on)
+            } else {
+                Error::cancelled(CancelledBy::Shutdown).after_it_ran().to_json()
+            };
             self.end_kept(id, &error);
         }
     }

@@ -3,6 +3,8 @@
 
 use ratatui::text::Span;
 
+use crate::cli::harmless::harmless;
+
 /// What a piece of text means, which is a colour where there are colours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Tone {
@@ -35,17 +37,10 @@ pub(super) struct Piece {
 }
 
 /// A piece of text in this tone. What a controller or a client may have made up is in it: what would steer a terminal is
-/// taken out.
+/// shown instead.
 pub(super) fn piece(text: impl AsRef<str>, tone: Tone) -> Piece {
-    let text = text.as_ref();
-    let steers =
-        |letter: char| letter.is_control() || matches!(letter, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-    let text = if text.contains(steers) {
-        let shown = |letter| if steers(letter) { ' ' } else { letter };
-        text.chars().map(shown).collect()
-    } else {
-        text.to_owned()
-    };
+    // In a row or a column there is one line.
+    let text = harmless(&text.as_ref().replace(['\n', '\t'], " ")).into_owned();
     Piece { text, tone }
 }
 
@@ -271,7 +266,8 @@ mod tests {
     #[test]
     fn nobody_s_words_steer_the_terminal() {
         let mut page = Page::default();
-        page.line(vec![plain("\x1b[2Jgone\r\nnext \u{202e}desrever")]);
-        assert_eq!(page.finish(None, false), " [2Jgone  next  desrever");
+        page.line(vec![plain("\x1b[2Jgone\r\nnext \u{202e}desrever\u{61c}\u{2028}")]);
+        let shown = "^[[2Jgone^M next \\u{202e}desrever\\u{61c}\\u{2028}";
+        assert_eq!(page.finish(None, false), shown);
     }
 }

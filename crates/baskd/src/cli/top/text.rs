@@ -2,6 +2,7 @@
 
 use ratatui::text::Span;
 
+use crate::cli::harmless::does_something;
 pub(crate) use crate::cli::status::words::{count, every as rate, grouped, size};
 
 /// What is cut off as it comes: a line is drawn in one row, and nobody reads on for longer.
@@ -70,9 +71,9 @@ fn skip_string(characters: &mut Characters<'_>) {
 
 /// Characters that turn the direction of what follows, or that show nothing and take no room.
 fn is_invisible(character: char) -> bool {
-    matches!(character,
-        '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200c}' | '\u{200e}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
-        | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e0fff}')
+    does_something(character)
+        || matches!(character,
+        '\u{ad}' | '\u{180e}' | '\u{200b}'..='\u{200c}' | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e0fff}')
 }
 
 pub(crate) fn width(text: &str) -> usize {

@@ -681,6 +681,21 @@ fn a_stop_tells_what_never_began_from_what_has() {
 }
 
 #[test]
+fn what_was_sent_may_have_begun_where_the_kernel_has_no_barrier() {
+    let mut table = Table::new();
+    table.call(1, "sent", "f").unwrap();
+    table.fill();
+    table.calls.set_gate(0, Gate::Finishing(Error::never_began()));
+    table.calls.end_all_behind(|| false);
+    assert_eq!(table.seen(), ["sent ! -32024 \"yes\""]);
+    // What waits is in nobody's hands.
+    let mut table = Table::new();
+    table.call(1, "waits", "f").unwrap();
+    table.calls.end_all_behind(|| false);
+    assert_eq!(table.seen(), ["waits ! -32024 \"no\""]);
+}
+
+#[test]
 fn what_was_to_run_again_is_not_said_to_have_never_begun() {
     for is_held in [true, false] {
         let mut table = Table::new();

@@ -102,7 +102,7 @@ class Doctor(DaemonTest):
         self.assertIn("there is no ", self.the_one(found["controller"], "problem")["what"])
 
     def test_nothing_that_lies_about_is_executed(self) -> None:
-        """Neither in the working folder nor beside the controller, whatever names of the standard library's are there."""
+        """Neither in the working folder nor beside the controller, whatever it is called."""
         app, here = self.at.root / "app", self.at.root / "here"
         ran = self.at.root / "ran"
         for folder in (app, here):

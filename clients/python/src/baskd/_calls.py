@@ -57,15 +57,21 @@ class Call:
 
     def wait(self, until: float | None = None) -> bool:
         """Whether it is answered by then."""
-        while self.link.wait(self.pending, until):
-            if self.answered() or self._decide(self.pending, until):
+        while True:
+            # Read once, and before the link, which is set first: another thread may send it again at any moment, and
+            # what is decided here is of what was waited for.
+            pending = self.pending
+            if not self.link.wait(pending, until):
+                return False
+            if self._is_answer(pending) or self._decide(pending, until):
                 return True
             if until is not None and time.monotonic() >= until:
                 return False
-        return False
 
     def answered(self) -> bool:
-        pending = self.pending
+        return self._is_answer(self.pending)
+
+    def _is_answer(self, pending: Pending) -> bool:
         if pending.error is None:
             return pending.done
         if self._over or self._connection.closed:

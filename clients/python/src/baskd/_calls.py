@@ -63,7 +63,9 @@ class Call:
             pending = self.pending
             if not self.link.wait(pending, until):
                 return False
-            if self._is_answer(pending) or self._decide(pending, until):
+            is_answer = self._is_answer(pending)
+            # Asked in this order: that it is not sent again any more is noted after it was sent.
+            if pending is self.pending and (is_answer or self._decide(pending, until)):
                 return True
             if until is not None and time.monotonic() >= until:
                 return False

@@ -118,8 +118,7 @@ class Threads(ClientTest):
         told: list[Any] = []
         thread = self.thread(lambda: told.append(self.backend.f(1)))
         self.daemon.expect("f")
-        while self.daemon._thread.is_alive():
-            time.sleep(0.001)
+        self.daemon._thread.join(WAIT)
         for peer in self.daemon.all_peers:
             peer.gone.wait(WAIT)
         self.daemon.start()

@@ -254,7 +254,7 @@ pub(crate) fn lock_file(name: &Path, about: &str) -> io::Result<Result<File, Str
     let since = Instant::now();
     let mut has_told = false;
     while flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
-        // Somebody who only asks who has it (`held`) shares it for a moment; a daemon shares it with nobody.
+        // Somebody who only asks who has it (`baskd_protocol::presence`) shares it for a moment; a daemon shares it with nobody.
         if flock(&lock, FlockOperation::NonBlockingLockShared).is_ok() {
             flock(&lock, FlockOperation::Unlock)?;
             if since.elapsed() >= LONGEST_QUESTION {

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Optional
 
+from support.lines import whole_lines
+
 NAMES = {
     -32700: "ParseError",
     -32600: "InvalidRequest",
@@ -189,9 +191,7 @@ class History:
 def read_ledger(path: Path) -> list[Entry]:
     """All of it, in the order in which it was written."""
     entries = []
-    text = path.read_text() if path.exists() else ""
-    # What is being written while this is read may be there in part.
-    for line in text[: text.rfind("\n") + 1].splitlines():
+    for line in whole_lines(path):
         kind, *words, pid, at = line.split(" ")
         entries.append(Entry(kind, tuple(words), int(pid), int(at)))
     return entries

@@ -11,7 +11,7 @@ FILE = os.open(os.environ["MARKS"], os.O_WRONLY | os.O_APPEND)
 
 
 def entered(number, then=""):
-    """The first thing that any of these methods does. One write: it is whole, or it is not there."""
+    """The first thing that any of these methods does. One write: a process that dies leaves no part of it."""
     os.write(FILE, b"%d %d\n" % (os.getpid(), number))
     if then == "die":
         os.kill(os.getpid(), signal.SIGKILL)

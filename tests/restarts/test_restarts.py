@@ -13,6 +13,7 @@ from typing import Any, Callable
 
 from support.case import DaemonTest
 from support.daemon import REPOSITORY, Daemon
+from support.lines import whole_lines
 from support.manager import Manager
 
 HERE = Path(__file__).resolve().parent
@@ -74,7 +75,7 @@ class Restarts(DaemonTest):
 
     def begun(self) -> collections.Counter[int]:
         """How often each call was begun."""
-        return collections.Counter(int(line.split()[1]) for line in self.marks.read_text().splitlines())
+        return collections.Counter(int(line.split()[1]) for line in whole_lines(self.marks))
 
     def clients(self, *names: str) -> Clients:
         path = f"{REPOSITORY / 'clients' / 'python' / 'src'}"

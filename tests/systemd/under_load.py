@@ -7,6 +7,8 @@ import subprocess
 from collections import Counter
 from typing import Any
 
+from support.lines import whole_lines
+
 from .instance import Instance, SystemdTest
 from .machine import HOME
 
@@ -23,8 +25,7 @@ class Load:
         self.marks: Counter[str] = Counter()
 
     def ran(self) -> Counter[str]:
-        file = self.test.machine.path(self.file)
-        return Counter(file.read_text().split()) if file.exists() else Counter()
+        return Counter(whole_lines(self.test.machine.path(self.file)))
 
     def wait_for(self, calls: int) -> None:
         """Until so many more have run."""

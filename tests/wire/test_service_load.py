@@ -18,6 +18,7 @@ from typing import Any
 from support.case import DaemonTest
 from support.connection import Connection, request
 from support.daemon import Daemon, Places
+from support.lines import whole_lines
 from support.manager import Manager
 
 #: What a client knows of a call: it was answered; it never began; it failed while it ran; nothing.
@@ -112,7 +113,7 @@ class Load(DaemonTest):
 
     def begun(self) -> collections.Counter[int]:
         """How often each call was begun."""
-        return collections.Counter(int(line.split()[1]) for line in self.marks.read_text().splitlines())
+        return collections.Counter(int(line.split()[1]) for line in whole_lines(self.marks))
 
     def until_more(self, than: int, clients: list[Future[Client]]) -> None:
         """Waits for calls to begin, of clients that have not failed."""

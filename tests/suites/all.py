@@ -64,12 +64,14 @@ def python_lint(shell: Shell) -> None:
 
 def router(shell: Shell) -> None:
     found = tools.pythons()
-    for python in found:
-        shell.check(python.path, "-m", "unittest", "discover", "-s", "tests", "-t", ".", cwd=PYTHON)
     # And once with each of the faster codecs, which an interpreter may have.
-    for codec in ("msgspec", "orjson"):
-        fast = tools.venv(shell, codec, tools.python(shell), tools.REQUIREMENTS / f"{codec}.txt")
-        shell.check(fast, "-m", "unittest", "discover", "-s", "tests", "-t", ".", cwd=PYTHON)
+    fast = [
+        tools.venv(shell, codec, tools.python(shell), tools.REQUIREMENTS / f"{codec}.txt")
+        for codec in ("msgspec", "orjson")
+    ]
+    tests = ("-m", "unittest", "discover", "-s", "tests", "-t", ".")
+    interpreters = [*(Path(each.path) for each in found), *fast]
+    shell.check_beside([(python, *tests) for python in interpreters], cwd=PYTHON)
     shell.note("CPython " + ", ".join(python.name for python in found) + ", msgspec, orjson")
 
 
@@ -88,9 +90,9 @@ def node(shell: Shell) -> None:
 def python_client(shell: Shell) -> None:
     tools.binary(shell)
     found = tools.pythons()
-    for python in found:
-        command = (python.path, "-W", "error::ResourceWarning", "-m", "unittest", "discover", "-s", "tests", "-t", ".")
-        shell.check(*command, cwd=PYTHON_CLIENT, env={"PYTHONPATH": PYTHON_CLIENT / "src"})
+    tests = ("-W", "error::ResourceWarning", "-m", "unittest", "discover", "-s", "tests", "-t", ".")
+    commands = [(python.path, *tests) for python in found]
+    shell.check_beside(commands, cwd=PYTHON_CLIENT, env={"PYTHONPATH": PYTHON_CLIENT / "src"})
     shell.note("CPython " + ", ".join(python.name for python in found))
 
 

@@ -11,12 +11,14 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Callable, Optional, Union
+from typing import IO, Callable, Optional, Union
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 LOGS = REPOSITORY / "target" / "tests"
@@ -54,17 +56,60 @@ class Shell:
 
     def run(self, *command: Argument, cwd: Argument = REPOSITORY, env: Optional[Mapping[str, Argument]] = None) -> str:
         """Runs a command to its end and gives its output. Raises `Failed` if it does not exit with 0."""
-        words = list(map(str, command))
-        place = os.path.relpath(cwd, REPOSITORY)
-        self.write(f"$ {'' if place == '.' else f'cd {place} && '}{' '.join(words)}\n")
+        _announce(command, cwd, self.log)
         start = self.log.tell()
+        try:
+            self._execute(command, cwd, self._environment(self.home, env or {}), self.log)
+        finally:
+            self.log.seek(0, os.SEEK_END)
+        return self.path.read_bytes()[start:].decode(errors="replace")
+
+    def check(
+        self, *command: Argument, cwd: Argument = REPOSITORY, env: Optional[Mapping[str, Argument]] = None
+    ) -> None:
+        """As `run`, but the suite goes on after a failure, to show all there are."""
+        try:
+            self.run(*command, cwd=cwd, env=env)
+        except Failed as failure:
+            self.failures.append(str(failure))
+
+    def check_beside(
+        self,
+        commands: Iterable[Sequence[Argument]],
+        cwd: Argument = REPOSITORY,
+        env: Optional[Mapping[str, Argument]] = None,
+    ) -> None:
+        """As `check` of each, as many at a time as there are processors.
+
+        Each has folders of its own, and its output goes to the suite's log in one piece, when it has ended.
+        """
+
+        def run(command: Sequence[Argument]) -> None:
+            home = Path(tempfile.mkdtemp(dir=self.home))
+            with tempfile.TemporaryFile() as log:
+                _announce(command, cwd, log)
+                try:
+                    self._execute(command, cwd, self._environment(home, env or {}), log)
+                except Failed as failure:
+                    self.failures.append(str(failure))
+                log.seek(0)
+                with one_at_a_time:
+                    self.log.write(log.read())
+                    self.log.flush()
+
+        one_at_a_time = threading.Lock()
+        with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+            list(pool.map(run, commands))
+
+    def _execute(self, command: Sequence[Argument], cwd: Argument, env: dict[str, str], log: IO[bytes]) -> None:
+        words = list(map(str, command))
         try:
             process = subprocess.Popen(
                 words,
                 cwd=cwd,
-                env=self._environment(env or {}),
+                env=env,
                 stdin=subprocess.DEVNULL,
-                stdout=self.log,
+                stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
@@ -78,28 +123,12 @@ class Shell:
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
-        output = self.path.read_bytes()[start:].decode(errors="replace")
-        self.log.seek(0, os.SEEK_END)
         if status:
             raise Failed(f"`{' '.join(words)}` exited with {status}")
-        return output
-
-    def check(
-        self, *command: Argument, cwd: Argument = REPOSITORY, env: Optional[Mapping[str, Argument]] = None
-    ) -> None:
-        """As `run`, but the suite goes on after a failure, to show all there are."""
-        try:
-            self.run(*command, cwd=cwd, env=env)
-        except Failed as failure:
-            self.failures.append(str(failure))
 
     def note(self, text: str) -> None:
         """Something for the suite's one line."""
         self.notes.append(text)
-
-    def write(self, text: str) -> None:
-        self.log.write(text.encode())
-        self.log.flush()
 
     def text(self) -> str:
         return self.path.read_bytes().decode(errors="replace")
@@ -123,7 +152,7 @@ class Shell:
         except OSError:
             return False  # It has ended, or is another user's.
 
-    def _environment(self, more: Mapping[str, Argument]) -> dict[str, str]:
+    def _environment(self, home: Path, more: Mapping[str, Argument]) -> dict[str, str]:
         kept = ("BASKD_BIN", "BASKD_PYTHONS")
         env = {
             k: v
@@ -131,12 +160,18 @@ class Shell:
             if k in kept or not k.startswith(("BASKD_", "VIRTUAL_ENV", "PYTHONPATH"))
         }
         for name in ("RUNTIME_DIR", "STATE_HOME", "CONFIG_HOME"):
-            folder = self.home / name.lower()
+            folder = home / name.lower()
             folder.mkdir(mode=0o700, exist_ok=True)
             env[f"XDG_{name}"] = str(folder)
         name, _, value = self.mark.partition("=")
         env |= {"PYTHONDONTWRITEBYTECODE": "1", "NO_COLOR": "1", name: value}
         return env | {key: str(value) for key, value in more.items()}
+
+
+def _announce(command: Sequence[Argument], cwd: Argument, log: IO[bytes]) -> None:
+    place = os.path.relpath(cwd, REPOSITORY)
+    log.write(f"$ {'' if place == '.' else f'cd {place} && '}{' '.join(map(str, command))}\n".encode())
+    log.flush()
 
 
 def _command(pid: int) -> str:

@@ -268,7 +268,9 @@ class Exits(StatusTest):
         self.assertIn("SIGKILL", newest["reason"])
         self.assertNotIn("stderr", newest)
         self.assertEqual(status["last_exit"] | {"stderr": 0}, newest | {"stderr": 0})
-        self.assertEqual(status["restarts_by"], {"crash": 2, "reload": 1, "restart": 1, "recycled": 0})
+        self.assertEqual(
+            status["restarts_by"], {"crash": 2, "failed_start": 0, "reload": 1, "restart": 1, "recycled": 0}
+        )
         for _ in range(60):
             connection.call("add", [1])
         self.until(lambda: daemon.status()["restarts_by"]["recycled"] == 1)
@@ -289,7 +291,9 @@ class Exits(StatusTest):
         self.until(lambda: daemon.status()["exits"])
         (told,) = daemon.status()["exits"]
         self.assertEqual(told["exit"], {"signal": 9})
-        self.assertEqual(daemon.status()["restarts_by"], {"crash": 0, "reload": 1, "restart": 0, "recycled": 0})
+        self.assertEqual(
+            daemon.status()["restarts_by"], {"crash": 0, "failed_start": 0, "reload": 1, "restart": 0, "recycled": 0}
+        )
 
 
 class SlowCalls(StatusTest):
@@ -350,6 +354,26 @@ class Page(StatusTest):
         self.assertRegex(ended.stdout, r"^default  unavailable, up .*\nreason      the controller can't be imported: ")
         self.assertIn("no Python runs", ended.stdout)
         self.assertIn("ModuleNotFoundError", ended.stdout)
+
+    def test_a_worker_that_can_not_start_beside_one_that_serves(self) -> None:
+        places = self.places()
+        environment = places.environment(SEAT=str(places.root / "seat"))
+        daemon = self.start("lonely.py", "--workers", "2", places=places, env=environment)
+        daemon.wait_for_log("not started again", seconds=60)
+        status = daemon.status()
+        self.assertEqual((status["state"], status["reason"]), ("ready", None))
+        (serving,), (down,) = status["workers"], status["down"]
+        self.assertEqual(serving["pid"], self.connect(daemon).call("pid"))
+        self.assertEqual({serving["worker"], down["worker"]}, {1, 2})
+        self.assertEqual(down["state"], "unavailable")
+        self.assertIn("FileExistsError", down["reason"])
+        self.assertEqual(
+            status["restarts_by"], {"crash": 0, "failed_start": 4, "reload": 0, "restart": 0, "recycled": 0}
+        )
+        page = daemon.places.run("status").stdout
+        self.assertRegex(page, r"^default  ready with 1 of 2 workers, up ")
+        self.assertRegex(page, rf"\n{down['worker']} +unavailable +- +- +- +- +.*FileExistsError")
+        self.assertIn("restarts    4 after a failed start\n", page)
 
     def test_json_is_one_line_and_nothing_is_cut_or_coloured_in_a_pipe(self) -> None:
         daemon = self.start("lab.py")

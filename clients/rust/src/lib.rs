@@ -57,7 +57,7 @@ pub use error::Error;
 pub use logs::{Log, LogLine, Logs};
 pub use messages::{Message, Messages, Scope};
 pub use status::{
-    Bucket, Controller, Exit, LastError, LastExit, Latency, Method, Python, Rate, Rates, RestartsBy, Running, Snapshot,
-    Status, UnderWay, Worker,
+    Bucket, Controller, Down, Exit, LastError, LastExit, Latency, Method, Python, Rate, Rates, RestartsBy, Running,
+    Snapshot, Status, UnderWay, Worker,
 };
 pub use stream::{Event, Stream, StreamOptions};

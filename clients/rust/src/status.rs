@@ -28,6 +28,9 @@ pub struct Status {
     pub reason: Option<String>,
     /// The Python processes that serve, or are to.
     pub workers: Vec<Worker>,
+    /// The workers that have no process just now.
+    #[serde(default)]
+    pub down: Vec<Down>,
     /// Those that don't: that start to take another's place, stand by, or end the calls they have.
     #[serde(default)]
     pub beside: Vec<Worker>,
@@ -121,6 +124,18 @@ pub struct Worker {
     pub running: Vec<Running>,
 }
 
+/// A worker that has no process, and so is none of [`Status::workers`].
+#[derive(Debug, Clone, Deserialize)]
+#[non_exhaustive]
+pub struct Down {
+    /// Which it is, from 1.
+    pub worker: u64,
+    /// As the [`Status`]'s.
+    pub state: String,
+    /// Why.
+    pub reason: Option<String>,
+}
+
 /// A call that has begun.
 #[derive(Debug, Clone, Deserialize)]
 #[non_exhaustive]
@@ -138,8 +153,10 @@ pub struct Running {
 #[serde(default)]
 #[non_exhaustive]
 pub struct RestartsBy {
-    /// Because that one died, or could not start.
+    /// Because that one died.
     pub crash: u64,
+    /// Because that one could not start.
+    pub failed_start: u64,
     /// For another version.
     pub reload: u64,
     /// Because somebody asked for it.

@@ -199,6 +199,17 @@ impl Shared {
             self.describe_process((*seat)?, state.text())
         });
         let workers: Vec<_> = workers.collect();
+        let down = self
+            .workers
+            .iter()
+            .enumerate()
+            .filter(|(worker, _)| main[*worker].is_none());
+        let down: Vec<_> = down
+            .map(|(worker, post)| {
+                let status = post.status.borrow();
+                json!({ "worker": worker + 1, "state": status.state.text(), "reason": status.reason })
+            })
+            .collect();
         let others: Vec<_> = self
             .processes
             .borrow()
@@ -239,6 +250,7 @@ impl Shared {
             "state": state.text(),
             "reason": reason,
             "workers": workers,
+            "down": down,
             "beside": beside,
             "queued": calls.queued(),
             "in_flight": calls.in_flight(),

@@ -16,8 +16,10 @@ const EXITS: usize = 10;
 /// Why another Python was started in the place of one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Again {
-    /// That one died, or could not start.
+    /// That one died.
     Crash,
+    /// That one could not start.
+    FailedStart,
     /// Another version serves: somebody asked for it, or a file has changed.
     Reload,
     /// Somebody asked for it.
@@ -27,8 +29,9 @@ pub(crate) enum Again {
 }
 
 impl Again {
-    pub(crate) const ALL: [(Again, &'static str); 4] = [
+    pub(crate) const ALL: [(Again, &'static str); 5] = [
         (Again::Crash, "crash"),
+        (Again::FailedStart, "failed_start"),
         (Again::Reload, "reload"),
         (Again::Restart, "restart"),
         (Again::Recycled, "recycled"),
@@ -161,7 +164,7 @@ mod tests {
         told.started_again(Again::Recycled);
         assert_eq!(
             Value::Object(told.again()),
-            json!({ "crash": 0, "reload": 0, "restart": 0, "recycled": 1 })
+            json!({ "crash": 0, "failed_start": 0, "reload": 0, "restart": 0, "recycled": 1 })
         );
         for (place, (why, _)) in Again::ALL.into_iter().enumerate() {
             assert_eq!(why as usize, place);

@@ -29,8 +29,8 @@ use std::time::{Duration, Instant};
 
 use baskd_protocol::presence::{Listens, STOPPING, who_listens};
 use baskd_protocol::socket::{SocketError, check_folder, folder_of};
-use rustix::fs::{FlockOperation, Mode, OFlags, flock};
-use rustix::process::umask;
+use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags, flock};
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
 use super::given::{Given, GivenError};
 
@@ -43,6 +43,8 @@ const LONGEST_STOP: Duration = Duration::from_secs(30);
 const LONGEST_QUESTION: Duration = Duration::from_secs(5);
 const BETWEEN_QUESTIONS: Duration = Duration::from_micros(200);
 const LOOK_EVERY: Duration = Duration::from_millis(5);
+/// Of the socket.
+const OWNERS_ONLY: Mode = Mode::RUSR.union(Mode::WUSR);
 
 #[derive(Debug, thiserror::Error)]
 pub enum ListenError {
@@ -309,14 +311,17 @@ fn bind(path: &Path, folder: &Path) -> io::Result<(UnixListener, (u64, u64))> {
     let temporary = format!(".baskd-{}", std::process::id());
     let in_proc = PathBuf::from(format!("/proc/self/fd/{}/{temporary}", folder.as_raw_fd()));
     // Left by a daemon of the same pid that was killed between bind and rename.
-    let _ = rustix::fs::unlinkat(&folder, &temporary, rustix::fs::AtFlags::empty());
-    let before = umask(Mode::from_raw_mode(0o177));
-    let bound = UnixListener::bind(&in_proc);
-    umask(before);
-    let socket = bound?;
+    let _ = rustix::fs::unlinkat(&folder, &temporary, AtFlags::empty());
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    // What `bind` makes has the socket's own mode. (A umask would be that of all threads, whatever they make meanwhile.)
+    rustix::fs::fchmod(&socket, OWNERS_ONLY)?;
+    rustix::net::bind(&socket, &SocketAddrUnix::new(&in_proc)?)?;
+    // Where the umask took away even from that.
+    rustix::fs::chmodat(&folder, &temporary, OWNERS_ONLY, AtFlags::empty())?;
     rustix::net::listen(&socket, BACKLOG)?;
-    socket.set_nonblocking(true)?;
-    let there = rustix::fs::statat(&folder, &temporary, rustix::fs::AtFlags::SYMLINK_NOFOLLOW)?;
+    let socket = UnixListener::from(socket);
+    let there = rustix::fs::statat(&folder, &temporary, AtFlags::SYMLINK_NOFOLLOW)?;
     let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?;
     rustix::fs::renameat(&folder, &temporary, &folder, name)?;
     Ok((socket, (there.st_dev, there.st_ino)))

@@ -291,7 +291,10 @@ impl Supervisor {
     }
 
     fn failed(&mut self, life: Life, failure: Failure) -> Next {
-        self.again = Again::Crash;
+        self.again = match failure.was_ready {
+            true => Again::Crash,
+            false => Again::FailedStart,
+        };
         if life == Life::NeverReady {
             self.shared
                 .logs

@@ -137,7 +137,7 @@ impl Supervisor {
             "on_restore failed with a snapshot that is {age:.1?} old; Python is started anew without it: {reason}"
         ));
         self.shared.snapshots.refuse();
-        self.again = Again::Crash;
+        self.again = Again::FailedStart;
         Err(Next::Start)
     }
 

@@ -1,6 +1,6 @@
 //! What the page says: what it is, what each Python does now, how calls fare, and what went wrong last.
 
-use baskd_client::{LastExit, Method, Rate, Rates, Status, Worker};
+use baskd_client::{Down, LastExit, Method, Rate, Rates, Status, Worker};
 
 use super::layout::{Page, Piece, Table, Tone, piece, plain, quiet};
 use super::words::{count, every, grouped, millis, size};
@@ -43,6 +43,10 @@ fn title(page: &mut Page, status: &Status) {
         plain("  "),
         piece(&status.state, tone_of(&status.state)),
     ];
+    if let (true, down @ 1..) = (is_several(status), status.down.len()) {
+        let all = status.workers.len() + down;
+        line.push(plain(format!(" with {} of {all} workers", status.workers.len())));
+    }
     line.push(plain(format!(", up {}", spoken(status.uptime_ms))));
     page.line(line);
     if let Some(reason) = &status.reason {
@@ -71,8 +75,14 @@ fn title(page: &mut Page, status: &Status) {
     }
 }
 
+fn is_several(status: &Status) -> bool {
+    status.workers.len() + status.down.len() > 1
+}
+
 fn workers(page: &mut Page, status: &Status) {
-    if status.workers.is_empty() && status.beside.is_empty() {
+    // Of the only one, the state and the reason are the daemon's, and said above.
+    let down = status.down.iter().filter(|_| is_several(status));
+    if status.workers.is_empty() && status.beside.is_empty() && down.clone().count() == 0 {
         return page.line(vec![quiet("no Python runs")]);
     }
     let mut table = Table::new(&[
@@ -84,7 +94,17 @@ fn workers(page: &mut Page, status: &Status) {
         ("CALLS", false),
         ("NOW", true),
     ]);
-    for process in status.workers.iter().chain(&status.beside) {
+    let processes = status.workers.iter().map(Row::Process).chain(down.map(Row::Down));
+    let mut rows: Vec<_> = processes.collect();
+    rows.sort_by_key(Row::worker);
+    for row in rows.into_iter().chain(status.beside.iter().map(Row::Process)) {
+        let process = match row {
+            Row::Process(process) => process,
+            Row::Down(down) => {
+                table.row(without_process(down));
+                continue;
+            }
+        };
         let nothing = || "-".to_owned();
         let number = match process.state.as_str() {
             // It is for whichever needs it.
@@ -107,6 +127,33 @@ fn workers(page: &mut Page, status: &Status) {
         }
     }
     page.table(table);
+}
+
+/// A worker, by its process or without one.
+enum Row<'a> {
+    Process(&'a Worker),
+    Down(&'a Down),
+}
+
+impl Row<'_> {
+    fn worker(&self) -> u64 {
+        match self {
+            Row::Process(process) => process.worker,
+            Row::Down(down) => down.worker,
+        }
+    }
+}
+
+fn without_process(down: &Down) -> Vec<Piece> {
+    let tone = tone_of(&down.state);
+    let reason = down
+        .reason
+        .as_ref()
+        .map_or_else(|| quiet("-"), |reason| piece(reason, tone));
+    let mut row = vec![plain(down.worker.to_string()), piece(&down.state, tone)];
+    row.extend(std::iter::repeat_with(|| plain("-")).take(4));
+    row.push(reason);
+    row
 }
 
 /// What a process does now, oldest first.
@@ -234,7 +281,7 @@ fn troubles(page: &mut Page, status: &Status, now_ms: u64) {
         0..1000 => "just now: ".to_owned(),
         ms => format!("{} ago: ", spoken(ms)),
     };
-    let several = status.workers.len() > 1;
+    let several = is_several(status);
     // An older daemon has no more than the last.
     let last = status.last_exit.iter().filter(|_| status.exits.is_empty());
     let exits: Vec<_> = status.exits.iter().chain(last).collect();
@@ -281,6 +328,7 @@ fn restarts(status: &Status) -> String {
     let by = &status.restarts_by;
     let reasons = [
         (by.crash, "after a crash"),
+        (by.failed_start, "after a failed start"),
         (by.reload, "by a reload"),
         (by.restart, "by a restart"),
         (by.recycled, "because it was worn"),

@@ -125,6 +125,37 @@ socket      /run/user/1000/baskd/default.sock";
 }
 
 #[test]
+fn a_worker_without_a_process_is_told_of() {
+    let page = drawn(with(
+        new(),
+        json!({
+            "workers": [
+                { "worker": 1, "pid": 4712, "state": "ready", "uptime_ms": 81002, "ready_ms": 231, "calls": 17, "rss_bytes": 31457280, "running": [] },
+                { "worker": 3, "pid": 4714, "state": "starting", "uptime_ms": 100, "ready_ms": null, "calls": 0, "rss_bytes": 9437184, "running": [] },
+            ],
+            "down": [{ "worker": 2, "state": "backing off", "reason": "it was killed by SIGKILL" }],
+            "beside": [],
+            "restarts_by": { "crash": 2, "failed_start": 3, "reload": 0, "restart": 0, "recycled": 0 },
+        }),
+    ));
+    let expected = "\
+WORKER  STATE         PID          UP   MEMORY  CALLS  NOW
+1       ready        4712  1 min 21 s   30 MiB     17  idle
+2       backing off     -           -        -      -  it was killed by SIGKILL
+3       starting     4714      100 ms  9.0 MiB      0  -
+";
+    assert!(
+        page.starts_with("default  ready with 2 of 3 workers, up 1 min 21 s\n"),
+        "{page}"
+    );
+    assert!(page.contains(expected), "{page}");
+    assert!(
+        page.contains("restarts    2 after a crash, 3 after a failed start\n"),
+        "{page}"
+    );
+}
+
+#[test]
 fn why_it_does_not_serve_is_said_once() {
     let reason = "the controller can't be imported: ModuleNotFoundError: No module named 'torch'";
     let exit =
@@ -134,9 +165,9 @@ fn why_it_does_not_serve_is_said_once() {
     let page = drawn(with(
         old(),
         json!({
-            "state": "unavailable", "reason": reason, "workers": [], "in_flight": 0, "calls": 0, "started_ms": NOW - 1500, "uptime_ms": 1500,
+            "state": "unavailable", "reason": reason, "workers": [], "down": [{ "worker": 1, "state": "unavailable", "reason": reason }], "in_flight": 0, "calls": 0, "started_ms": NOW - 1500, "uptime_ms": 1500,
             "python": { "executable": "/usr/bin/python3", "found": "python3 on the PATH", "version": null, "codec": null },
-            "restarts": 4, "restarts_by": { "crash": 4, "reload": 0, "restart": 0, "recycled": 0 },
+            "restarts": 4, "restarts_by": { "crash": 0, "failed_start": 4, "reload": 0, "restart": 0, "recycled": 0 },
             "exits": [exit(NOW - 400), exit(NOW - 900), exit(NOW - 1200)], "last_exit": last,
         }),
     ));

@@ -99,6 +99,20 @@ fn a_frozen_picture_says_so() {
 }
 
 #[test]
+fn a_worker_without_a_process_is_told_of() {
+    let mut stage = busy_stage();
+    let mut reading = busy(30);
+    reading["workers"].as_array_mut().unwrap().remove(0);
+    reading["down"] = json!([{ "worker": 1, "state": "backing off", "reason": "it was killed by SIGKILL" }]);
+    reading["beside"] = json!([]);
+    reading["restarts_by"]["failed_start"] = json!(1);
+    stage.read(reading);
+    for size in [SIZES[0], SIZES[2]] {
+        assert_looks(&stage, "down", size);
+    }
+}
+
+#[test]
 fn unavailable_says_why() {
     let mut stage = busy_stage();
     let mut reading = busy(30);

@@ -34,6 +34,7 @@ fn sum(status: &Status) -> String {
     let reasons = match tells_all(status) {
         true => vec![
             (by.crash, "crashed"),
+            (by.failed_start, "did not start"),
             (by.reload, "reloaded"),
             (by.restart, "asked for"),
             (by.recycled, "recycled"),

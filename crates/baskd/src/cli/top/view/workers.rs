@@ -1,6 +1,6 @@
 //! The Python processes: those that serve, and those beside them.
 
-use baskd_client::{Status, Worker};
+use baskd_client::{Down, Status, Worker};
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use ratatui::text::{Line, Span};
@@ -12,12 +12,18 @@ use crate::cli::top::text::{age, clean, fit, grouped, left, right, size};
 
 /// How many rows they would take.
 pub(crate) fn wanted(status: &Status) -> u16 {
-    u16::try_from(status.workers.len() + status.beside.len()).unwrap_or(u16::MAX)
+    u16::try_from(status.workers.len() + down(status).count() + status.beside.len()).unwrap_or(u16::MAX)
 }
 
 pub(crate) fn draw(status: &Status, theme: Theme, area: Rect, buffer: &mut Buffer) {
-    let all: Vec<&Worker> = status.workers.iter().chain(&status.beside).collect();
-    let bytes: u64 = all.iter().filter_map(|worker| worker.rss_bytes).sum();
+    let processes = status.workers.iter().chain(&status.beside);
+    let bytes: u64 = processes.filter_map(|worker| worker.rss_bytes).sum();
+    let columns = usize::from(area.width);
+    let of_process = |worker: &Worker| (worker.worker, line(worker, theme, columns));
+    let mut all: Vec<_> = status.workers.iter().map(of_process).collect();
+    all.extend(down(status).map(|down| (down.worker, without_process(down, theme, columns))));
+    all.sort_by_key(|(worker, _)| *worker);
+    all.extend(status.beside.iter().map(of_process));
     let rows = usize::from(area.height).saturating_sub(1);
     let sum = match all.len() {
         0 => String::new(),
@@ -37,11 +43,28 @@ pub(crate) fn draw(status: &Status, theme: Theme, area: Rect, buffer: &mut Buffe
     if all.is_empty() {
         return nothing("no Python runs", theme, area, buffer);
     }
-    put(
-        all.iter().map(|worker| line(worker, theme, usize::from(area.width))),
-        area,
-        buffer,
+    put(all.into_iter().map(|(_, line)| line), area, buffer);
+}
+
+/// The workers that have no process. Of the only one, the state and the reason are the daemon's, and said above.
+fn down(status: &Status) -> impl Iterator<Item = &Down> {
+    let is_several = status.workers.len() + status.down.len() > 1;
+    status.down.iter().filter(move |_| is_several)
+}
+
+fn without_process(down: &Down, theme: Theme, columns: usize) -> Line<'static> {
+    let state = clean(&down.state);
+    let before = vec![
+        Span::raw(format!(" {:>6} {} ", down.worker, right("–", 8))),
+        Span::styled(left(&state, 11), theme.state(&state)),
+        Span::raw(format!(" {} {} {}  ", right("–", 8), right("–", 8), right("–", 9))),
+    ];
+    let used: usize = before.iter().map(Span::width).sum();
+    let why = fit(
+        &clean(down.reason.as_deref().unwrap_or_default()),
+        columns.saturating_sub(used),
     );
+    Line::from([before, vec![Span::styled(why, theme.dim())]].concat())
 }
 
 fn line(worker: &Worker, theme: Theme, columns: usize) -> Line<'static> {

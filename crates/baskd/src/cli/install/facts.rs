@@ -63,11 +63,11 @@ pub(super) struct Manager {
     pub(super) warning: Option<String>,
 }
 
-/// Asks it. `instead`: what can be done without it.
-pub(super) fn manager(place: &Place, instead: &str) -> Result<Manager, Failure> {
+/// Asks it; or why not, as a sentence. `instead`: what can be done without it.
+pub(super) fn manager(place: &Place, instead: &str) -> Result<Manager, String> {
     let trouble = |trouble: Trouble| match trouble {
-        Trouble::Unreachable(said) => Failure::Failed(unreachable(&said, instead)),
-        Trouble::Refused { command, said } => Failure::Failed(format!("`{command}` failed: {said}")),
+        Trouble::Unreachable(said) => unreachable(&said, instead),
+        Trouble::Refused { command, said } => format!("`{command}` failed: {said}"),
     };
     let environment = systemd::run(&["show-environment"]).map_err(trouble)?;
     let units = systemd::pair(&place.name).map_err(trouble)?;
@@ -105,12 +105,12 @@ fn differs(theirs: Option<PathBuf>, ours: Option<&Path>) -> Option<PathBuf> {
     (!is_same).then_some(theirs)
 }
 
-fn elsewhere(what: &str, variable: &str, there: &Path) -> Failure {
-    Failure::Failed(format!(
+fn elsewhere(what: &str, variable: &str, there: &Path) -> String {
+    format!(
         "systemd has {what} in {}, and here ${variable} says otherwise: run this with `{variable}={}`",
         there.display(),
         there.display()
-    ))
+    )
 }
 
 fn unreachable(said: &str, instead: &str) -> String {

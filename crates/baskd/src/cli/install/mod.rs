@@ -25,7 +25,7 @@ use toml_edit::Value;
 
 use super::exit::Failure;
 use super::start::written;
-use super::systemd;
+use super::systemd::{self, Pair};
 use config::{Chosen, Key};
 use facts::Place;
 use plan::{Install as Planned, Text};
@@ -118,8 +118,12 @@ impl Install {
         let (units, warning) = match self.no_enable {
             true => (None, None),
             false => {
-                let manager = facts::manager(&place, "`--no-enable` writes the files only")?;
-                (Some(manager.units), manager.warning)
+                match facts::manager(&place, "`--no-enable` writes the files only") {
+                    Ok(manager) => (Some(manager.units), manager.warning),
+                    // What would be done where it can be reached, as if it knew nothing yet.
+                    Err(why) if self.how.dry_run => (Some(Pair::default()), Some(without_dry_run(&why))),
+                    Err(why) => return Err(Failure::Failed(why)),
+                }
             }
         };
         let outsider = facts::outsider(&place, units.as_ref())?;
@@ -277,6 +281,11 @@ impl Install {
         }
         Ok(keys)
     }
+}
+
+/// What a dry run says of what would keep it from being done.
+fn without_dry_run(why: &str) -> String {
+    format!("without --dry-run this fails: {why}")
 }
 
 /// Where a venv is looked for, first.

@@ -10,7 +10,7 @@ use super::facts::{self, Place};
 use super::own::{Author, author};
 use super::report::Report;
 use super::step::{self, Step};
-use super::{How, systemd};
+use super::{How, systemd, without_dry_run};
 use crate::cli::exit::Failure;
 use crate::cli::systemd::{Pair, service_unit, socket_unit};
 
@@ -41,13 +41,14 @@ impl Uninstall {
 
     pub(crate) fn run(&self) -> Result<(), Failure> {
         let place = Place::of(self.how.name.as_deref())?;
-        let units = match self.files_only {
-            true => None,
+        let (units, warning) = match self.files_only {
+            true => (None, None),
             false => match facts::manager(&place, "`--files-only` removes the files only") {
-                Ok(manager) => Some(manager.units),
+                Ok(manager) => (Some(manager.units), None),
                 // Without a manager nothing runs; where nothing is to be removed either, that is no error.
-                Err(error) if place.files.is_installed(&place.name) => return Err(error),
-                Err(_) => None,
+                Err(_) if !place.files.is_installed(&place.name) => (None, None),
+                Err(why) if self.how.dry_run => (None, Some(without_dry_run(&why))),
+                Err(why) => return Err(Failure::Failed(why)),
             },
         };
         let outsider = facts::outsider(&place, units.as_ref())?;
@@ -75,8 +76,9 @@ impl Uninstall {
             let what = format!("its state, in {}: --purge removes it", place.state.display());
             report.line("kept", &what)?;
         }
-        if let Some(outsider) = outsider {
-            report.warn(format!("{outsider}: `baskd stop{}` stops it", place.flags()))?;
+        let outsider = outsider.map(|outsider| format!("{outsider}: `baskd stop{}` stops it", place.flags()));
+        for warning in outsider.into_iter().chain(warning) {
+            report.warn(warning)?;
         }
         report.finish(json!({
             "name": place.name,

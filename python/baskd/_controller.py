@@ -80,7 +80,10 @@ def tracestate() -> Optional[str]:
 
 
 def concurrent(function: Function) -> Function:
-    """Marks a method that may run beside all others, in a thread of its own. It asks `cancelled()` now and then."""
+    """Marks a method that runs beside others, in a thread of its own. It asks `cancelled()` now and then.
+
+    The main thread starts it, so one that comes while a plain method runs there waits for its end.
+    """
     function.__baskd_concurrent__ = True  # type: ignore[attr-defined]
     return function
 

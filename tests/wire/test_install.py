@@ -244,7 +244,9 @@ class Install(Installing):
         before = self.tree()
         said = self.install("controller.py", "--dry-run")
         self.assertRegex(said, r"(?m)^would run +systemctl --user enable --now baskd@chat.socket$")
-        self.assertRegex(said, r"(?m)^warning +without --dry-run this fails: .* can't be reached \(Failed to connect to")
+        self.assertRegex(
+            said, r"(?m)^warning +without --dry-run this fails: .* can't be reached \(Failed to connect to"
+        )
         self.assertEqual(self.tree(), before)
         said = self.install("controller.py", "--no-enable")
         self.assertIn("systemctl --user daemon-reload && systemctl --user enable --now baskd@chat.socket", said)

@@ -157,6 +157,38 @@ class Start(DaemonTest):
         said = self.refused(2, CONTROLLERS / "slow.py")
         self.assertIn(f"serves {KEEPS}:Controller, not {CONTROLLERS / 'slow.py'}:Controller", said)
 
+    def test_one_that_stops_is_not_the_one_that_is_wanted(self) -> None:
+        """Whoever has connected before it shut its door is still told of its state."""
+        told = self.started(KEEPS)
+        with Connection(self.at.socket()) as connection:
+            status = connection.call("daemon.status")
+            connection.call("daemon.shutdown")
+        wait_all_gone(self.at.mark)
+        self.assertNotEqual(status["state"], "stopping")
+        answer = {"jsonrpc": "2.0", "id": 1, "result": status | {"state": "stopping"}}
+        asked = []
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(str(self.at.socket()))
+            listener.listen()
+
+            def stand_in() -> None:
+                while not asked:
+                    stream, _ = listener.accept()
+                    with stream, stream.makefile("rb") as lines:
+                        for line in lines:
+                            request = json.loads(line)
+                            asked.append(request["method"])
+                            self.at.socket().unlink()
+                            stream.sendall(json.dumps(answer | {"id": request["id"]}).encode() + b"\n")
+
+            with ThreadPoolExecutor(1) as pool:
+                standing = pool.submit(stand_in)
+                after = self.started(KEEPS)
+                standing.result()
+        self.assertEqual(asked, ["daemon.status"])
+        self.assertTrue(after["started"])
+        self.assertNotEqual(after["pid"], told["pid"])
+
     def test_ten_at_once_get_one_daemon_also_while_another_ends(self) -> None:
         for _ in range(2):
             with ThreadPoolExecutor(10) as pool:

@@ -95,6 +95,8 @@ impl Start {
             let left = deadline.saturating_duration_since(Instant::now());
             let patience = if ours.is_some() { left } else { left.min(ANSWER) };
             match runtime.block_on(async { timeout(patience, ask).await }) {
+                // It was asked to stop, and whoever had connected by then is still answered: the next one is started.
+                Ok(Ok(status)) if status.state == "stopping" && Instant::now() < deadline => sleep(PAUSE),
                 Ok(Ok(status)) => break status,
                 // It was on its way out: the next one is started.
                 Ok(Err(error))

@@ -20,6 +20,11 @@ impl Service {
         status.insert("uptime_ms".into(), (uptime.as_millis() as u64).into());
         status.insert("started_ms".into(), (since_epoch(uptime).as_millis() as u64).into());
         status.extend(self.backend.status());
+        if self.stop.is_cancelled() {
+            // From now on, whatever its Python is still at.
+            status.insert("state".into(), "stopping".into());
+            status.insert("reason".into(), Value::Null);
+        }
         status.insert("connections".into(), self.connections.get().into());
         status.insert("rates".into(), self.rates());
         status.insert("latency".into(), self.latency());

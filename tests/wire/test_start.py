@@ -166,7 +166,7 @@ class Start(DaemonTest):
         wait_all_gone(self.at.mark)
         self.assertNotEqual(status["state"], "stopping")
         answer = {"jsonrpc": "2.0", "id": 1, "result": status | {"state": "stopping"}}
-        asked = []
+        asked: list[str] = []
         with socket.socket(socket.AF_UNIX) as listener:
             listener.bind(str(self.at.socket()))
             listener.listen()

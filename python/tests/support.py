@@ -335,3 +335,11 @@ def alone(lines: str, *arguments: str, cwd: Optional[str] = None) -> subprocess.
         check=False,
         env={key: value for key, value in os.environ.items() if not key.startswith("BASKD_")},
     )
+
+
+def begun(router: Spawned, ident: int) -> None:
+    """Waits until the call's user code has begun, as the shared page says."""
+    until = time.monotonic() + 10
+    while router.begun[ident & 0x7FFF] != ident:
+        assert time.monotonic() < until, "it never began"
+        time.sleep(0.001)

@@ -6,8 +6,8 @@ import signal
 import unittest
 from typing import Any
 
-from tests.support import FIXTURES, Spawned
-from tests.test_cancel import CANCELLED, begun
+from tests.support import FIXTURES, Spawned, begun
+from tests.test_cancel import CANCELLED
 
 
 class TestAsync(unittest.TestCase):

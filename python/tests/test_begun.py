@@ -14,8 +14,8 @@ import unittest
 from contextlib import contextmanager
 from typing import Any, Iterator
 
-from tests.support import FIXTURES, Spawned
-from tests.test_cancel import CANCELLED, begun
+from tests.support import FIXTURES, Spawned, begun
+from tests.test_cancel import CANCELLED
 
 PLAIN_LOOP = ("plain", "generator", "beside", "generator_beside")
 ASYNC_LOOP = (*PLAIN_LOOP, "coroutine", "async_generator")
@@ -100,10 +100,14 @@ class TestBegun(unittest.TestCase):
                 router.warm(kind)
                 ident, _ = router.send((kind, [1]), ("die", []))
                 router.process.wait(20)
-                # One in a thread, or in the loop, may not have come to its turn.
-                self.assertEqual(router.is_marked(ident), 1 in router.entered())
+                # In a thread or in the loop it may not have had its turn; or, in a thread, not come to its first line.
+                marked, entered = router.is_marked(ident), 1 in router.entered()
+                if kind in ("beside", "generator_beside"):
+                    self.assertLessEqual(entered, marked)
+                else:
+                    self.assertEqual(marked, entered)
                 if kind in ("plain", "generator"):
-                    self.assertTrue(router.is_marked(ident))
+                    self.assertTrue(marked)
 
     def test_a_call_that_cant_be_bound_never_begins(self) -> None:
         for cls, kind in KINDS:
@@ -151,7 +155,7 @@ class TestBegun(unittest.TestCase):
 
     def test_user_code_that_cancels_every_task(self) -> None:
         """A call whose task is gone before it began is answered all the same, and what came after it is, too."""
-        with Marked("Async") as router:
+        with Marked("PatientAsync") as router:
             for behind in ([("plain", [3])], []):
                 # What follows it has a task before it runs if both were read together, and quickly.
                 for _ in range(100):

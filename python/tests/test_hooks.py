@@ -5,8 +5,8 @@ from __future__ import annotations
 import unittest
 from typing import Any
 
-from tests.support import FIXTURES, Spawned, alone
-from tests.test_cancel import CANCELLED, begun
+from tests.support import FIXTURES, Spawned, alone, begun
+from tests.test_cancel import CANCELLED
 
 HOOKS = FIXTURES / "hooks.py"
 

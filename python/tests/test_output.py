@@ -168,6 +168,7 @@ class TestBeside(OutputTest):
         idents = {name: router.call("later", [name]) for name in "ab"}
         self.ended(router, idents)
         self.hold_together(router, idents)
+        router.printed.expect("a in a thread with its context\n")
         lines = self.printed(router, "b in a thread with its context\n")
         self.assertIn("a in a task of its own", self.texts(lines, idents["a"]))
         self.assertIn("a in a thread with its context", self.texts(lines, idents["a"]))

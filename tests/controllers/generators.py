@@ -53,6 +53,7 @@ class Controller(BaseController):
         """Works for ever between two yields."""
         yield "first"
         try:
+            self.send("second")
             while True:
                 pass
         except baskd.Cancelled:
@@ -83,6 +84,11 @@ class Controller(BaseController):
         """Fast items, and then a long wait: none of them may wait with it."""
         for i in range(20):
             yield i
+        time.sleep(60)
+
+    def stalls_after_a_slow_one(self):
+        time.sleep(0.05)
+        yield "slow"
         time.sleep(60)
 
     def sends(self, n: int = 3):

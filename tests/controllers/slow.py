@@ -1,5 +1,6 @@
 """Takes its time, in every way there is."""
 
+import os
 import time
 
 import baskd
@@ -23,6 +24,11 @@ class Controller(BaseController):
             raise
         self.finished += 1
         return seconds
+
+    def until(self, path: str):
+        """Waits for that file."""
+        while not os.path.exists(path):
+            time.sleep(0.001)
 
     def spin(self, seconds: float = 60):
         """Waits in Python code."""

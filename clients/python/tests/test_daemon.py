@@ -65,7 +65,7 @@ class Daemon(RealDaemon):
 
     def test_timeout_and_cancel(self) -> None:
         with self.assertRaises(baskd.TimedOut) as late:
-            self.backend.call("sleep", timeout=0.2)
+            self.backend.call("sleep", timeout=1)
         self.assertEqual(late.exception.where, "running")
         messages = self.backend.messages(method="sleep")
         handle = self.backend.submit("sleep")

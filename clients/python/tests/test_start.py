@@ -46,9 +46,10 @@ class StartTest(unittest.TestCase):
 class Starting(StartTest):
     def test_connect_starts_one(self) -> None:
         told: list[str] = []
-        self.thread(lambda: told.extend(self.start()))
+        start = self.thread(lambda: told.extend(self.start()))
         with baskd.connect(socket=self.daemon.path) as backend:
             self.assertEqual(backend.echo(1), [1])
+        start.join(WAIT)
         self.assertEqual(told, ["start", "--socket", self.daemon.path])
 
     def test_what_it_is_told(self) -> None:
@@ -83,8 +84,9 @@ class Starting(StartTest):
             os.chdir(folder)
             self.daemon.special["daemon.status"] = lambda peer, message: peer.answer(message["id"], {})
         os.chdir(here)
-        self.thread(lambda: folders.extend(self.start()))
+        start = self.thread(lambda: folders.extend(self.start()))
         self.assertEqual(client.echo(1), [1])
+        start.join(WAIT)
         self.assertEqual(folders, [here])
 
     def test_a_call_starts_one_when_the_last_has_gone(self) -> None:

@@ -35,7 +35,7 @@ class Controller:
             self.assertEqual(backend.status()["pid"], pid)
 
     def test_one_that_ended_for_want_of_clients_is_started_again(self) -> None:
-        os.environ["BASKD_IDLE_EXIT"] = "50ms"
+        os.environ["BASKD_IDLE_EXIT"] = "1s"
         pids = set()
         for _ in range(2):
             backend = self.client()

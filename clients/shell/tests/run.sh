@@ -60,8 +60,8 @@ class Controller:
 
     def wait(self, begun, name):
         """Writes that file when it has begun, then waits to be cancelled; so does every item of `waits`."""
-        open(begun, "w").close()
         try:
+            open(begun, "w").close()
             time.sleep(60)
         except baskd.Cancelled:
             self.ended.append(name)

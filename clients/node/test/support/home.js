@@ -15,8 +15,8 @@ export const BASKD = [
   here("../../../../target/debug/baskd"),
 ].find((path) => path && existsSync(path));
 
-/** For tests that can't do without: says why they are skipped. */
-export const needsDaemon = { skip: BASKD ? false : "no baskd is built, and $BASKD_BIN names none", timeout: 60_000 };
+/** For tests that can't do without: says why they are skipped. The time is for all of a suite together. */
+export const needsDaemon = { skip: BASKD ? false : "no baskd is built, and $BASKD_BIN names none", timeout: 600_000 };
 
 /**
  * Runtime and state folders of the test's own, so that it never meets the user's daemons. Those that were started in

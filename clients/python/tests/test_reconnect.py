@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import queue
+import socket
+import time
 import unittest
 import unittest.mock
 import warnings
@@ -12,6 +14,7 @@ from typing import Any, Callable
 import baskd
 from baskd._retry import BackOff, says_idempotent
 from baskd._socket import open_socket
+from baskd._threads import ThreadLink
 from tests.fake import WAIT, Peer
 from tests.test_client import ClientTest
 
@@ -81,6 +84,14 @@ class Reconnecting(ClientTest):
             thread.join(WAIT)
         wait(lambda: list(stream))
         self.assertEqual(len({id(error) for error in told}), 4)
+
+    def test_the_end_comes_together_with_a_nudge(self) -> None:
+        """Reading the end closes the descriptors that the nudge has come by."""
+        ours, daemons = socket.socketpair()
+        link = ThreadLink(ours)
+        os.write(link._nudge_end, b"!")
+        daemons.close()
+        self.assertTrue(link.wait_lost(time.monotonic() + WAIT))
 
     def test_why_the_daemon_hung_up_is_told(self) -> None:
         def forbid(peer: Peer, message: Any) -> None:

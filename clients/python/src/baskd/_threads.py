@@ -164,11 +164,12 @@ class ThreadLink(Link):
         if self.lost is not None:
             self._retire()
             return
-        for descriptor, event in events:
-            if descriptor == self._nudged:
-                os.read(self._nudged, 4096)
-            elif event & ~select.POLLOUT:
-                self.receive()
+        ready = dict(events)
+        if self._nudged in ready:
+            os.read(self._nudged, 4096)
+        # Last, for where that reads the end, all descriptors are closed, and their numbers may be other files'.
+        if ready.get(self.sock.fileno(), 0) & ~select.POLLOUT:
+            self.receive()
         self.flush()
 
     def _follow(self, target: Waitable, left: float | None) -> None:

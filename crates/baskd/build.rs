@@ -7,7 +7,6 @@ use std::{env, fs, io};
 fn main() -> io::Result<()> {
     // A link to the repository's `python/`; `cargo package` puts the files it points to in its place.
     let root = PathBuf::from(env::var("CARGO_MANIFEST_DIR").map_err(io::Error::other)?).join("python");
-    println!("cargo::rerun-if-changed={}", root.display());
     let mut files = Vec::new();
     for name in ["index.py", "router.py", "basecontroller.py", "controller.py"] {
         files.push(root.join(name));
@@ -19,6 +18,8 @@ fn main() -> io::Result<()> {
     // FNV-1a: it tells versions of the router apart, nothing more is asked of it.
     let mut hash: u64 = 0xcbf2_9ce4_8422_2325;
     for file in &files {
+        // The files, not their folder: cargo would build anew for each cache that a linter or a Python leaves in there.
+        // A file that is new is imported by one that has changed.
         println!("cargo::rerun-if-changed={}", file.display());
         let name = file
             .strip_prefix(&root)
@@ -39,7 +40,6 @@ fn main() -> io::Result<()> {
 }
 
 fn collect(folder: &Path, files: &mut Vec<PathBuf>) -> io::Result<()> {
-    println!("cargo::rerun-if-changed={}", folder.display());
     for entry in fs::read_dir(folder)? {
         let path = entry?.path();
         if path.is_dir() && !path.ends_with("__pycache__") {

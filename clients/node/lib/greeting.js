@@ -1,3 +1,5 @@
+import { neverBegan } from "./errors.js";
+
 /** How long a daemon that took a connection may take to say what it is. */
 const GREETING_MS = 10_000;
 
@@ -69,6 +71,8 @@ export class Greeting {
     calls.held = true;
     const answers = await Promise.all(missing.map(({ params }) => this.#answer("setProperty", params)));
     if (this.#over) return;
+    // A daemon that stops has set nothing: the calls wait for the next one, which is looked at anew.
+    if (answers.some(({ error }) => error && neverBegan(error))) return;
     answers.forEach(({ error }, n) => {
       if (!error) return;
       calls.failQueued(() => error);

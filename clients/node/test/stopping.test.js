@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
-import { connect } from "../baskd.js";
+import { Bindings, connect } from "../baskd.js";
 import { fakeDaemon, LATER } from "./support/fake.js";
 
 const REFUSAL = { code: -32024, message: "the daemon stops", data: { by: "shutdown", ran: "no" } };
@@ -159,6 +159,32 @@ describe("a call that a daemon that stops has not begun", () => {
     }
     assert.equal(fake.count("g"), 3);
   });
+});
+
+test("a call waits for the next daemon where one stops while its properties are restored", async (t) => {
+  const there = new Map();
+  let stops = false;
+  const fake = await fakeDaemon(t, {
+    setProperty({ id, params: { name, value } }, connection) {
+      if (!stops) {
+        there.set(name, value);
+        return value;
+      }
+      stops = false;
+      connection.send({ id, error: REFUSAL });
+      connection.socket.end();
+      return LATER;
+    },
+    "daemon.status": () => ({ properties: [...there.keys()] }),
+  });
+  const chat = new Bindings({ model: "a" }, { socket: fake.path });
+  t.after(() => chat.end().catch(() => {}));
+  await chat.setProperty("apiKey", "k2");
+  there.delete("apiKey");
+  stops = true;
+  fake.drop();
+  assert.deepEqual(await chat.echo(1), [1]);
+  assert.equal(there.get("apiKey"), "k2");
 });
 
 describe("a stream that a daemon that stops has not begun", () => {

@@ -127,6 +127,30 @@ class Streams(AsyncTest):
         held[0].answer(id, 5)
         self.assertEqual((await self.expect("stream.cancel"))["params"], [5])
 
+    async def test_of_two_tasks_one_asks(self) -> None:
+        stream = self.unproven().stream("count", {"n": 4})
+        items = await asyncio.wait_for(asyncio.gather(stream.__anext__(), stream.__anext__()), WAIT)
+        self.assertEqual(sorted(items), [0, 1])
+        self.assertEqual([message["method"] for message in self.daemon.so_far()].count("stream.call"), 1)
+
+    async def test_closing_it_while_it_is_asked_for(self) -> None:
+        stream = self.unproven().stream("count", {"n": 1000}, window=1)
+        reading = asyncio.ensure_future(stream.__anext__())
+        await asyncio.sleep(0)
+        await stream.aclose()
+        with self.assertRaises(StopAsyncIteration):
+            await asyncio.wait_for(reading, WAIT)
+        await self.expect("stream.cancel")
+
+    def unproven(self) -> baskd.AsyncClient:
+        """A client that asks its daemon what it is before it asks it for anything else."""
+        client = baskd.AsyncClient("any.py", socket=self.daemon.path)
+        self.addAsyncCleanup(client.close)
+        patched = unittest.mock.patch.object(client._connection.target, "check")
+        patched.start()
+        self.addCleanup(patched.stop)
+        return client
+
     async def test_an_unread_stream_holds_up_nobody(self) -> None:
         stream = self.backend.stream("count", {"n": 10_000}, window=16)
         await stream.__anext__()
@@ -162,6 +186,16 @@ class Messages(AsyncTest):
         self.assertEqual([(await messages.__anext__()).data for _ in range(2)], ["a", "b"])
         await messages.aclose()
         await self.expect("messages.unsubscribe")
+
+    async def test_one_that_is_dropped_before_there_is_a_connection(self) -> None:
+        client = baskd.AsyncClient(socket=self.daemon.path)
+        self.addAsyncCleanup(client.close)
+        self.daemon.stop()
+        client.messages()
+        gc.collect()
+        self.daemon.start()
+        await client.echo(1)
+        self.assertNotIn("messages.subscribe", [message["method"] for message in self.daemon.so_far()])
 
     async def test_what_is_refused_raises(self) -> None:
         with self.assertRaises(baskd.TooManySubscriptions):

@@ -68,6 +68,12 @@ class Calls(ClientTest):
         self.assertIsNone(late.exception.where)
         self.daemon.expect("$/cancelRequest")
 
+    def test_a_timeout_beyond_what_poll_takes(self) -> None:
+        self.daemon.special["rpc.call"] = lambda peer, message: peer.answer(message["id"], "in time")
+        told: list[Any] = []
+        self.thread(lambda: told.append(self.backend.call("echo", timeout=1e9))).join(WAIT)
+        self.assertEqual(told, ["in time"])
+
     def test_many_threads_share_the_connection(self) -> None:
         wrong: list[Any] = []
 

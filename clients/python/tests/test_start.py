@@ -209,6 +209,17 @@ class Failing(StartTest):
         with self.assertRaisesRegex(baskd.StartFailed, "BASKD_BIN"):
             self.client().echo(1)
 
+    def test_where_no_thread_can_be_had(self) -> None:
+        """Who comes next tries again."""
+        backend = self.client()
+        no_more = unittest.mock.patch(
+            "baskd._start.threading.Thread.start", side_effect=RuntimeError("no more threads")
+        )
+        with no_more, self.assertRaises(RuntimeError):
+            backend.echo(1)
+        self.thread(self.start)
+        self.assertEqual(backend.call("echo", [1], timeout=WAIT), [1])
+
     def test_a_program_that_can_not_be_run(self) -> None:
         with open(self.program.path, "w") as file:
             file.write("#!/nowhere/interpreter\n")

@@ -102,7 +102,8 @@ class Call:
         if not self._lock.acquire(timeout=-1 if until is None else max(0.0, until - time.monotonic())):
             return False
         try:
-            if self._over or self.pending is not lost:  # another thread has decided
+            # Another thread has decided, maybe after it had been sent again and lost again.
+            if self._over or self.pending is not lost or self._is_answer(lost):
                 return self.answered()
             was_refused = self.request.is_refused(lost.error)
             again = self._ask_next(until) if was_refused else self._send_again(until)
@@ -147,6 +148,7 @@ class Call:
             self._connection.live(sooner(until, deadline))
             if self._over:  # cancelled meanwhile
                 return False
+            self._lost_by = lost  # first, for another thread may read the next answer at once
             self.send()
         except BaskdError as error:
             if isinstance(error, TimedOut) and (deadline is None or time.monotonic() < deadline):
@@ -154,7 +156,6 @@ class Call:
             self.abandon()
             because(lost, error)
             return False
-        self._lost_by = lost
         return True
 
     def _ask(self, until: float | None) -> bool | None:
@@ -203,8 +204,8 @@ class CallHandle:
         False if it had been answered already.
         """
         call = self._call
+        call.send_no_more()  # first, for the connection may be lost meanwhile
         if call.pending.done:
-            call.send_no_more()
             return False
         request = call.link.request("rpc.cancel", {"id": call.pending.id})
         call.link.wait(request)
@@ -257,6 +258,8 @@ class Stream:
         self._request = request
         self._begun = False  # as far as its items tell
         self._closed = False
+        self._lock = threading.Lock()  # of who asks the next daemon
+        self._granting = threading.Lock()  # what one reader's count overwrites would never be granted
         self._link, self._sink = open_stream(connection, request)
 
     def __iter__(self) -> Stream:
@@ -271,7 +274,9 @@ class Stream:
                 pass
             else:
                 self._begun = True
-                if more := sink.grant():
+                with self._granting:
+                    more = sink.grant()
+                if more:
                     self._link.notify("stream.more", [sink.subscription, more])
                 return item
             if not sink.over:
@@ -279,7 +284,7 @@ class Stream:
             elif not sink.items:  # the last may have come after the look and before the end
                 if not self._may_be_made_again():
                     raise sink.error or StopIteration
-                self._make_again()
+                self._make_again(sink)
 
     def _wait(self) -> None:
         try:
@@ -293,7 +298,12 @@ class Stream:
             self._sink.error
         )
 
-    def _make_again(self) -> None:
+    def _make_again(self, refused: StreamSink) -> None:
+        with self._lock:
+            if self._sink is refused:  # else another reader has done that
+                self._ask_next()
+
+    def _ask_next(self) -> None:
         try:
             make_again(self._connection, self._request, self._link, self._sink.error)
             self._link, self._sink = open_stream(self._connection, self._request)

@@ -15,8 +15,9 @@ import contextlib
 import threading
 from collections.abc import Iterator
 from concurrent.futures import Future
+from typing import Any
 
-from ._errors import CLOSED, BaskdError, Disconnected, NotRunning, to_one_caller
+from ._errors import CLOSED, FORKED, BaskdError, Disconnected, NotRunning, to_one_caller
 from ._link import Sent
 from ._options import Request
 from ._retry import KNOCK_SECONDS, TRIES, BackOff, left, never_left, too_late
@@ -105,7 +106,14 @@ class Connection:
         for sink in tuple(self.feeds):
             if sink.detached and not sink.over:
                 sink.detached = False
-                sink.pending = link.request(*sink.request, sink=sink)
+                try:
+                    sink.pending = link.request(*sink.request, sink=sink)
+                except BaseException:
+                    # An interrupt. Of a new connection nobody knows yet: the next one asks again.
+                    if link is not self.link:
+                        link.close(Disconnected("Interrupted while connecting."))
+                    sink.detached = True
+                    raise
 
     def _wait_started(self, starting: Future[None], deadline: float | None) -> None:
         starting.add_done_callback(self._notify)
@@ -133,10 +141,14 @@ class Connection:
         link.proven = True
         return True
 
-    @contextlib.contextmanager
-    def _locked(self, deadline: float | None) -> Iterator[None]:
+    def _locked(self, deadline: float | None) -> contextlib.AbstractContextManager[Any]:
+        """The lock itself where that can be: between its taking and the block an interrupt finds no gap."""
         seconds = left(deadline)
-        if not self._lock.acquire(timeout=-1 if seconds is None else min(seconds, threading.TIMEOUT_MAX)):
+        return self._lock if seconds is None else self._locked_within(seconds)
+
+    @contextlib.contextmanager
+    def _locked_within(self, seconds: float) -> Iterator[None]:
+        if not self._lock.acquire(timeout=min(seconds, threading.TIMEOUT_MAX)):
             raise too_late()
         try:
             yield
@@ -221,8 +233,10 @@ class Connection:
         Threads, and what they listened to, stay with the parent."""
         self._lock = threading.Lock()
         self._changed = threading.Condition(self._lock)
-        self.feeds = []
+        feeds, self.feeds = self.feeds, []
+        for feed in feeds:
+            feed.fail(Disconnected(FORKED))
         self.target.after_fork()
         link, self.link = self.link, None
         if link is not None:
-            link.forget()
+            link.after_fork()

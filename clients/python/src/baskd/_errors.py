@@ -294,6 +294,7 @@ def from_wire(error: Any) -> BaskdError:
 
 
 CLOSED = "This client was closed."
+FORKED = "The connection is that of the process that this one was forked from."
 
 
 def to_one_caller(error: BaskdError, about: str = "", begun: bool = True) -> BaskdError:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import socket
 import time
 import weakref
@@ -39,6 +40,7 @@ class LoopLink(Link):
         self.loop = asyncio.get_running_loop()
         self._owner = weakref.ref(owner)
         self.ended = Never()
+        self._process = os.getpid()
         self._writing = False
         self._flush_is_due = False
         self.loop.add_reader(self.sock, self.receive)
@@ -102,7 +104,8 @@ class LoopLink(Link):
             owner.keep()
 
     def _retire(self) -> None:
-        if not self.loop.is_closed():
+        # In a forked child the loop's selector may be (an epoll) the parent's own, which is to read on.
+        if not self.loop.is_closed() and self._process == os.getpid():
             self.loop.remove_reader(self.sock)
             self.loop.remove_writer(self.sock)
         super()._retire()

@@ -65,9 +65,13 @@ class AsyncFeed(Generic[T]):
     def __del__(self) -> None:
         with contextlib.suppress(Exception):
             link = self._connection.link
-            if not self._sink.over and link is not None:
+            if self._sink.over:
+                return
+            if link is not None and not link.loop.is_closed():
                 # A finalizer may run in any thread.
                 link.loop.call_soon_threadsafe(self._connection.remove, self._sink)
+            else:  # nothing feeds it, and nothing is to
+                self._connection.feeds.remove(self._sink)
 
 
 class AsyncListener:
@@ -108,6 +112,14 @@ class AsyncStream:
         self._link: LoopLink | None = None
         self._sink = StreamSink(window)
         self._closed = False
+        self._lock: asyncio.Lock | None = None
+
+    @property
+    def _asking(self) -> asyncio.Lock:
+        """Of the tasks that read it one asks. Made in the loop, to which Python 3.9 binds it."""
+        if self._lock is None:
+            self._lock = asyncio.Lock()
+        return self._lock
 
     def __aiter__(self) -> AsyncIterator[Any]:
         return self
@@ -117,11 +129,13 @@ class AsyncStream:
             raise StopAsyncIteration
         try:
             while True:
-                link = self._link or await self._start()
+                link = self._link or await self._started()
                 await link.wait(self._sink)
                 if self._sink.items or not self._is_refused():
                     break
-                await self._make_again(link)
+                async with self._asking:
+                    if self._link is link:  # else another task has done that
+                        await self._make_again(link)
         except BaseException:
             await self.aclose()
             raise
@@ -134,11 +148,18 @@ class AsyncStream:
             link.notify("stream.more", [sink.subscription, more])
         return item
 
+    async def _started(self) -> LoopLink:
+        async with self._asking:
+            return self._link or await self._start()
+
     async def _start(self) -> LoopLink:
         request = self._request = self._request or Request(*self._asked)
         link, pending = await self._connection.send(request)
         self._link, self._sink = link, cast(StreamSink, pending.sink)
-        await self._connection.answer(link, pending, request)
+        if self._closed:  # by another task, meanwhile
+            link.cancel(pending)
+        else:
+            await self._connection.answer(link, pending, request)
         if not self._is_refused():
             pending.outcome()
         return link

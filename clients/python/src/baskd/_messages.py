@@ -80,6 +80,7 @@ class Listener:
         self._callback = callback
         self._on_gap = on_gap or log_gap
         self._handled = 0
+        self._ended = False
         self._progress = threading.Condition()
         self._thread = threading.Thread(target=self._run, name="baskd messages", daemon=True)
         self._thread.start()
@@ -94,14 +95,25 @@ class Listener:
     def settle(self) -> None:
         """Waits until all that has come by now was handed over."""
         due = self._sink.pushed
-        # What is dropped is never handed over. And the callback may make calls of its own.
-        if self._handled < due and not self._sink.lossy and threading.current_thread() is not self._thread:
+        # What is dropped is never handed over.
+        if self._handled < due and not self._sink.lossy:
             with self._progress:
-                self._progress.wait_for(lambda: self._handled >= due or not self._thread.is_alive())
+                self._progress.wait_for(lambda: self._handled >= due or self._ended)
+
+    def runs_here(self) -> bool:
+        return threading.current_thread() is self._thread
 
     def _run(self) -> None:
+        try:
+            self._listen()
+        finally:
+            with self._progress:  # also where the callback has ended this thread
+                self._ended = True
+                self._progress.notify_all()
+
+    def _listen(self) -> None:
         sink = self._sink
-        while sink.items or not sink.over:
+        while not sink.over or sink.items:  # in this order: the last may come between the looks
             try:
                 message = sink.items.popleft()
             except IndexError:

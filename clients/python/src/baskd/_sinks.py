@@ -76,6 +76,8 @@ class Pending(Waitable):
 
     def lost(self, error: BaskdError, sent: int) -> None:
         """The connection is gone, when `sent` bytes of all that was ever written had left."""
+        if self.done:
+            return
         self.unsent = self.start >= sent
         self.settle(error=to_one_caller(error, self.about, begun=not self.unsent))
 

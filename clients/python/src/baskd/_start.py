@@ -60,9 +60,10 @@ class Target:
         with self._lock:
             starting = self._starting
             if starting is None or starting.done():
-                starting = self._starting = Future()
+                starting = Future()
                 starting.set_running_or_notify_cancel()  # so nobody who waits for it can cancel it for the others
                 threading.Thread(target=self._run, args=(starting,), name="baskd start", daemon=True).start()
+                self._starting = starting  # now, for where no thread could be started it would never be done
             return starting
 
     def after_fork(self) -> None:

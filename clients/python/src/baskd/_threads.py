@@ -24,9 +24,10 @@ import socket
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from functools import partial
 
-from ._errors import CLOSED, BaskdError, Disconnected
+from ._errors import CLOSED, FORKED, BaskdError, Disconnected
 from ._link import Link, Sent
 from ._sinks import Never, Pending, Sink, Waitable
 from ._wire import Params
@@ -35,6 +36,8 @@ from ._wire import Params
 # then: so the main thread, which is the one that Ctrl-C is for, looks around so often.
 _LOOK_SECONDS = 0.5
 _LOOK_MS = 500
+
+_LONGEST_MS = (1 << 31) - 1  # that `poll` takes
 
 
 class ThreadLink(Link):
@@ -114,17 +117,24 @@ class ThreadLink(Link):
         try:
             while not target.ready():
                 if self.lost is not None:
-                    return False
+                    return target.ready()  # by the loss, which may have come after the look
                 left = None if deadline is None else deadline - time.monotonic()
                 if left is not None and left <= 0:
                     return False
                 if self._take_lead(target):
+                    self._sweep()
                     self._lead(left)
                 else:
                     self._follow(target, left)
             return True
         finally:
-            self._hand_over()
+            # What others rely on is done though an interrupt comes amid it. Written out: a function's entry is a place
+            # for one, too.
+            try:
+                self._hand_over()
+            except BaseException:
+                self._hand_over()
+                raise
 
     def wait_lost(self, deadline: float | None = None) -> bool:
         """Returns whether the connection has ended by then."""
@@ -152,7 +162,7 @@ class ThreadLink(Link):
         try:
             limit = _LOOK_MS if self._leader == self._main_thread else None
             if left is not None and (limit is None or left < _LOOK_SECONDS):
-                limit = math.ceil(left * 1000)
+                limit = min(math.ceil(left * 1000), _LONGEST_MS)
             events = self._poll.poll(limit)
         finally:
             with self._lock:
@@ -179,16 +189,27 @@ class ThreadLink(Link):
         asleep = threading.Lock()
         asleep.acquire()
         waker = partial(_release, asleep)
-        with self._lock:
-            if target.ready() or self._leader is None:
-                return
-            self._followers.append(asleep)
-            target.wakers.append(waker)
         try:
+            with self._lock:
+                if target.ready() or self._leader is None:
+                    return
+                self._followers.append(asleep)
+                target.wakers.append(waker)
+            self._sweep()
             asleep.acquire(timeout=-1 if left is None else min(left, threading.TIMEOUT_MAX))
         finally:
-            with self._lock:
+            try:
+                self._rise(target, asleep, waker)
+            except BaseException:  # as in `wait`
+                self._rise(target, asleep, waker)
+                raise
+
+    def _rise(self, target: Waitable, asleep: threading.Lock, waker: Callable[[], None]) -> None:
+        with self._lock:
+            # It may have been interrupted before it lay down, and here.
+            with contextlib.suppress(ValueError):
                 self._followers.remove(asleep)
+            with contextlib.suppress(ValueError):
                 target.wakers.remove(waker)
 
     def _hand_over(self) -> None:
@@ -196,8 +217,11 @@ class ThreadLink(Link):
         with self._lock:
             if self._leader == threading.get_ident():  # interrupted between taking the lead and leading
                 self._leader = None
+                if self.lost is not None:
+                    self._retire()
             if self._followers and self._leader is None:
                 _release(self._followers[0])
+        self._sweep()
 
     # --- the end ----------------------------------------------------------------------------------------------
 
@@ -212,6 +236,12 @@ class ThreadLink(Link):
                 self.sock.shutdown(socket.SHUT_RDWR)
         else:
             self.forget()
+
+    def after_fork(self) -> None:
+        """In a forked child, to which no other thread came: nobody leads, and nobody will let go of the lock."""
+        self._lock = threading.Lock()
+        self._leader, self._followers = None, []
+        self.lose(Disconnected(FORKED))
 
     def forget(self) -> None:
         """Closes this process's descriptors, and nothing of a parent's that are the same sockets."""

@@ -132,12 +132,15 @@ class Session:
         if error is not None and message.get("id") is None:
             # Nobody can be told whose it was: a refusal of this connection, or of a request beyond reading.
             raise error
-        pending = self._pending.pop(message.get("id"), None)
+        id = message.get("id")
+        pending = self._pending.get(id)
         if pending is None:
             return  # a cancelled one's
         if pending.sink is not None:
             self._subscribed(pending.sink, message.get("result"), error)
         pending.settle(message.get("result"), error)
+        # Last: who is interrupted before has it told that the connection is lost.
+        self._pending.pop(id, None)
 
     def _subscribed(self, sink: Sink, subscription: Any, error: BaskdError | None) -> None:
         if error is not None:

@@ -189,7 +189,8 @@ class Client:
     ) -> Listener:
         """Has `callback(data)` called, in a thread of its own, with what calls send: those of this client, or
         with `scope="all"` everyone's. A call returns after the callback is done with what that call sent, so
-        the callback must not wait for something that the calling thread holds.
+        the callback must not wait for something that the calling thread holds. A call that a callback makes waits
+        for no callback.
 
         Where messages may be missing, `on_gap` is called with a Message that says so: `dropped`, if they came
         faster than they were taken, or `restarted`, if the connection was lost. Without it, this is logged.
@@ -261,8 +262,11 @@ class Client:
             self._listeners.remove(listener)
 
     def _settle_listeners(self) -> None:
-        for listener in tuple(self._listeners):
-            listener.settle()
+        listeners = tuple(self._listeners)
+        # Callbacks may make calls of their own; those of two listeners would wait for each other.
+        if not any(listener.runs_here() for listener in listeners):
+            for listener in listeners:
+                listener.settle()
 
     def _after_fork(self) -> None:
         self._listeners = []

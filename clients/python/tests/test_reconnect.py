@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import queue
 import socket
@@ -16,6 +17,7 @@ from baskd._retry import BackOff, says_idempotent
 from baskd._socket import open_socket
 from baskd._threads import ThreadLink
 from tests.fake import WAIT, Peer
+from tests.moments import eventually
 from tests.test_client import ClientTest
 
 
@@ -101,6 +103,19 @@ class Reconnecting(ClientTest):
         self.daemon.special["echo"] = forbid
         with self.assertRaises(baskd.Forbidden):
             self.backend.echo(1)
+
+    def test_no_descriptor_is_left_for_a_while(self) -> None:
+        """Of what is had before that is so, nothing is left over."""
+        self.backend.echo(1)
+        descriptors = len(os.listdir("/proc/self/fd"))
+        for where in ("baskd._socket.socket.socket", "baskd._threads.os.pipe"):
+            self.daemon.all_peers[-1].hang_up()
+            self.backend._connection.link.wait_lost()
+            none = unittest.mock.patch(where, side_effect=OSError(errno.EMFILE, "Too many open files"))
+            with none, self.assertRaisesRegex(baskd.Disconnected, "Can't connect .*: Too many open files"):
+                self.backend.echo(1)
+            self.assertEqual(self.backend.echo(1), [1])
+            eventually(lambda: len(os.listdir("/proc/self/fd")) == descriptors)
 
     def test_a_closed_client_says_so(self) -> None:
         self.backend.close()

@@ -22,7 +22,7 @@ from ._link import Sent
 from ._options import Request
 from ._retry import KNOCK_SECONDS, TRIES, BackOff, left, never_left, too_late
 from ._sinks import FeedSink, Pending, StreamSink
-from ._socket import CONNECT_SECONDS, open_socket
+from ._socket import CONNECT_SECONDS, cannot_connect, open_socket
 from ._start import Target
 from ._threads import ThreadLink
 
@@ -100,7 +100,11 @@ class Connection:
         except Disconnected:
             left(deadline)  # that is then the reason
             raise
-        return ThreadLink(sock)
+        try:
+            return ThreadLink(sock)
+        except OSError as error:  # there is no descriptor left for its pipe
+            sock.close()
+            raise cannot_connect(self.target.path, error) from error
 
     def _feed_from(self, link: ThreadLink) -> None:
         for sink in tuple(self.feeds):

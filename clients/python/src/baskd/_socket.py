@@ -55,7 +55,10 @@ def open_socket(path: str, patience: float = CONNECT_SECONDS) -> socket.socket:
     """A socket that is connected to the daemon at `path`, which may take so many seconds; with 0 BlockingIOError is
     raised where it would have to wait."""
     _check_folder(path)
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    except OSError as error:  # there is no descriptor left
+        raise cannot_connect(path, error) from error
     try:
         # A connect to a daemon that is stopped waits for a place in its backlog. `settimeout` would not wait
         # there at all: it makes the socket non-blocking, and such a connect fails at once with EAGAIN.
@@ -73,8 +76,12 @@ def open_socket(path: str, patience: float = CONNECT_SECONDS) -> socket.socket:
         sock.close()
         if patience <= 0 and isinstance(error, BlockingIOError):
             raise
-        raise Disconnected(f"Can't connect to the daemon at {path}: {error.strerror}.") from error
+        raise cannot_connect(path, error) from error
     return sock
+
+
+def cannot_connect(path: str, error: OSError) -> Disconnected:
+    return Disconnected(f"Can't connect to the daemon at {path}: {error.strerror}.")
 
 
 def _not_running(path: str) -> NotRunning:

@@ -21,6 +21,8 @@ class Controller(BaseController):
     def on_start(self):
         if os.environ.get("KEEPS_SLOW_START"):
             time.sleep(float(os.environ["KEEPS_SLOW_START"]))
+        while (gate := os.environ.get("KEEPS_GATE")) and not os.path.exists(gate):
+            time.sleep(0.005)
         self.started.append("on_start")
 
     def on_snapshot(self):
@@ -64,6 +66,13 @@ class Controller(BaseController):
 
     def sleep(self, seconds: float):
         time.sleep(seconds)
+        return os.getpid()
+
+    def until(self, gate: str, dies: bool = False):
+        while not os.path.exists(gate):
+            time.sleep(0.005)
+        if dies:
+            os._exit(3)
         return os.getpid()
 
     def ticks(self, count: int, every: float = 0.01):

@@ -34,7 +34,8 @@ def take(answer: dict[str, Any]) -> None:
         tally.result(answer["id"], answer["result"], began)
 
 
-with Connection(os.environ["BASKD_SOCKET"]) as connection:
+# Every Python dies young: with a hundred of its calls before it, one may have to wait for many of them.
+with Connection(os.environ["BASKD_SOCKET"], 120.0) as connection:
     while started or not stopping:
         if not stopping and len(started) <= UNDER_WAY - 10:
             messages = [new_request() for _ in range(10)]

@@ -28,11 +28,9 @@ from support.processes import open_process, wait_all_gone
 HERE = Path(__file__).resolve().parent
 KILLS = 100
 SEED = 20_261_123
-#: No call may take longer than this, though Python starts again in between: far more than that takes.
-LONGEST_SECONDS = 10.0
 PROPERTY = {"model": "kept", "layers": [1, 2, {"deep": True}]}
-#: How long a client may take to have its last answers, in seconds.
-PATIENCE = 30.0
+#: How long a client may take to have its last answers, in seconds: a call that hangs is one that has none by then.
+PATIENCE = 120.0
 
 
 def main() -> int:
@@ -132,8 +130,6 @@ def show(reports: dict[str, dict[str, Any]]) -> list[str]:
             wrong.append(f"{name}: {said['calls']} calls had {results + crashed + unbegun} answers")
         if said["other"]:
             wrong.append(f"{name}: {len(said['other'])} answers are none of these, such as {said['other'][:3]}")
-        if said["longest_ms"] > LONGEST_SECONDS * 1000:
-            wrong.append(f"{name}: a call took {said['longest_ms']:.0f} ms")
         if not results:
             wrong.append(f"{name}: not one call had a result")
     if not any(said["crashed"] for said in reports.values()):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import select
 import socket
+import struct
 import sys
 import threading
 import time
@@ -27,6 +28,9 @@ for fd in {*passed, *spare} - set(range(3, 3 + len(spare))):
     os.close(fd)
 os.execv(sys.argv[2], sys.argv[2:])
 """
+
+#: The same number on x86-64 and on AArch64.
+_SO_TIMESTAMP = 29
 
 #: What a service of a manager is told, and nothing that it starts.
 VARIABLES = ("NOTIFY_SOCKET", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", "WATCHDOG_USEC", "WATCHDOG_PID")
@@ -55,6 +59,8 @@ class Manager:
         self.told: list[tuple[float, dict[str, str]]] = []
         self._changed = threading.Condition()
         self._notified = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        # When it was sent, however late it is read.
+        self._notified.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMP, 1)
         self._notify_path = str(places.root / "notify")
         self._notified.bind(self._notify_path)
         threading.Thread(target=self._listen, daemon=True).start()
@@ -87,13 +93,22 @@ class Manager:
     def _listen(self) -> None:
         while True:
             try:
-                message = self._notified.recv(1 << 16)
+                message, told, _, _ = self._notified.recvmsg(1 << 16, 64)
             except OSError:
                 return
+            at = next((data for _, kind, data in told if kind == _SO_TIMESTAMP), None)
+            if at is None:
+                return  # Its end.
+            seconds, micros = struct.unpack("ll", at)
             lines = (line.partition("=") for line in message.decode().splitlines())
             with self._changed:
-                self.told.append((time.monotonic(), {name: value for name, _, value in lines}))
+                self.told.append((seconds + micros / 1e6, {name: value for name, _, value in lines}))
                 self._changed.notify_all()
+
+    def tell(self, **members: str) -> None:
+        """A message of the test's own, behind what was sent before."""
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as own:
+            own.sendto("\n".join(f"{name}={value}" for name, value in members.items()).encode(), self._notify_path)
 
     def mark(self) -> int:
         """How much was told so far, to be given to `wait`."""

@@ -87,9 +87,11 @@ class Activation(SystemdTest):
 
     def test_one_that_is_idle_ends_and_is_there_again_when_it_is_wanted(self) -> None:
         instance = self.start(config='idle_exit = "200ms"')
-        instance.call("remember", ["before"])
-        first = instance.pid()
+        with instance.connect() as connection:
+            connection.call("remember", ["before"])
+            first = connection.call("daemon.status")["pid"]
         shown = instance.until(lambda shown: shown["ActiveState"] == "inactive", "ActiveState", "Result")
         self.assertEqual(shown["Result"], "success")
-        self.assertEqual(instance.call("remembered"), ["before"])
-        self.assertNotEqual(instance.pid(), first)
+        with instance.connect() as connection:
+            self.assertEqual(connection.call("remembered"), ["before"])
+            self.assertNotEqual(connection.call("daemon.status")["pid"], first)

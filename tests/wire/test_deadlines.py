@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any, Callable, Optional
 
 from support.case import DaemonTest
 from support.connection import Connection, request
 from support.daemon import Daemon
 
 TIMED_OUT = -32023
-# Generous: the machine may be busy. Without a deadline the calls here take a minute.
-LATE_MS = 5_000
+# A patience: without a deadline the calls here take a minute.
+LATE_MS = 30_000
 
 
 class Timed(DaemonTest):
     def assertTimedOut(self, error: dict[str, Any], *where: str) -> None:
         self.assertEqual(error["code"], TIMED_OUT, error)
         self.assertIn(error["data"]["where"], where)
+
+    def assertTimedOutRunning(self, ask: Callable[[], dict[str, Any]]) -> None:
+        """Asks again where Python was held up: the time was over before the call had begun."""
+        while (error := ask())["data"].get("where") == "queued":
+            self.assertTimedOut(error, "queued")
+        self.assertTimedOut(error, "running")
 
     def stream_error(self, connection: Connection, method: str, params: Any, **options: Any) -> dict[str, Any]:
         """What a stream's call ends with: the request's own error, if it was not accepted."""
@@ -129,16 +135,22 @@ class Running(Timed):
         connection = self.connect()
         connection.call("pid")  # Python is ready.
         before = self.age_ms(connection)
-        self.assertTimedOut(connection.error("sleep", [60, "default"]), "running")
+        self.assertTimedOutRunning(lambda: connection.error("sleep", [60, "default"]))
         long = {"method": "waitFor", "params": ["/no/such/file"], "timeout_ms": 200}
-        self.assertTimedOut(connection.error("rpc.call", long), "running")
-        self.assertTimedOut(self.stream_error(connection, "endless", []), "running")
-        self.assertTimedOut(self.stream_error(connection, "waitFor", ["/no/such/file"], timeout_ms=200), "running")
-        first, second = self.batch_errors(connection, ("sleep", [60, "batch"]), ("rpc.call", long))
-        self.assertTimedOut(first, "running")
+        self.assertTimedOutRunning(lambda: connection.error("rpc.call", long))
+        self.assertTimedOutRunning(lambda: self.stream_error(connection, "endless", []))
+        self.assertTimedOutRunning(lambda: self.stream_error(connection, "waitFor", ["/no/such/file"], timeout_ms=200))
+        second: dict[str, Any] = {}
+
+        def batch() -> dict[str, Any]:
+            nonlocal second
+            first, second = self.batch_errors(connection, ("sleep", [60, "batch"]), ("rpc.call", long))
+            return first
+
+        self.assertTimedOutRunning(batch)
         self.assertTimedOut(second, "queued", "running")
         short = {"method": "asleep", "params": [60], "timeout_ms": 200}
-        self.assertTimedOut(connection.error("rpc.call", short), "running")
+        self.assertTimedOutRunning(lambda: connection.error("rpc.call", short))
         took = self.age_ms(connection) - before
         self.assertGreater(took, 6 * 200 - 10)
         self.assertLess(took, LATE_MS)
@@ -149,8 +161,8 @@ class Running(Timed):
     def test_a_notification_has_the_methods_deadline(self) -> None:
         connection = self.connect()
         connection.call("pid")
-        connection.notify("sleep", [60, "notified"])
-        self.assertEqual(connection.call("howEnded")[-1], ["notified", "cancelled"])
+        while ["notified", "cancelled"] not in connection.call("howEnded"):  # One that had begun in time.
+            connection.notify("sleep", [60, "notified"])
 
     def test_a_clients_own_deadline_beats_the_methods(self) -> None:
         connection = self.connect()
@@ -208,7 +220,7 @@ class Stuck(Timed):
         daemon = self.serve()
         connection = self.connect(daemon)
         pid = connection.call("pid")
-        self.assertTimedOut(connection.error("rpc.call", {"method": "stuck", "timeout_ms": 100}), "running")
+        self.assertTimedOutRunning(lambda: connection.error("rpc.call", {"method": "stuck", "timeout_ms": 100}))
         self.assertNotEqual(connection.call("pid"), pid)
 
     def test_while_nobody_waits_it_may_run_on(self) -> None:
@@ -258,12 +270,12 @@ class Stalled(Timed):
     def test_it_ends_the_call_and_others_are_served(self) -> None:
         for how in ("own messages", "a stream"):
             connection, other = self.connect(), self.connect()
+            before = self.age_ms(other)
             if how == "a stream":
                 connection.call("stream.call", {"method": "sent", "params": [10_000, 10_000]})
             else:
                 connection.call("messages.subscribe", ["own"])
                 id = connection.request("sent", [10_000, 10_000])
-            before = self.age_ms(other)
             self.assertEqual(other.call("add", [1]), 2)
             took = self.age_ms(other) - before
             self.assertGreater(took, 200, how)
@@ -276,6 +288,12 @@ class Stalled(Timed):
                 error = connection.answer(id)["error"]
             self.assertError(error, -32024, by="slow reader")
 
+
+class SlowReader(Timed):
+    # Longer than a busy machine holds up a reader that reads.
+    controller = "lab.py"
+    config = 'stall_timeout = "3s"\n'
+
     def test_a_reader_that_reads_slowly_but_reads_is_not_hurt(self) -> None:
         connection, other = self.connect(), self.connect()
         connection.call("messages.subscribe", ["own"])
@@ -284,7 +302,7 @@ class Stalled(Timed):
         for i in range(1_000):
             self.assertEqual(connection.read()["params"]["result"]["data"]["i"], i)
             if i % 100 == 0:
-                until = self.age_ms(other) + 100
+                until = self.age_ms(other) + 400
                 while self.age_ms(other) < until:
                     pass
         self.assertEqual(connection.result(id), 1_000)

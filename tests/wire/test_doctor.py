@@ -184,7 +184,7 @@ class Doctor(DaemonTest):
         broken = self.at.root / "controller.py"
         broken.write_text("import sys\nprint('last words', file=sys.stderr)\nraise RuntimeError('no')\n")
         daemon = self.start(broken, places=self.at)
-        self.at.run("call", "x", "--no-start")
+        daemon.wait_for_log("not started again until")  # Before, it may be starting once more.
         status, found = self.ask(broken)
         self.assertEqual(status, 1)
         told = self.the_one(found["socket"], "problem")

@@ -39,6 +39,17 @@ class List(DaemonTest):
         self.assertEqual(len({row["name"] for row in ours}), len(ours), ours)
         return {row["name"]: row for row in ours}
 
+    def row(self, name: str, state: str) -> dict[str, Any]:
+        """That instance's, once it is in that state: a daemon or a manager that is held up does not answer in time."""
+        rows: dict[str, dict[str, Any]] = {}
+
+        def is_so() -> bool:
+            rows.update(self.rows())
+            return name in rows and rows[name]["state"] == state
+
+        self.until(is_so)
+        return rows[name]
+
     def serve(self, name: str, *flags: str, **options: Any) -> Daemon:
         daemon = self.start(options.pop("controller", KEEPS), *flags, places=self.at, name=name, **options)
         daemon.wait_for_log("is ready after")
@@ -57,8 +68,7 @@ class List(DaemonTest):
         daemon = self.serve("chat")
         with daemon.connect() as connection:
             connection.call("counted")
-        row = self.rows()["chat"]
-        self.assertEqual(row["state"], "ready")
+        row = self.row("chat", "ready")
         self.assertEqual((row["pid"], row["socket"]), (daemon.pid, str(daemon.path)))
         self.assertEqual(row["controller"], f"{KEEPS}:Controller")
         self.assertGreater(row["uptime_ms"], 0)
@@ -133,27 +143,26 @@ class List(DaemonTest):
     def test_units(self) -> None:
         done = self.at.run("install", KEEPS, "--name", "chat", env=self.env)
         self.assertEqual(done.returncode, 0, done.stderr)
-        row = self.rows()["chat"]
-        self.assertEqual((row["state"], row["unit"]), ("listening", "baskd@chat.socket"))
+        row = self.row("chat", "listening")
+        self.assertEqual(row["unit"], "baskd@chat.socket")
         self.assertEqual(row["controller"], f"{KEEPS}:Controller")
         self.systemctl.set(active={"baskd@chat.socket": "active", "baskd@chat.service": "failed"})
-        row = self.rows()["chat"]
-        self.assertEqual((row["state"], row["reason"]), ("listening", "baskd@chat.service failed: exit-code"))
+        self.until(lambda: self.rows()["chat"]["reason"] == "baskd@chat.service failed: exit-code")
         self.systemctl.set(active={"baskd@chat.socket": "failed"})
-        self.assertEqual(self.rows()["chat"]["state"], "failed")
+        self.row("chat", "failed")
         self.systemctl.set(active={})
         self.assertEqual(self.rows()["chat"]["state"], "installed, not listening")
         self.systemctl.set(unreachable="Failed to connect to bus: No medium found")
         self.assertEqual(self.rows()["chat"]["state"], "installed, not listening")
         # One that the manager alone knows of.
         self.systemctl.set(unreachable="", active={"baskd@started.socket": "active"})
-        self.assertEqual(self.rows()["started"]["state"], "listening")
+        self.row("started", "listening")
 
     def test_a_manager_that_hangs_hangs_nobody(self) -> None:
         program = self.systemctl.bin / "systemctl"
         program.write_text("#!/bin/sh\nexec sleep 600\n")
         self.serve("chat")
-        self.assertEqual(self.rows()["chat"]["state"], "ready")
+        self.row("chat", "ready")
         self.assertEqual(_children(program), [])
 
     def test_a_pipe_gets_whole_paths_and_a_terminal_what_fits(self) -> None:

@@ -42,10 +42,10 @@ class Health(Pages):
 
     def test_when_python_can_not_be_had(self) -> None:
         daemon = self.start("broken_import.py")
-        daemon.wait_for_log("can't be imported")
+        daemon.wait_for_log("not started again until")  # Before, it may be starting once more.
         status, told = self.get("/ready", daemon)
         self.assertEqual(status, 503)
-        self.assertIn(told["state"], ("backing off", "unavailable"))
+        self.assertEqual(told["state"], "unavailable")
         self.assertIn("a_library_that_is_not_installed", told["reason"])
         self.assertEqual(self.get("/health", daemon)[0], 200)
 
@@ -142,9 +142,9 @@ class Metrics(Pages):
         samples = self.scrape(daemon)
         buckets = {
             bound: samples[f'baskd_call_duration_seconds_bucket{{method="sleep",le="{bound}"}}']
-            for bound in ("0.25", "2.5", "+Inf")
+            for bound in ("0.25", "+Inf")
         }
-        self.assertEqual(buckets, {"0.25": 0, "2.5": 1, "+Inf": 1})
+        self.assertEqual(buckets, {"0.25": 0, "+Inf": 1})
         self.assertGreater(samples['baskd_call_duration_seconds_sum{method="sleep"}'], 0.3)
 
     def test_each_worker_has_its_own(self) -> None:
@@ -162,6 +162,7 @@ class Metrics(Pages):
         connection.call("messages.subscribe", ["own"])
         calls = [connection.request("waitFor", [str(release)]) for _ in range(100)]
         connection.read()
+        connection.call("daemon.status")  # All have been read.
         samples = self.scrape(daemon)
         self.assertEqual(samples["baskd_calls_in_flight"] + samples["baskd_calls_queued"], 100)
         self.assertGreater(samples["baskd_calls_queued"], 0)

@@ -9,11 +9,19 @@ import signal
 from pathlib import Path
 
 from support.case import DaemonTest
-from support.daemon import CONTROLLERS, Places
+from support.connection import request
+from support.daemon import CONTROLLERS, Daemon, Places
 from support.replacing import Replacing
 
 
 class Reload(Replacing):
+    def gated(self) -> tuple[Daemon, Path]:
+        """One whose Pythons start while that file is there."""
+        places = self.places()
+        gate = places.root / "starts"
+        gate.touch()
+        return self.serve(env={"KEEPS_GATE": str(gate)}), gate
+
     def test_the_new_version_serves_with_the_old_ones_state(self) -> None:
         daemon = self.serve()
         connection = self.open(daemon)
@@ -111,11 +119,14 @@ class Reload(Replacing):
     def test_a_plain_call_ends_on_the_old_process_before_the_next_begins(self) -> None:
         daemon = self.serve()
         connection = self.open(daemon)
-        slow = connection.request("sleep", {"seconds": 0.5})
+        gate = daemon.places.root / "gate"
+        slow = connection.request("until", {"gate": str(gate)})
         other = self.open(daemon)
         self.wait_until(other, "workers", lambda workers: workers[0]["running"])
         reload = other.request("daemon.reload")
         after = connection.request("increment")
+        self.wait_until(self.open(daemon), "beside", bool)
+        gate.touch()
         self.assertIs(other.result(reload), True)
         first = connection.read()
         self.assertEqual(first["id"], slow)
@@ -153,12 +164,14 @@ class Reload(Replacing):
         self.assertEqual(connection.call("getProperty", {"name": "model"}), 49)
 
     def test_the_old_one_dies_while_the_new_one_starts(self) -> None:
-        daemon = self.serve(env={"KEEPS_SLOW_START": "0.5"})
+        daemon, gate = self.gated()
         connection = self.open(daemon)
         old = connection.call("pid")
+        gate.unlink()
         reload = connection.request("daemon.reload")
         status = self.wait_until(self.open(daemon), "beside", bool)
         os.kill(old, signal.SIGKILL)
+        gate.touch()
         self.assertIs(connection.result(reload), True)
         self.assertEqual(connection.call("pid"), status["beside"][0]["pid"])
         self.assertEqual(len(daemon.wait_for_log("is ready after", count=2)), 2)
@@ -167,7 +180,8 @@ class Reload(Replacing):
         daemon = self.serve(env={"KEEPS_SLOW_START": "0.2"})
         connection = self.open(daemon)
         connection.call("pid")
-        ids = [connection.request("daemon.reload") for _ in range(100)]
+        ids = list(range(100, 200))
+        connection.send(*[request(id, "daemon.reload") for id in ids])  # In one write.
         self.assertEqual({connection.result(id) for id in ids}, {True})
         self.assertLessEqual(connection.call("daemon.status")["reloads"], 3)
 
@@ -201,21 +215,28 @@ class Reload(Replacing):
         self.assertIs(connection.call("daemon.reload"), True)
         for _ in range(4):
             self.assertError(connection.error("die"), -32021)
-        dying = connection.request("die_in", {"seconds": 0.3})
+        gate = daemon.places.root / "gate"
+        dying = connection.request("until", {"gate": str(gate), "dies": True})
         other = self.open(daemon)
         self.wait_until(other, "workers", lambda workers: workers and workers[0]["running"])
-        self.assertIs(other.call("daemon.restart"), True)
+        restart = other.request("daemon.restart")
+        daemon.wait_for_log("restart: running calls are ended first")
+        gate.touch()
+        self.assertIs(other.result(restart), True)
         self.assertError(connection.answer(dying)["error"], -32021)
         self.assertEqual(other.call("version"), 1)
 
     def test_who_asks_for_a_reload_during_a_stop_is_told(self) -> None:
         daemon = self.serve()
         connection = self.open(daemon)
-        slow = connection.request("sleep", {"seconds": 0.5})
+        gate = daemon.places.root / "gate"
+        slow = connection.request("until", {"gate": str(gate)})
         other = self.open(daemon)
         self.wait_until(other, "workers", lambda workers: workers[0]["running"])
         other.call("daemon.shutdown")
         ids = [other.request(method) for method in ("daemon.reload", "daemon.reload", "daemon.restart") * 2]
+        other.call("daemon.status")  # They have been read.
+        gate.touch()
         for id in ids:
             self.assertError(other.answer(id)["error"], -32022)
         connection.result(slow)
@@ -230,16 +251,17 @@ class Reload(Replacing):
         ready = 1
         while not connection.kept and ready < 2:
             # The next restart comes before the start can end.
-            self.wait_until(self.open(daemon), "workers", lambda w: w and 1100 < w[0]["uptime_ms"] < 1500)
+            self.wait_until(self.open(daemon), "workers", lambda w: w and w[0]["uptime_ms"] > 1100)
             ids.append(connection.request("daemon.restart"))
             ready += 1
         self.assertIsInstance(connection.result(call), int)
         self.assertEqual({connection.result(id) for id in ids}, {True})
 
     def test_a_stop_in_the_middle_of_a_reload_ends_all(self) -> None:
-        daemon = self.serve(env={"KEEPS_SLOW_START": "0.7"})
+        daemon, gate = self.gated()
         connection = self.open(daemon)
         old = connection.call("pid")
+        gate.unlink()
         reload = connection.request("daemon.reload")
         status = self.wait_until(self.open(daemon), "beside", bool)
         daemon.terminate()

@@ -303,6 +303,7 @@ class Told(Managed):
 
     def test_a_hangup_without_a_manager_is_a_stop(self) -> None:
         daemon = self.start("lab.py")
+        daemon.status()  # It listens before it knows how to stop.
         daemon.process.send_signal(signal.SIGHUP)
         self.assertEqual(daemon.wait(), 0)
 
@@ -389,6 +390,8 @@ class Watchdog(Managed):
         daemon.process.send_signal(signal.SIGSTOP)
         self.until(lambda: Path(f"/proc/{daemon.pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "T")
         # What had been sent by then has come: the reader is asked by a message of ours.
+        manager.tell(MARK="1")
+        manager.wait_for(MARK="1")
         before = manager.mark()
         os.waitid(os.P_PID, daemon.pid, os.WSTOPPED | os.WNOWAIT)
         with self.assertRaisesRegex(AssertionError, "not told within"):

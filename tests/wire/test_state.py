@@ -87,7 +87,7 @@ class State(Replacing):
         self.assertFalse((self.state(daemon) / "snapshot.json.refused").exists())
 
     def test_an_on_snapshot_that_hangs_holds_nobody_up_for_ever(self) -> None:
-        daemon = self.serve(config='snapshot_every = "50ms"\ndrain_timeout = "10s"\nkill_grace = "100ms"')
+        daemon = self.serve(config='snapshot_every = "50ms"\ndrain_timeout = "10s"')
         connection = self.open(daemon)
         connection.call("setProperty", {"name": "fails_in", "value": "long on_snapshot"})
         connection.call("increment")
@@ -141,7 +141,7 @@ class State(Replacing):
         self.until(lambda: "as it was" not in file.read_text())
 
     def test_a_restart_is_answered_though_the_breaker_opens_in_on_restore(self) -> None:
-        daemon = self.serve(config='snapshot_every = "50ms"', env={"KEEPS_SLOW_RESTORE": "0.5"})
+        daemon = self.serve(config='snapshot_every = "50ms"', env={"KEEPS_SLOW_RESTORE": "60"})
         connection = self.open(daemon)
         connection.call("increment")
         self.until(partial(self.has_kept, daemon, 1))

@@ -46,7 +46,7 @@ def reloads(round: Round) -> None:
     round.start(
         str(controller),
         config=f'reload_mode = "{mode}"\nstandby = {str(standby).lower()}\n'
-        'startup_timeout = "2s"\nsnapshot_every = "100ms"\n',
+        'startup_timeout = "5s"\nsnapshot_every = "100ms"\n',
     )
     round.ready()
     round.witness()

@@ -21,7 +21,7 @@ def starts(round: Round) -> None:
     plan = [round.chance.choice(failures) for _ in range(round.chance.randrange(1, 4))]
     is_cold = round.chance.random() < 0.3
     round.boot.write_text("\n".join([*([] if is_cold else ["ok"]), *plan, "fail"]))
-    round.start(str(controller), config='startup_timeout = "1s"\n')
+    round.start(str(controller), config='startup_timeout = "5s"\n')
     if not is_cold:
         round.ready()
     round.client("client0", Load(calls=60, cancels=0.0, timeouts=0.0, may=MAY).steps)

@@ -138,7 +138,7 @@ def _with_limit(method: str, params: dict[str, object], timeout_ms: int) -> Step
 
 
 #: So much later than its time limit a call may be answered, on a machine that does other things as well.
-LATE_MS = 1500.0
+LATE_MS = 15_000.0
 
 
 def _limited(chance: random.Random) -> Iterator[Step]:

@@ -303,7 +303,6 @@ class Told(Managed):
 
     def test_a_hangup_without_a_manager_is_a_stop(self) -> None:
         daemon = self.start("lab.py")
-        daemon.status()  # It listens before it knows how to stop.
         daemon.process.send_signal(signal.SIGHUP)
         self.assertEqual(daemon.wait(), 0)
 

@@ -15,13 +15,13 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::LocalSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::backend::python::{self, FindError};
+use crate::backend::python::{self, FindError, Interpreter};
 use crate::backend::{self, Backend, Controller, Journal, Snapshots};
 use crate::config::Settings;
 use crate::logs::Logs;
 use crate::net::accept::Door;
 use crate::net::given::Given;
-use crate::net::listen::{self, ListenError, Lock};
+use crate::net::listen::{self, ListenError, Listener, Lock};
 use crate::rpc::{About, Service};
 use crate::service::Manager;
 
@@ -171,13 +171,15 @@ pub fn run(mut options: Options) -> Result<(), Error> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let local = LocalSet::new();
     runtime.block_on(local.run_until(async {
-        let stop = CancellationToken::new();
-        let mut daemon = Daemon::start(options, stop.clone())?;
-        daemon.manager = Manager::of_this_process();
-        let reloaded = daemon.manager.as_ref().map(|_| daemon.service.backend.clone());
+        // Until it has its place, which it may have to wait for, a signal just ends it.
+        let place = Place::take(options)?;
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
         let mut hangup = signal(SignalKind::hangup())?;
+        let stop = CancellationToken::new();
+        let mut daemon = place.start(stop.clone())?;
+        daemon.manager = Manager::of_this_process();
+        let reloaded = daemon.manager.as_ref().map(|_| daemon.service.backend.clone());
         tokio::task::spawn_local(async move {
             let mut is_asked = false;
             loop {
@@ -206,6 +208,117 @@ pub fn run(mut options: Options) -> Result<(), Error> {
     }))
 }
 
+/// What a daemon has for itself before it starts anything: its socket, and its state.
+struct Place {
+    options: Options,
+    controller: Controller,
+    /// What it is called in the log.
+    described: String,
+    python: Interpreter,
+    warnings: Vec<String>,
+    listener: Listener,
+    state_dir: PathBuf,
+    /// On the socket, and on the state.
+    locks: (Lock, File),
+}
+
+impl Place {
+    fn take(options: Options) -> Result<Place, Error> {
+        let states = BaseDirs::new()
+            .and_then(|dirs| Some(dirs.state_dir()?.join("baskd")))
+            .ok_or(Error::NoState)?;
+        Place::take_in(options, &states)
+    }
+
+    /// Waits for a daemon that has it and stops. The instances' state is below `states`.
+    fn take_in(mut options: Options, states: &Path) -> Result<Place, Error> {
+        if !valid_name(&options.name) {
+            return Err(Error::BadName(options.name));
+        }
+        let settings = &options.settings;
+        let controller = resolve(&settings.controller)?;
+        let search = python::search(
+            settings.python.as_deref(),
+            &beside(&controller)?,
+            &python::Surroundings::now(),
+        );
+        let python = search.interpreter?;
+        let described = match &settings.controller {
+            ControllerSpec::Embedded => "the embedded example".to_owned(),
+            ControllerSpec::File { path, class } => format!("{}:{class}", path.display()),
+            ControllerSpec::Module { module, class } => format!("{module}:{class}"),
+        };
+        let about = format!("pid {}, {described}", std::process::id());
+        let (listener, lock) = listen::listen(&options.socket, options.given.take(), &about)?;
+        let state_dir = states.join(&options.name);
+        let state_lock = private_folder(&state_dir, &options.name, &about)?;
+        Ok(Place {
+            options,
+            controller,
+            described,
+            python,
+            warnings: search.warnings,
+            listener,
+            state_dir,
+            locks: (lock, state_lock),
+        })
+    }
+
+    fn start(self, stop: CancellationToken) -> Result<Daemon, Error> {
+        let Options {
+            name, socket, settings, ..
+        } = self.options;
+        let logs = Rc::new(Logs::new(settings.log_lines));
+        let unusable = |source| Error::State {
+            path: self.state_dir.clone(),
+            source,
+        };
+        let journal = Journal::open(&self.state_dir, settings.volatile, &logs).map_err(unusable)?;
+        let snapshots = Snapshots::open(&self.state_dir, &journal, &logs).map_err(unusable)?;
+        logs.info(&format!(
+            "listening on {} for {}, with {} ({})",
+            socket.display(),
+            self.described,
+            self.python.path.display(),
+            self.python.found
+        ));
+        for warning in &self.warnings {
+            logs.warn(warning);
+        }
+        let backend = Backend::start(
+            backend::Options {
+                controller: self.controller,
+                python: self.python,
+                state_dir: self.state_dir,
+                workers: settings.workers,
+                affinity: settings.affinity,
+                standby: settings.standby,
+                reload_mode: settings.reload_mode,
+                watch: settings.watch,
+                limits: settings.limits.clone(),
+            },
+            journal,
+            snapshots,
+            logs.clone(),
+        );
+        let about = About {
+            name,
+            socket: socket.display().to_string(),
+            listening: if self.listener.is_given() { "systemd" } else { "own" },
+            started: Instant::now(),
+        };
+        let service = Service::new(backend, settings.limits, settings.on_disconnect, logs, about, stop);
+        Ok(Daemon {
+            door: Door::new(service.clone(), self.listener, settings.idle_exit),
+            service,
+            locks: self.locks,
+            grace: settings.grace,
+            manager: None,
+            serves: settings.controller.in_short(),
+        })
+    }
+}
+
 /// A daemon that listens and starts its Python; [`Daemon::run`] serves. Must live on a [`LocalSet`].
 pub struct Daemon {
     service: Rc<Service>,
@@ -220,83 +333,9 @@ pub struct Daemon {
 }
 
 impl Daemon {
-    pub fn start(options: Options, stop: CancellationToken) -> Result<Daemon, Error> {
-        let state_dir = BaseDirs::new()
-            .and_then(|dirs| Some(dirs.state_dir()?.join("baskd")))
-            .ok_or(Error::NoState)?;
-        Daemon::start_in(options, state_dir, stop)
-    }
-
-    /// As [`Daemon::start`], with the instances' state below `states`.
-    pub fn start_in(options: Options, states: PathBuf, stop: CancellationToken) -> Result<Daemon, Error> {
-        if !valid_name(&options.name) {
-            return Err(Error::BadName(options.name));
-        }
-        let settings = options.settings;
-        let controller = resolve(&settings.controller)?;
-        let search = python::search(
-            settings.python.as_deref(),
-            &beside(&controller)?,
-            &python::Surroundings::now(),
-        );
-        let python = search.interpreter?;
-        let described = match &settings.controller {
-            ControllerSpec::Embedded => "the embedded example".to_owned(),
-            ControllerSpec::File { path, class } => format!("{}:{class}", path.display()),
-            ControllerSpec::Module { module, class } => format!("{module}:{class}"),
-        };
-        let about = format!("pid {}, {described}", std::process::id());
-        let (listener, lock) = listen::listen(&options.socket, options.given, &about)?;
-
-        let state_dir = states.join(&options.name);
-        let logs = Rc::new(Logs::new(settings.log_lines));
-        let state_lock = private_folder(&state_dir, &options.name, &about)?;
-        let unusable = |source| Error::State {
-            path: state_dir.clone(),
-            source,
-        };
-        let journal = Journal::open(&state_dir, settings.volatile, &logs).map_err(unusable)?;
-        let snapshots = Snapshots::open(&state_dir, &journal, &logs).map_err(unusable)?;
-        logs.info(&format!(
-            "listening on {} for {described}, with {} ({})",
-            options.socket.display(),
-            python.path.display(),
-            python.found
-        ));
-        for warning in &search.warnings {
-            logs.warn(warning);
-        }
-        let backend = Backend::start(
-            backend::Options {
-                controller,
-                python,
-                state_dir,
-                workers: settings.workers,
-                affinity: settings.affinity,
-                standby: settings.standby,
-                reload_mode: settings.reload_mode,
-                watch: settings.watch,
-                limits: settings.limits.clone(),
-            },
-            journal,
-            snapshots,
-            logs.clone(),
-        );
-        let about = About {
-            name: options.name,
-            socket: options.socket.display().to_string(),
-            listening: if listener.is_given() { "systemd" } else { "own" },
-            started: Instant::now(),
-        };
-        let service = Service::new(backend, settings.limits, settings.on_disconnect, logs, about, stop);
-        Ok(Daemon {
-            door: Door::new(service.clone(), listener, settings.idle_exit),
-            service,
-            locks: (lock, state_lock),
-            grace: settings.grace,
-            manager: None,
-            serves: settings.controller.in_short(),
-        })
+    /// One with the instances' state below `states`.
+    pub fn start_in(options: Options, states: &Path, stop: CancellationToken) -> Result<Daemon, Error> {
+        Place::take_in(options, states)?.start(stop)
     }
 
     /// Serves until it is asked to stop, or has been idle for so long; then answers what there is, and returns when Python

@@ -40,7 +40,7 @@ fn with_daemon(limits: Limits, test: impl AsyncFnOnce(&Path)) {
     let socket = options.socket.clone();
     LocalSet::new().block_on(&runtime, async move {
         let stop = CancellationToken::new();
-        let daemon = Daemon::start_in(options, folder.path().join("state"), stop.clone()).unwrap();
+        let daemon = Daemon::start_in(options, &folder.path().join("state"), stop.clone()).unwrap();
         let running = tokio::task::spawn_local(daemon.run());
         test(&socket).await;
         stop.cancel();

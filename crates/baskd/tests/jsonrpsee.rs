@@ -62,7 +62,7 @@ fn with_client(test: impl AsyncFnOnce(Client)) {
     let socket = options.socket.clone();
     LocalSet::new().block_on(&runtime, async move {
         let stop = CancellationToken::new();
-        let daemon = Daemon::start_in(options, folder.path().join("state"), stop.clone()).unwrap();
+        let daemon = Daemon::start_in(options, &folder.path().join("state"), stop.clone()).unwrap();
         let running = tokio::task::spawn_local(daemon.run());
         let (read, write) = UnixStream::connect(&socket).await.unwrap().into_split();
         test(ClientBuilder::default().build_with_tokio(Sender(write), Receiver(BufReader::new(read)))).await;

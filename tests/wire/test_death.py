@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import time
 
 from support.case import DaemonTest
 from support.processes import wait_gone
@@ -68,10 +67,9 @@ class Crashes(DaemonTest):
         connection = self.connect(self.start("lab.py"))
         grandchild = connection.call("grandchild", [60])
         try:
-            began = time.monotonic()
+            # Within the connection's patience, which is less than the grandchild lives.
             self.assertError(connection.error("exit"), -32021, ran="yes", exit={"code": 3})
             self.assertEqual(connection.call("add", [1]), 2)
-            self.assertLess(time.monotonic() - began, 10)
             os.kill(grandchild, 0)  # It left the group, so it lives; a signal of 0 only asks.
         finally:
             os.kill(grandchild, signal.SIGKILL)
@@ -92,9 +90,7 @@ class Breaker(DaemonTest):
         controller.write_text("import a_library_that_is_not_there\n")
         daemon = self.start(controller)
         connection = self.connect(daemon)
-        began = time.monotonic()
         error = connection.error("hello")
-        self.assertLess(time.monotonic() - began, 5)
         self.assertError(error, -32022)
         self.assertIn("a_library_that_is_not_there", error["data"]["reason"])
         self.assertIn("ModuleNotFoundError", "\n".join([error["data"]["reason"], *error["data"]["stderr"]]))

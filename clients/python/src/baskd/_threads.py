@@ -122,7 +122,8 @@ class ThreadLink(Link):
                 if left is not None and left <= 0:
                     return False
                 if self._take_lead(target):
-                    self._sweep()
+                    if self._abandoned:
+                        self._sweep()
                     self._lead(left)
                 else:
                     self._follow(target, left)
@@ -174,11 +175,14 @@ class ThreadLink(Link):
         if self.lost is not None:
             self._retire()
             return
-        ready = dict(events)
-        if self._nudged in ready:
-            os.read(self._nudged, 4096)
+        readable = False
+        for descriptor, event in events:
+            if descriptor == self._nudged:
+                os.read(self._nudged, 4096)
+            elif event & ~select.POLLOUT:
+                readable = True
         # Last, for where that reads the end, all descriptors are closed, and their numbers may be other files'.
-        if ready.get(self.sock.fileno(), 0) & ~select.POLLOUT:
+        if readable:
             self.receive()
         self.flush()
 
@@ -221,7 +225,8 @@ class ThreadLink(Link):
                     self._retire()
             if self._followers and self._leader is None:
                 _release(self._followers[0])
-        self._sweep()
+        if self._abandoned:
+            self._sweep()
 
     # --- the end ----------------------------------------------------------------------------------------------
 

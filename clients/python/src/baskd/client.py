@@ -262,6 +262,8 @@ class Client:
             self._listeners.remove(listener)
 
     def _settle_listeners(self) -> None:
+        if not self._listeners:
+            return
         listeners = tuple(self._listeners)
         # Callbacks may make calls of their own; those of two listeners would wait for each other.
         if not any(listener.runs_here() for listener in listeners):

@@ -66,7 +66,7 @@ class Spawned:
             os.close(descriptor)
         self.printed, self.complained = _Log(log_read), _Log(err_read)
         self._number = 0
-        self._buffer = b""
+        self._chunks: list[bytes] = []
         self._lines: list[bytes] = []
         if isinstance(controller, str) and "\n" in controller:
             controller = self.write("controller.py", controller)
@@ -157,8 +157,11 @@ class Spawned:
             data = os.read(self._stdout, 1 << 20)
             if not data:
                 return b""
-            *lines, self._buffer = (self._buffer + data).split(b"\n")
-            self._lines += lines
+            self._chunks.append(data)
+            if b"\n" in data:  # else a long line would be copied again with each of its pieces
+                *lines, rest = b"".join(self._chunks).split(b"\n")
+                self._lines += lines
+                self._chunks = [rest]
         return self._lines.pop(0)
 
     def read(self, patience: float = PATIENCE) -> dict[str, Any]:
@@ -255,7 +258,7 @@ class Spawned:
             self.printed.close()
             self.complained.close()
             self.folder.cleanup()
-        unread = b"".join(self._lines) + self._buffer + rest
+        unread = b"".join(self._lines) + b"".join(self._chunks) + rest
         if unread and not self.allow_unread:
             raise AssertionError(f"unread: {unread[:1000]!r}")
 

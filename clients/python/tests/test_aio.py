@@ -133,6 +133,20 @@ class Streams(AsyncTest):
         self.assertEqual(sorted(items), [0, 1])
         self.assertEqual([message["method"] for message in self.daemon.so_far()].count("stream.call"), 1)
 
+    async def test_of_two_tasks_neither_asks_after_the_other_could_not(self) -> None:
+        stream = self.unproven().stream("count", {"n": 4})
+        asked: list[Any] = []
+
+        async def fail(request: Any) -> None:
+            asked.append(request)
+            await asyncio.sleep(0)  # the other comes to the lock
+            raise baskd.NotRunning("none is there")
+
+        with unittest.mock.patch.object(stream._connection, "send", fail):
+            reading = asyncio.gather(stream.__anext__(), stream.__anext__(), return_exceptions=True)
+            told = await asyncio.wait_for(reading, WAIT)
+        self.assertEqual(([type(error) for error in told], len(asked)), ([baskd.NotRunning, StopAsyncIteration], 1))
+
     async def test_closing_it_while_it_is_asked_for(self) -> None:
         stream = self.unproven().stream("count", {"n": 1000}, window=1)
         reading = asyncio.ensure_future(stream.__anext__())

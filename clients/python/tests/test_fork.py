@@ -8,10 +8,12 @@ import select
 import signal
 import threading
 import unittest
+import unittest.mock
 import warnings
 from typing import Any, Callable
 
 import baskd
+from baskd._calls import Call
 from tests.fake import WAIT
 from tests.test_aio import AsyncTest
 from tests.test_races import RaceTest
@@ -48,6 +50,34 @@ class Threads(RaceTest):
         self.assertEqual(in_child(handle.result), "Disconnected")
         self.backend.release()
         self.assertEqual(handle.result(), "released")
+
+    def test_an_idempotent_call_is_not_the_childs_to_send_again(self) -> None:
+        handle = self.backend.submit("hang", idempotent=True)
+        self.daemon.expect("hang")
+        self.assertEqual(in_child(handle.result), "Disconnected")
+        self.assertEqual(self.daemon.so_far(), [])
+
+    def test_a_call_that_a_thread_is_about_to_send_again(self) -> None:
+        """That thread has the decision's lock, and is not in the child."""
+        handle = self.backend.submit("hang", idempotent=True)
+        self.daemon.expect("hang")
+        deciding, goes = threading.Event(), threading.Event()
+        told: list[Any] = []
+
+        def slow(call: Call, until: Any) -> bool:
+            deciding.set()
+            goes.wait(2 * WAIT)
+            return False
+
+        with unittest.mock.patch.object(Call, "_send_again", slow):
+            waiting = self.thread(self.outcomes(handle, told))
+            self.daemon.all_peers[0].hang_up()
+            self.assertTrue(deciding.wait(WAIT))
+            try:
+                self.assertEqual(in_child(handle.result), "Disconnected")
+            finally:
+                goes.set()
+            waiting.join(WAIT)
 
     def test_a_stream_while_a_thread_reads(self) -> None:
         self.daemon.special["stream.call"] = lambda peer, message: peer.answer(message["id"], 5)

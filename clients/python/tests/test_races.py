@@ -122,6 +122,23 @@ class Calls(RaceTest):
         self.assertEqual(told, [baskd.Disconnected])
         self.assertNotIn("silent", [message["method"] for message in self.daemon.so_far()])
 
+    def test_one_that_is_cancelled_as_it_is_sent_again(self) -> None:
+        """Who cancels has seen the one that was lost; the next one is cancelled by who has sent it."""
+        self.daemon.special["silent"] = lambda peer, message: peer.running.update({message["id"]: "silent"})
+        handle = self.backend.submit("silent", idempotent=True)
+        self.daemon.expect("silent")
+        told: list[Any] = []
+        send = Call.send
+
+        def late(call: Call) -> None:
+            self.assertFalse(handle.cancel())
+            send(call)
+
+        with unittest.mock.patch.object(Call, "send", late):
+            self.daemon.all_peers[0].hang_up()
+            self.outcomes(handle, told)()
+        self.assertEqual(told, [baskd.CallCancelled])
+
 
 class Streams(RaceTest):
     def test_one_that_is_dropped_while_the_lock_is_held(self) -> None:
@@ -168,6 +185,41 @@ class Streams(RaceTest):
             reader.join(WAIT)
         self.assertEqual((len(asked), sorted(got)), (2, list(range(10))))
 
+    def test_of_two_readers_neither_asks_after_the_other_could_not(self) -> None:
+        stops = threading.Event()
+
+        def stream(peer: Peer, message: Any) -> None:
+            peer.answer(message["id"], 7)
+            stops.wait(WAIT)
+            peer.notify("stream.item", 7, {"error": STOPS})
+            peer.hang_up()
+
+        self.daemon.special["stream.call"] = stream
+        items = self.backend.stream("count", {"n": 10})
+        lock = items._lock = CountingLock()
+        told: list[Any] = []
+
+        def read() -> None:
+            try:
+                told.append(list(items))
+            except baskd.BaskdError as error:
+                told.append(type(error))
+
+        asked: list[Any] = []
+
+        def fail(*_: Any) -> None:
+            asked.append(threading.get_ident())
+            self.assertTrue(lock.waited_for.wait(WAIT))  # by the other
+            raise baskd.NotRunning("none is there")
+
+        with unittest.mock.patch("baskd._calls.make_again", fail):
+            readers = [self.thread(read) for _ in range(2)]
+            eventually(lambda: len(self.link._followers) == 1)
+            stops.set()
+            for reader in readers:
+                reader.join(WAIT)
+        self.assertEqual((told, len(asked)), ([baskd.NotRunning] * 2, 1))
+
 
 class Listeners(RaceTest):
     def test_two_callbacks_that_call(self) -> None:
@@ -179,11 +231,15 @@ class Listeners(RaceTest):
             both.wait(WAIT)
             got.append(self.backend.echo(data))
 
-        for _ in range(2):
-            self.backend.on_message(callback)
+        listeners = [self.backend.on_message(callback) for _ in range(2)]
         talk = self.thread(self.backend.talk, "a")
         talk.join(WAIT)
-        self.assertEqual((talk.is_alive(), got), (False, [["a"], ["a"]]))
+        waited = talk.is_alive()
+        for listener in listeners:  # Who still waits is let go, or this test would not end.
+            with listener._progress:
+                listener._ended = True
+                listener._progress.notify_all()
+        self.assertEqual((waited, got), (False, [["a"], ["a"]]))
 
     def test_a_callback_that_ends_its_thread(self) -> None:
         """Whoever waits for what it would have been handed, waits no more."""
@@ -249,16 +305,26 @@ class CountingLock:
     """Says when somebody comes to it who finds it taken."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock: Any = threading.RLock()
         self.waited_for = threading.Event()
 
     def acquire(self, timeout: float = -1) -> bool:
-        if self._lock.locked():
+        if not self._lock.acquire(blocking=False):
             self.waited_for.set()
-        return self._lock.acquire(timeout=timeout)
+            return bool(self._lock.acquire(timeout=timeout))
+        return True
 
     def release(self) -> None:
         self._lock.release()
+
+    def _is_owned(self) -> bool:
+        return bool(self._lock._is_owned())
+
+    def __enter__(self) -> None:
+        self.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
 
 
 if __name__ == "__main__":

@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
+from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, cast
 
 from ._connection import Connection
 from ._errors import BaskdError, Disconnected, TimedOut
 from ._link import Sent
+from ._locks import locked
 from ._options import Request
 from ._retry import ASK_SECONDS, because, left, lost_under_way, never_began, says_idempotent, sooner, too_late
 from ._sinks import Pending, StreamSink
@@ -28,6 +30,7 @@ class Call:
         "_connection",
         "_error",
         "_final",
+        "_forks",
         "_idempotent",
         "_lock",
         "_lost_by",
@@ -46,7 +49,8 @@ class Call:
         self._over = False  # its answer is the answer, whatever it is
         self._error: BaskdError | None = None  # what is told instead
         self._lost_by: BaskdError | None = None  # why it was sent again, and so may have run
-        self._lock = threading.Lock()  # of the decision, for which several threads may wait
+        self._lock = threading.RLock()  # of the decision, for which several threads may wait
+        self._forks = connection.forks
         self._sent: list[Sent] = []
         self.request = request
         self.link: ThreadLink
@@ -76,7 +80,7 @@ class Call:
     def _is_answer(self, pending: Pending) -> bool:
         if pending.error is None:
             return pending.done
-        if self._over or self._connection.closed:
+        if self._over or self._connection.closed or self._connection.forks != self._forks:
             return True
         return not (self.request.is_refused(pending.error) or (lost_under_way(pending) and not self._final))
 
@@ -99,21 +103,27 @@ class Call:
 
     def _decide(self, lost: Pending, until: float | None) -> bool:
         """What becomes of a call that was lost. True if that is the answer; else it may have been sent again."""
-        if not self._lock.acquire(timeout=-1 if until is None else max(0.0, until - time.monotonic())):
-            return False
-        try:
-            # Another thread has decided, maybe after it had been sent again and lost again.
-            if self._over or self.pending is not lost or self._is_answer(lost):
-                return self.answered()
-            was_refused = self.request.is_refused(lost.error)
-            again = self._ask_next(until) if was_refused else self._send_again(until)
-            if again is None:
-                return False  # not yet known
-            self._final |= not was_refused
-            self._over |= not again
-            return not again
-        finally:
-            self._lock.release()
+        return bool(
+            locked(self._lock, None if until is None else until - time.monotonic(), partial(self._decided, lost, until))
+        )
+
+    def _decided(self, lost: Pending, until: float | None) -> bool:
+        # Another thread has decided, maybe after it had been sent again and lost again.
+        if self._over or self.pending is not lost or self._is_answer(lost):
+            return self.answered()
+        was_refused = self.request.is_refused(lost.error)
+        again = self._ask_next(until) if was_refused else self._send_again(until)
+        if again is None:
+            return False  # not yet known
+        self._final |= not was_refused
+        self._over |= not again
+        return not again
+
+    def _send(self) -> None:
+        """Again."""
+        self.send()
+        if self._over:  # cancelled meanwhile, by who may have seen only the one before
+            self.link.request("rpc.cancel", {"id": self.pending.id})
 
     def _ask_next(self, until: float | None) -> bool | None:
         """As `_send_again`, of the daemon that comes after one that stops."""
@@ -126,7 +136,7 @@ class Call:
             if self._over:  # cancelled meanwhile
                 return False
             self.request.refusals += 1
-            self.send()
+            self._send()
         except BaskdError as error:
             if isinstance(error, TimedOut):
                 if deadline is None or time.monotonic() < deadline:
@@ -149,7 +159,7 @@ class Call:
             if self._over:  # cancelled meanwhile
                 return False
             self._lost_by = lost  # first, for another thread may read the next answer at once
-            self.send()
+            self._send()
         except BaskdError as error:
             if isinstance(error, TimedOut) and (deadline is None or time.monotonic() < deadline):
                 return None
@@ -259,6 +269,7 @@ class Stream:
         self._begun = False  # as far as its items tell
         self._closed = False
         self._lock = threading.Lock()  # of who asks the next daemon
+        self._forks = connection.forks
         self._granting = threading.Lock()  # what one reader's count overwrites would never be granted
         self._link, self._sink = open_stream(connection, request)
 
@@ -294,13 +305,13 @@ class Stream:
             raise
 
     def _may_be_made_again(self) -> bool:
-        return not (self._begun or self._closed or self._connection.closed) and self._request.is_refused(
-            self._sink.error
-        )
+        if self._begun or self._closed or self._connection.closed or self._connection.forks != self._forks:
+            return False
+        return self._request.is_refused(self._sink.error)
 
     def _make_again(self, refused: StreamSink) -> None:
         with self._lock:
-            if self._sink is refused:  # else another reader has done that
+            if self._sink is refused and self._may_be_made_again():  # else another reader has done that, or tried
                 self._ask_next()
 
     def _ask_next(self) -> None:

@@ -13,18 +13,22 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable
 from concurrent.futures import Future
-from typing import Any
+from functools import partial
+from typing import TypeVar
 
 from ._errors import CLOSED, FORKED, BaskdError, Disconnected, NotRunning, to_one_caller
 from ._link import Sent
+from ._locks import locked
 from ._options import Request
 from ._retry import KNOCK_SECONDS, TRIES, BackOff, left, never_left, too_late
 from ._sinks import FeedSink, Pending, StreamSink
 from ._socket import CONNECT_SECONDS, cannot_connect, open_socket
 from ._start import Target
 from ._threads import ThreadLink
+
+T = TypeVar("T")
 
 
 class Connection:
@@ -33,7 +37,8 @@ class Connection:
         self.link: ThreadLink | None = None
         self.feeds: list[FeedSink] = []
         self.closed = False
-        self._lock = threading.Lock()
+        self.forks = 0  # what was made before belongs to the parent
+        self._lock = threading.RLock()
         self._changed = threading.Condition(self._lock)  # a connection, a closing, or a start that has ended
 
     def live(self, deadline: float | None = None, start: bool = True) -> ThreadLink:
@@ -63,18 +68,20 @@ class Connection:
     # --- connecting -------------------------------------------------------------------------------------------
 
     def _connect(self, deadline: float | None) -> ThreadLink:
-        with self._locked(deadline):
-            if self.closed:
-                raise Disconnected(CLOSED)
-            link = self.link
-            if link is None or link.lost is not None:
-                is_first = link is None
-                link = self._dial(deadline)
-                link.proven = is_first and self.target.controller is None
-            self._feed_from(link)
-            self.link = link  # now, for a call that is made on it comes after the subscriptions
-            self._changed.notify_all()
-            return link
+        return self._locked(deadline, partial(self._connected, deadline))
+
+    def _connected(self, deadline: float | None) -> ThreadLink:
+        if self.closed:
+            raise Disconnected(CLOSED)
+        link = self.link
+        if link is None or link.lost is not None:
+            is_first = link is None
+            link = self._dial(deadline)
+            link.proven = is_first and self.target.controller is None
+        self._feed_from(link)
+        self.link = link  # now, for a call that is made on it comes after the subscriptions
+        self._changed.notify_all()
+        return link
 
     def _reach(self, deadline: float | None, start: bool) -> ThreadLink:
         """A connection. After one to a daemon that stops, the next one is waited for where it is not started here."""
@@ -89,9 +96,7 @@ class Connection:
                     return self._connect(deadline)
                 if last is None or not last.may_be_followed():
                     raise
-            with self._locked(deadline):
-                if not self.closed:
-                    self._changed.wait(KNOCK_SECONDS)
+            self._locked(deadline, lambda: self.closed or self._changed.wait(KNOCK_SECONDS))
 
     def _dial(self, deadline: float | None) -> ThreadLink:
         seconds = left(deadline)
@@ -107,23 +112,30 @@ class Connection:
             raise cannot_connect(self.target.path, error) from error
 
     def _feed_from(self, link: ThreadLink) -> None:
-        for sink in tuple(self.feeds):
-            if sink.detached and not sink.over:
-                sink.detached = False
-                try:
+        asking: FeedSink | None = None
+        try:
+            for sink in tuple(self.feeds):
+                if sink.detached and not sink.over:
+                    asking = sink
+                    sink.detached = False
                     sink.pending = link.request(*sink.request, sink=sink)
-                except BaseException:
-                    # An interrupt. Of a new connection nobody knows yet: the next one asks again.
-                    if link is not self.link:
-                        link.close(Disconnected("Interrupted while connecting."))
-                    sink.detached = True
-                    raise
+                    asking = None
+        except BaseException:
+            # An interrupt. Of a new connection nobody knows yet: the next one asks again, for all.
+            if link is not self.link:
+                link.close(Disconnected("Interrupted while connecting."))
+            if asking is not None:
+                asking.detached = True
+            raise
 
     def _wait_started(self, starting: Future[None], deadline: float | None) -> None:
         starting.add_done_callback(self._notify)
-        with self._locked(deadline):
+
+        def wait() -> None:
             while not self.closed and not starting.done():
                 self._changed.wait(left(deadline))
+
+        self._locked(deadline, wait)
         if self.closed:
             raise Disconnected(CLOSED)
         error = starting.exception()
@@ -145,19 +157,11 @@ class Connection:
         link.proven = True
         return True
 
-    def _locked(self, deadline: float | None) -> contextlib.AbstractContextManager[Any]:
-        """The lock itself where that can be: between its taking and the block an interrupt finds no gap."""
-        seconds = left(deadline)
-        return self._lock if seconds is None else self._locked_within(seconds)
-
-    @contextlib.contextmanager
-    def _locked_within(self, seconds: float) -> Iterator[None]:
-        if not self._lock.acquire(timeout=min(seconds, threading.TIMEOUT_MAX)):
+    def _locked(self, deadline: float | None, do: Callable[[], T]) -> T:
+        done = locked(self._lock, left(deadline), lambda: (do(),))
+        if done is None:
             raise too_late()
-        try:
-            yield
-        finally:
-            self._lock.release()
+        return done[0]
 
     def _notify(self, _: object = None) -> None:
         with self._lock:
@@ -235,7 +239,8 @@ class Connection:
     def after_fork(self) -> None:
         """In a forked child. The socket is the parent's: the child lets go of it and connects for itself.
         Threads, and what they listened to, stay with the parent."""
-        self._lock = threading.Lock()
+        self.forks += 1
+        self._lock = threading.RLock()
         self._changed = threading.Condition(self._lock)
         feeds, self.feeds = self.feeds, []
         for feed in feeds:

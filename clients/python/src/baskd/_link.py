@@ -141,10 +141,18 @@ class Link:
 
     def lose(self, error: BaskdError) -> None:
         if self.lost is None:
-            self._retire()
-            self._forsake(error)
-            # Last, for who sees it without a lock may rely on all the rest.
-            self.lost = error
+            try:
+                self._lose(error)
+            except BaseException:  # An interrupt. What others rely on is done nevertheless.
+                self._lose(error)
+                raise
+
+    def _lose(self, error: BaskdError) -> None:
+        """May be begun anew wherever it was interrupted."""
+        self._retire()
+        self._forsake(error)
+        # Last, for who sees it without a lock may rely on all the rest.
+        self.lost = error
 
     def _forsake(self, error: BaskdError) -> None:
         self.session.lose(error, sent=self._written - len(self.outbox.data))

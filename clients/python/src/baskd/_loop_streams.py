@@ -150,6 +150,8 @@ class AsyncStream:
 
     async def _started(self) -> LoopLink:
         async with self._asking:
+            if self._closed:  # by another task, which has failed
+                raise StopAsyncIteration
             return self._link or await self._start()
 
     async def _start(self) -> LoopLink:

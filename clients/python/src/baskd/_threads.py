@@ -92,13 +92,13 @@ class ThreadLink(Link):
 
     def _sweep(self) -> None:
         # Whoever finds the lock taken may go: its holder looks here after letting it go.
-        while self._abandoned and self._lock.acquire(blocking=False):
-            try:
+        # (A `with`, for it lets no interrupt in between the lock and what it guards, as `acquire` does. It may wait for
+        # another who comes between the looks, and not for this very thread, which would find it taken.)
+        while self._abandoned and not self._lock.locked():
+            with self._lock:
                 with contextlib.suppress(IndexError):
                     super().end(self._abandoned.popleft())
                 self._nudge()
-            finally:
-                self._lock.release()
 
     def _nudge(self) -> None:
         if self._leader is not None and self.outbox.data and self.lost is None:
@@ -247,6 +247,7 @@ class ThreadLink(Link):
         self._lock = threading.Lock()
         self._leader, self._followers = None, []
         self.lose(Disconnected(FORKED))
+        self.forget()  # where it had been lost, and its leader had not seen that yet
 
     def forget(self) -> None:
         """Closes this process's descriptors, and nothing of a parent's that are the same sockets."""

@@ -90,14 +90,14 @@ class Session:
 
     def lose(self, error: BaskdError, sent: int) -> None:
         """The connection is gone, when `sent` bytes of all that was ever written had left."""
-        pending, self._pending = self._pending, {}
-        sinks, self._sinks = self._sinks, {}
-        for request in pending.values():
+        for request in tuple(self._pending.values()):
             if request.sink is not None:
                 request.sink.lost(error)
             request.lost(error, sent)
-        for sink in sinks.values():
+        for sink in tuple(self._sinks.values()):
             sink.lost(error)
+        # Last, for this may be begun anew after an interrupt.
+        self._pending, self._sinks = {}, {}
 
     @staticmethod
     def _line(id: int | None, method: str, params: Params) -> bytes:
@@ -173,10 +173,11 @@ class Session:
         if isinstance(error, RecursionError):
             error = RecursionError("nested too deep")
         found = _ID.match(line)
-        pending = self._pending.pop(int(found[1]), None) if found else None
+        pending = self._pending.get(int(found[1])) if found else None
         if pending is None:
             raise Disconnected(f"The daemon sent what can't be read ({error}): {line[:100]!r}")
         pending.settle(error=BaskdError(f"The answer to {pending.about} can't be read here: {error}."))
+        self._pending.pop(pending.id, None)
 
 
 def _parse(text: str) -> Any:

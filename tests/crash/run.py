@@ -1,9 +1,9 @@
 """Kills Python again and again while four clients of four kinds call it; `python -m crash.run [KILLS] [SEED]`.
 
-Every request must get exactly one answer: its result, or `BackendCrashed`. None may hang, and the property that was set
-once must be there in each process. The calls record in a file that they have begun: none may begin twice, and those
-that are said not to have begun (they had been sent to two processes that were killed before it was their turn) must not
-be in it. Only the process that the daemon names as its Python is killed.
+Every request must get exactly one answer, within two minutes: its result, or `BackendCrashed`. None may hang, and the
+property that was set once must be there in each process. The calls record in a file that they have begun: none may
+begin twice, and those that are said not to have begun (they had been sent to two processes that were killed before it
+was their turn) must not be in it. Only the process that the daemon names as its Python is killed.
 
 Each client is a program of its own, which prints one JSON object when it is told to stop (its stdin ends): how many
 calls it made, their outcomes, and the longest time that one took.

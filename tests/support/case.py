@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 import unittest
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Callable, ClassVar, Optional
 
@@ -59,6 +60,11 @@ class DaemonTest(unittest.TestCase):
         deadline = time.monotonic() + seconds
         while not comes_true():
             self.assertLess(time.monotonic(), deadline, f"it has not come true within {seconds} s")
+
+    def tries(self, most: int = 30) -> Iterator[int]:
+        """Counts tries of what a machine that is held up may spoil; more often than so many, it is not the machine."""
+        yield from range(most)
+        self.fail(f"not once in {most} tries")
 
     def assertError(self, error: dict[str, Any], code: int, **data: Any) -> None:
         """That an error has this code, and these members among its data."""

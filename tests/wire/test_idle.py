@@ -21,12 +21,13 @@ class IdleTest(DaemonTest):
     own_daemon = True
 
     def come_in_time(self, controller: str, places: Places, config: str) -> tuple[Daemon, Connection]:
-        while True:
+        for _ in self.tries():
             daemon = self.start(controller, places=places, config=config)
             try:
                 return daemon, self.connect(daemon)
             except (FileNotFoundError, ConnectionRefusedError):
                 self.assertEqual(daemon.wait(), 0)
+        raise AssertionError("it is never there long enough")
 
 
 class Idle(IdleTest):

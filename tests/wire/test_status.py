@@ -310,8 +310,9 @@ class SlowCalls(StatusTest):
         connection.result(behind)
         # One that had begun when its time was over.
         late_sleep = {"method": "sleep", "params": [60], "timeout_ms": 120}
-        while connection.error("rpc.call", late_sleep)["data"]["where"] == "queued":
-            pass
+        for _ in self.tries():
+            if connection.error("rpc.call", late_sleep)["data"]["where"] == "running":
+                break
         took = r"took [\d.]+ m?s: it waited [\d.]+ m?s and ran [\d.]+ m?s, and ended with"
         daemon.wait_for_log(rf"WARN .*slow call: `waitFor` \(call \d+\) {took} a result\b")
         daemon.wait_for_log(rf"slow call: `sleep` \(call \d+\) {took} TimedOut\b")

@@ -141,6 +141,23 @@ class Calls(RaceTest):
 
 
 class Streams(RaceTest):
+    def refuse_one(self, stops: threading.Event) -> list[Any]:
+        """Has the first stream that is asked for refused, once that is set. Gives what is asked for."""
+        asked: list[Any] = []
+
+        def stream(peer: Peer, message: Any) -> None:
+            asked.append(message)
+            if len(asked) > 1:
+                self.daemon.do_stream_call(peer, message["id"], message["params"])
+                return
+            peer.answer(message["id"], 7)
+            stops.wait(WAIT)
+            peer.notify("stream.item", 7, {"error": STOPS})
+            peer.hang_up()
+
+        self.daemon.special["stream.call"] = stream
+        return asked
+
     def test_one_that_is_dropped_while_the_lock_is_held(self) -> None:
         """The collector comes upon it in the very thread that takes the lead, and then waits without an end."""
         streams = [self.backend.stream("count", {"n": 1000}, window=4)]
@@ -163,19 +180,7 @@ class Streams(RaceTest):
 
     def test_of_two_readers_one_asks_the_next_daemon(self) -> None:
         stops = threading.Event()
-        asked: list[Any] = []
-
-        def stream(peer: Peer, message: Any) -> None:
-            asked.append(message)
-            if len(asked) > 1:
-                self.daemon.do_stream_call(peer, message["id"], message["params"])
-                return
-            peer.answer(message["id"], 7)
-            stops.wait(WAIT)
-            peer.notify("stream.item", 7, {"error": STOPS})
-            peer.hang_up()
-
-        self.daemon.special["stream.call"] = stream
+        asked = self.refuse_one(stops)
         items = self.backend.stream("count", {"n": 10})
         got: list[Any] = []
         readers = [self.thread(lambda: got.extend(items)) for _ in range(2)]
@@ -187,14 +192,7 @@ class Streams(RaceTest):
 
     def test_of_two_readers_neither_asks_after_the_other_could_not(self) -> None:
         stops = threading.Event()
-
-        def stream(peer: Peer, message: Any) -> None:
-            peer.answer(message["id"], 7)
-            stops.wait(WAIT)
-            peer.notify("stream.item", 7, {"error": STOPS})
-            peer.hang_up()
-
-        self.daemon.special["stream.call"] = stream
+        self.refuse_one(stops)
         items = self.backend.stream("count", {"n": 10})
         lock = items._lock = CountingLock()
         told: list[Any] = []

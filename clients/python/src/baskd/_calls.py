@@ -270,7 +270,7 @@ class Stream:
         self._closed = False
         self._lock = threading.Lock()  # of who asks the next daemon
         self._forks = connection.forks
-        self._granting = threading.Lock()  # what one reader's count overwrites would never be granted
+        self._granting = threading.Lock()  # of the count: Python 3.9 lets another thread in amid a `+=`
         self._link, self._sink = open_stream(connection, request)
 
     def __iter__(self) -> Stream:
